@@ -18,7 +18,7 @@ from pathlib import Path
 
 from astropy import units as u
 
-__all__ = ["Survey", "SurveyError", "load_survey", "survey_names"]
+__all__ = ["Survey", "SurveyError", "load_survey", "restore_survey", "survey_names"]
 
 
 class SurveyError(ValueError):
@@ -158,7 +158,9 @@ class Survey:
     simulation: Simulation | None
 
     def settings(self, *sections: str) -> dict:
-        """The named sections as plain values, for provenance."""
+        """The named sections (by default the whole survey) as plain values, for provenance."""
+        if not sections:
+            return dataclasses.asdict(self)
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}
 
 
@@ -200,6 +202,36 @@ def load_survey(survey: str | Path) -> Survey:
     loaded = Survey(name=name, title=values["title"], **sections)
     _check(loaded, path)
     return loaded
+
+
+def restore_survey(settings: dict) -> Survey:
+    """The survey whose `Survey.settings` these are, for instance as they travel in a model file (JSON).
+
+    JSON has no infinity: a limit that is None was infinite. The settings come from this module, so a mismatch means that
+    another version of the package wrote them.
+
+    Raises
+    ------
+    SurveyError
+        If a section or a key is missing or unknown.
+    """
+    hints = typing.get_type_hints(Survey)
+    sections = {}
+    for section in SECTIONS:
+        cls = next(iter(typing.get_args(hints[section])), hints[section])
+        values = settings.get(section)
+        if values is None:
+            sections[section] = None
+            continue
+        restored = {
+            key: tuple(value) if isinstance(value, list) else math.inf if value is None else value
+            for key, value in values.items()
+        }
+        try:
+            sections[section] = cls(**restored)
+        except TypeError as error:
+            raise SurveyError(f"settings of another version of apogaia, section [{section}]: {error}") from error
+    return Survey(name=settings["name"], title=settings["title"], **sections)
 
 
 def _shipped():

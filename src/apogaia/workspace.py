@@ -85,8 +85,7 @@ class Workspace:
 
     @property
     def catalogue(self) -> Path:
-        release = self.survey.sources.apogee_release
-        return self.data / f"apogee_{release}_nn_dist.fits"
+        return self.data / "apogee_nn_dist.fits"
 
     def result(self, name: str) -> Path:
         """Numbers, as JSON: ``result("03_offset_analysis")``."""

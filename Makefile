@@ -1,0 +1,119 @@
+# apogaia: `make all` simulates a survey and makes every figure, number and the catalogue; `make test` proves it.
+# Both set up their own environment. `make help` lists the rest.
+
+SURVEY  ?= mock
+VENV    ?= .venv
+PYTHON  ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
+LOCK    ?= $(if $(wildcard /proc/driver/nvidia/version),requirements-cuda.lock,requirements.lock)
+
+NAME    := $(basename $(notdir $(SURVEY)))
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.complete
+BUILD   := build/$(NAME)
+DATA    := data/$(NAME)
+RESULTS := results/$(NAME)
+RAW     := $(DATA)/raw/manifest.json
+
+export APOGAIA_ROOT := $(CURDIR)
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+.PHONY: help all smoke test data lab report bench lint environment lock clean
+.DEFAULT_GOAL := help
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  SURVEY=$(SURVEY) is chosen; others: $(patsubst src/apogaia/surveys/%.toml,%,$(wildcard src/apogaia/surveys/*.toml)), or a path to your own .toml"
+
+# ---------------------------------------------------------------- environment
+
+environment: $(READY)  ## Create the Python environment (.venv) from the lock file
+
+$(READY): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "apogaia needs Python 3.11 or 3.12: install it, or give make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Creating $(VENV) from $(LOCK) (two minutes or so)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:  ## Resolve the lock files anew (needs uv)
+	tools/lock.sh
+
+# ---------------------------------------------------------------- the analysis
+
+# Which package files and surveys each notebook rests on, read from their imports; make writes it anew when one changes.
+SOURCES := $(wildcard src/apogaia/*.py src/apogaia/*/*.py)
+-include build/dependencies.mk
+build/dependencies.mk: tools/dependencies.py $(SOURCES) $(wildcard notebooks/*.ipynb src/apogaia/surveys/*.toml)
+	@mkdir -p $(@D)
+	@$(PYTHON) tools/dependencies.py > $@.new && mv $@.new $@
+
+SURVEY_FILES = $(or $(SURVEY_FILES_$(SURVEY)),$(wildcard $(SURVEY)))
+
+data: $(RAW)  ## The raw files of the survey (simulated, unless the survey says otherwise)
+
+$(RAW): $(SURVEY_FILES) $(SOURCES_simulate) | $(READY)
+	$(BIN)/apogaia mock $(SURVEY)
+
+# run_notebook NOTEBOOK: execute, then check and touch the products, which are this rule's targets beside the notebook.
+define notebook
+$(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCES_$(1)) tools/run_notebook.py | $$(READY)
+	$$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
+endef
+
+STARS       := $(DATA)/stars.h5
+MODELS      := $(foreach offset,none constant multivariate,$(DATA)/models/$(offset).keras)
+REDUCTION   := $(RESULTS)/01_data_reduction.json
+TRAINING    := $(RESULTS)/02_joint_training.json
+OFFSET      := $(RESULTS)/03_offset_analysis.json
+INFERENCE   := $(RESULTS)/04_inference_catalogue.json
+CATALOGUE   := $(DATA)/apogee_nn_dist.fits
+JACOBIAN    := $(RESULTS)/05_jacobian.json
+MAPS        := $(RESULTS)/07_milky_way_maps.json
+
+$(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
+$(eval $(call notebook,02_joint_training,$(MODELS) $(TRAINING),$(STARS)))
+$(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
+$(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
+$(eval $(call notebook,05_jacobian,$(JACOBIAN),$(STARS) $(MODELS)))
+$(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
+
+NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
+
+all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue of SURVEY (default: mock)
+	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
+
+smoke:  ## The same for the smallest survey, in a minute or two
+	@$(MAKE) --no-print-directory all SURVEY=smoke
+
+lab: $(READY)  ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+report: all  ## The executed notebooks as web pages, and docs/ledger.md
+	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
+	$(BIN)/python -m apogaia.ledger $(SURVEY)
+
+bench: $(READY)  ## Measure speed (benchmarks/), write docs/performance.md
+	$(BIN)/python -m benchmarks
+
+# ---------------------------------------------------------------- checks
+
+test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, and nbval over all notebooks
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks
+
+clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
+	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/stars.* $(CATALOGUE) $(DATA)/.*.fingerprint
+	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(DATA)/raw $(DATA)/truth.fits || true

@@ -1,0 +1,101 @@
+"""The repository's own promises: one set of versions everywhere, thin notebooks, make's dependencies."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """Package -> versions of a lock file (more than one where Python versions differ)."""
+    versions: dict[str, set[str]] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if match := re.match(r"([a-z0-9.-]+)==([^ ;]+)", line):
+            versions.setdefault(match[1], set()).add(match[2])
+    return versions
+
+
+def test_both_lock_files_agree_but_for_tensorflow():
+    cpu, cuda = locked("requirements.lock"), locked("requirements-cuda.lock")
+    assert cpu.pop("tensorflow-cpu") == cuda.pop("tensorflow")
+    assert {name: cuda[name] for name in cpu} == cpu
+    assert all(name.startswith("nvidia-") for name in set(cuda) - set(cpu))
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
+def test_lock_files_are_hashed_and_name_no_index(name):
+    text = (ROOT / name).read_text()
+    entries = re.findall(r"(?m)^[a-z0-9.-]+==.*(?:\\\n(?:    .*(?:\\)?\n?))*", text)
+    assert len(entries) > 100
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
+
+
+def test_lock_holds_every_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = project["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["test"]
+    names = {re.match(r"[A-Za-z0-9.-]+", item)[0].lower() for item in declared}
+    assert names <= set(locked("requirements.lock"))
+
+
+def test_conda_container_and_project_use_the_same_python_and_lock():
+    conda = (ROOT / "environment.yml").read_text()
+    docker = (ROOT / "Dockerfile").read_text()
+    version = re.search(r"python=(3\.\d+)", conda)[1]
+    assert re.search(r"FROM python:(3\.\d+)", docker)[1] == version
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].startswith(f">={version}")
+    assert "-r requirements.lock" in conda
+    assert "LOCK=requirements-cuda.lock" in docker
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_thin(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert len(cells) <= 25
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert len("".join(cell["source"]).splitlines()) <= 30
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and "".join(tagged[0]["source"]).strip() == 'survey = "smoke"'
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_stores_only_checked_outputs(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell["cell_type"] == "code" and "nbval-check-output" not in cell["metadata"].get("tags", []):
+            assert cell["outputs"] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_a_checked_cell(path):
+    tags = [cell["metadata"].get("tags", []) for cell in json.loads(path.read_text())["cells"]]
+    assert any("nbval-check-output" in each for each in tags)
+
+
+def test_make_knows_what_each_notebook_imports():
+    printed = subprocess.run(
+        [sys.executable, "tools/dependencies.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    lines = dict(line.split(" := ") for line in printed.splitlines())
+    for path in NOTEBOOKS:
+        code = "\n".join(
+            "".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"
+        )
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("apogaia."):
+                stem = "src/" + node.module.replace(".", "/")
+                assert f"{stem}.py" in lines[f"SOURCES_{path.stem}"] or f"{stem}/" in lines[f"SOURCES_{path.stem}"]
+    assert "galaxy.py" in lines["SOURCES_07_milky_way_maps"]
+    assert "galaxy.py" not in lines["SOURCES_02_joint_training"]
+    assert lines["SURVEY_FILES_smoke"].split() == [
+        f"src/apogaia/surveys/{name}.toml" for name in ("smoke", "mock", "mock-dr14", "dr14")
+    ]

@@ -1,0 +1,54 @@
+"""Run one notebook for one survey with papermill, and keep the result only if it ran to the end.
+
+The executed copy goes to build/<survey>/; while it runs it has a temporary name, and it stays under that name if a cell
+fails, so that it can be opened and read.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import papermill
+
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("notebook", help="name without suffix, for instance 01_data_reduction")
+    parser.add_argument("--survey", required=True, help="name of a survey, or the path of a .toml file")
+    parser.add_argument("--products", nargs="*", default=[], type=Path, help="files that the notebook must have made")
+    options = parser.parse_args(arguments)
+    workspace = Workspace(load_survey(options.survey), ROOT)
+    executed = ROOT / "build" / workspace.survey.name / f"{options.notebook}.ipynb"
+    running = executed.with_suffix(".running.ipynb")
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            str(ROOT / "notebooks" / f"{options.notebook}.ipynb"),
+            str(running),
+            parameters={"survey": options.survey},
+            cwd=str(ROOT / "notebooks"),
+            progress_bar=sys.stderr.isatty(),
+        )
+    except papermill.PapermillExecutionError as error:
+        print(f"{error}\n{options.notebook} failed for survey {options.survey}; see {running}", file=sys.stderr)
+        return 1
+    for product in options.products:
+        if not product.is_file():
+            print(f"{options.notebook} ran, but did not write {product}", file=sys.stderr)
+            return 1
+        os.utime(product)  # a product that was current already counts as made now
+    os.replace(running, executed)
+    print(f"{options.notebook} ({workspace.survey.name}): {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
