@@ -257,13 +257,16 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
         raise SurveyError(f"{path}: 'extends' leads back to this file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SurveyError(f"{path}: not valid TOML: {error}") from error
     base = values.pop("extends", None)
     if base is None:
         return values
     local = path.parent / f"{base}.toml"
-    merged = _read(local if local.is_file() else _find(base), (*seen, path))
+    try:
+        merged = _read(local if local.is_file() else _find(base), (*seen, path))
+    except SurveyError as error:
+        raise SurveyError(f"{path}: 'extends = {base!r}': {error}") from error
     for key, value in values.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = {**merged[key], **value}
@@ -299,6 +302,8 @@ def _value(value: object, kind: type, unit: str | None, where: str):
             converted = u.Quantity(value).to(unit)
         except (u.UnitConversionError, TypeError, ValueError) as error:
             raise SurveyError(f"{where} = {value!r} has no unit that converts to {unit}") from error
+        if math.isnan(converted.value):
+            raise SurveyError(f"{where} = {value!r} is not a number")
         return float(converted.value)
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
@@ -323,11 +328,39 @@ _CHOICES = {
 }
 
 
+# Keys that must lie in a range, ends included.
+_RANGES = {
+    "sources.match_radius": (0, 3600),
+    "simulation.n_stars": (1, math.inf),
+    "simulation.max_visits": (1, 50),
+    "simulation.contaminant_fraction": (0, 1),
+    "spectra.continuum_degree": (0, 10),
+    "cuts.max_parallax_error": (0, math.inf),
+    "network.conv_width": (1, 1000),
+    "network.pool_width": (1, 1000),
+    "network.dropout": (0, 0.99),
+    "network.l2": (0, math.inf),
+    "training.batch_size": (1, math.inf),
+    "training.epochs": (1, math.inf),
+    "training.validation_fraction": (0, 0.9),
+    "inference.passes": (2, math.inf),
+    "inference.offset_draws": (2, math.inf),
+    "inference.batch_size": (1, math.inf),
+    "maps.bins": (1, math.inf),
+    "maps.min_stars": (1, math.inf),
+}
+
+
 def _check(survey: Survey, path: Path) -> None:
     for dotted, allowed in _CHOICES.items():
         section, key = dotted.split(".")
         part = getattr(survey, section)
         if part is not None and getattr(part, key) not in allowed:
             raise SurveyError(f"{path}: {dotted} must be one of {', '.join(allowed)}, not {getattr(part, key)!r}")
+    for dotted, (low, high) in _RANGES.items():
+        section, key = dotted.split(".")
+        part = getattr(survey, section)
+        if part is not None and not low <= getattr(part, key) <= high:
+            raise SurveyError(f"{path}: {dotted} = {getattr(part, key)!r} must lie between {low} and {high}")
     if survey.sources.kind == "simulated" and survey.simulation is None:
         raise SurveyError(f"{path}: sources.kind is 'simulated', but section [simulation] is missing")

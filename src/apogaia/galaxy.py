@@ -1,0 +1,171 @@
+"""Where the stars are in the Galaxy: Galactocentric positions, binned maps, orbits.
+
+Galactocentric axes are astropy's: right-handed, the Sun at negative x, y in the direction of rotation, z northwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import CartesianDifferential, Galactocentric, SkyCoord
+from astropy.table import Table
+from scipy.stats import binned_statistic_2d
+
+from apogaia.survey import Maps
+
+if TYPE_CHECKING:
+    from galpy.orbit import Orbit
+
+__all__ = ["MAP_ELEMENTS", "abundance_ratio", "binned_median", "galactocentric", "map_edges", "map_sample", "orbits"]
+
+# The 15 elements of Figure 11, as in the column names of stars.h5.
+MAP_ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "tiii", "v", "mn", "co", "ni")
+
+SUN_VELOCITY = (11.1, 245.7, 7.25)
+"""The Sun's Galactocentric velocity [km/s]: the values released with the paper's catalogue."""
+
+
+def _frame(maps: Maps) -> dict:
+    return {
+        "galcen_distance": maps.sun_distance * u.kpc,
+        "z_sun": maps.sun_height * u.pc,
+        "galcen_v_sun": CartesianDifferential(SUN_VELOCITY * u.km / u.s),
+    }
+
+
+def galactocentric(ra, dec, dist, maps: Maps):
+    """Galactocentric x, y, z [kpc] of stars at ra, dec [deg, ICRS] and dist [pc]; NaN where one is unknown."""
+    ra, dec, dist = (np.asarray(values, dtype=float) for values in np.broadcast_arrays(ra, dec, dist))
+    known = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(dist)
+    xyz = np.full((3, *ra.shape), np.nan)
+    stars = SkyCoord(ra=ra[known] * u.deg, dec=dec[known] * u.deg, distance=dist[known] * u.pc)
+    xyz[:, known] = stars.transform_to(Galactocentric(**_frame(maps))).cartesian.xyz.to_value(u.kpc)
+    return xyz[0], xyz[1], xyz[2]
+
+
+def map_edges(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the map's bins in x and in y [kpc], each (bins + 1,)."""
+    y_edges = np.linspace(-maps.half_width, maps.half_width, maps.bins + 1)
+    return maps.centre_x + y_edges, y_edges
+
+
+def binned_median(x, y, values, maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+    """Median of `values` in square bins of the Galactic plane (Figures 10 and 11).
+
+    Parameters
+    ----------
+    x, y
+        Galactocentric positions [kpc].
+    values
+        One per star. Stars of which anything is unknown, or outside the map, are left out.
+    maps
+        For the bins and for the number of stars that a bin needs at least.
+
+    Returns
+    -------
+    median, counts
+        Each (bins, bins), the first index along x, the second along y. The median is NaN in bins of too few stars.
+    """
+    x, y, values = (np.asarray(column, dtype=float) for column in (x, y, values))
+    known = np.isfinite(x) & np.isfinite(y) & np.isfinite(values)
+    if not known.any():
+        return np.full((maps.bins, maps.bins), np.nan), np.zeros((maps.bins, maps.bins), dtype=int)
+    edges = map_edges(maps)
+    grids = [
+        binned_statistic_2d(x[known], y[known], values[known], statistic, bins=edges).statistic
+        for statistic in ("median", "count")
+    ]
+    counts = grids[1].astype(int)
+    return np.where(counts >= maps.min_stars, grids[0], np.nan), counts
+
+
+def map_sample(catalogue: Table, parameters: Table, z, maps: Maps) -> dict[str, np.ndarray]:
+    """Which stars the maps take (section 6).
+
+    Model error of the distance, log g error, [Fe/H] error and height below their limits; for an element also its
+    [X/H] error. The paper counts the distance's model error, not the total: its numbers of stars follow from that.
+
+    Parameters
+    ----------
+    catalogue
+        With dist and dist_model_error [pc].
+    parameters
+        The same stars' logg_error, fe_h and fe_h_error [dex], and ``mg_h``, ``mg_h_error`` and so on for each element.
+    z
+        Galactocentric height [kpc].
+    maps
+        For the limits.
+
+    Returns
+    -------
+    dict
+        Boolean masks (n,): "fe" for the [Fe/H] map, and each of `MAP_ELEMENTS` for its [X/Fe] map.
+    """
+    column = _columns(parameters)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative_error = np.asarray(catalogue["dist_model_error"], float) / np.asarray(catalogue["dist"], float)
+    sample = (
+        (relative_error < maps.max_relative_dist_error)
+        & (column("logg_error") < maps.max_logg_error)
+        & np.isfinite(column("fe_h"))
+        & (column("fe_h_error") < maps.max_fe_h_error)
+        & (1000 * np.abs(np.asarray(z, float)) < maps.max_height)
+    )
+    elements = {
+        element: sample & np.isfinite(column(f"{element}_h")) & (column(f"{element}_h_error") < maps.max_x_h_error)
+        for element in MAP_ELEMENTS
+    }
+    return {"fe": sample, **elements}
+
+
+def abundance_ratio(parameters: Table, element: str) -> np.ndarray:
+    """[X/Fe] of `element` as in `MAP_ELEMENTS`, or [Fe/H] for "fe" [dex]."""
+    column = _columns(parameters)
+    return column("fe_h") if element == "fe" else column(f"{element}_h") - column("fe_h")
+
+
+def _columns(table: Table):
+    return lambda name: np.asarray(table[name], dtype=float)
+
+
+def orbits(catalogue: Table, v_helio, maps: Maps) -> tuple[Orbit, np.ndarray]:
+    """galpy orbits of the stars whose position, distance and velocity are known.
+
+    Parameters
+    ----------
+    catalogue
+        With ra, dec [deg], dist [pc], pmra, pmdec [mas/yr].
+    v_helio
+        Heliocentric radial velocity [km/s] of each row.
+    maps
+        For the Sun's distance from the centre and height.
+
+    Returns
+    -------
+    orbits, rows
+        One `galpy.orbit.Orbit` of all these stars, and the rows of the catalogue that they are.
+
+    Raises
+    ------
+    ValueError
+        If there is no such star.
+    """
+    from galpy.orbit import Orbit  # here: it takes seconds to import, and maps do not need it
+
+    columns = [np.asarray(catalogue[name], dtype=float) for name in ("ra", "dec", "dist", "pmra", "pmdec")]
+    rows = np.flatnonzero(np.all(np.isfinite([*columns, np.asarray(v_helio, dtype=float)]), axis=0))
+    if not rows.size:
+        raise ValueError("no star has a known position, distance, proper motion and radial velocity")
+    ra, dec, dist, pmra, pmdec = (column[rows] for column in columns)
+    stars = SkyCoord(
+        ra=ra * u.deg,
+        dec=dec * u.deg,
+        distance=dist * u.pc,
+        pm_ra_cosdec=pmra * u.mas / u.yr,
+        pm_dec=pmdec * u.mas / u.yr,
+        radial_velocity=np.asarray(v_helio, dtype=float)[rows] * u.km / u.s,
+        **_frame(maps),
+    )
+    return Orbit(stars), rows
