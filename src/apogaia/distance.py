@@ -1,0 +1,83 @@
+"""Distances of single stars from their apStar files (the paper's Appendix A as a function)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from apogaia.catalogue import distance_table
+from apogaia.inference import Prediction, predict
+from apogaia.spectra import N_PIXELS, SpectrumError, Status, apogee_continuum, read_apstar
+from apogaia.survey import Survey
+
+__all__ = ["measure_distances"]
+
+
+def measure_distances(
+    paths: Sequence[str | Path],
+    model,
+    survey: Survey,
+    *,
+    passes: int | None = None,
+    seed: int | None = None,
+    progress: bool = False,
+) -> Table:
+    """Luminosity, parallax and distance of the stars in apStar (or asStar) files.
+
+    Parameters
+    ----------
+    paths
+        apStar files; one row each, in this order. A file without a usable spectrum keeps its row, with the reason.
+    model
+        A trained model from `apogaia.training.load_model`.
+    survey
+        The survey that the model was trained for: continuum pixels, mask bits, number of passes.
+    passes, seed
+        Dropout passes and seed, if not the survey's.
+
+    Returns
+    -------
+    Table
+        ``file``, ``apogee_id``, ``status``, ``reason``, ``snr``, then the columns of
+        `apogaia.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come from the files'
+        headers (cards K and AKTARG); missing extinction counts as none and is flagged.
+    """
+    n = len(paths)
+    spectra = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
+    star = {"k_mag": np.full(n, np.nan), "a_k_mag": np.full(n, np.nan), "snr": np.full(n, np.nan)}
+    apogee_id, status, reason = [""] * n, np.zeros(n, np.int16), [""] * n
+    for i, path in enumerate(paths):
+        try:
+            apstar = read_apstar(path)
+        except SpectrumError as error:
+            status[i], reason[i] = error.status, str(error)
+            continue
+        apogee_id[i] = apstar.header["apogee_id"]
+        star["snr"][i] = apstar.header["snr"]
+        star["k_mag"][i] = apstar.header["k_mag"]
+        star["a_k_mag"][i] = apstar.header["a_k_targ"]
+        spectra[i], _ = apogee_continuum(apstar.flux, apstar.error, apstar.mask, spectra=survey.spectra)
+        if not np.isfinite(spectra[i]).all():
+            status[i] = Status.NO_CONTINUUM
+            reason[i] = f"{path}: {Status.NO_CONTINUUM.reason}"
+    low_extinction = star["a_k_mag"] < survey.cuts.min_a_k_targ
+    star["a_k_mag"][low_extinction] = np.nan
+    prediction: Prediction = predict(
+        model,
+        spectra,
+        passes=passes or survey.inference.passes,
+        seed=survey.inference.seed if seed is None else seed,
+        batch_size=survey.inference.batch_size,
+        progress=progress,
+    )
+    table = Table({"file": [str(path) for path in paths], "apogee_id": apogee_id})
+    table["status"] = [Status(value).name for value in status]
+    table["reason"] = reason
+    table["snr"] = star["snr"]
+    distances = distance_table(prediction, star["k_mag"], star["a_k_mag"], survey.inference)
+    for name in distances.colnames:
+        table[name] = distances[name]
+    return table

@@ -1,0 +1,378 @@
+"""Raw files -> stars.h5: one row per allStar row, with its Gaia source, its labels and its normalised spectrum."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from tqdm.auto import tqdm
+
+from apogaia import crossmatch, files, luminosity, spectra, stars
+from apogaia.crossmatch import cross_match
+from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
+from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
+from apogaia.survey import Spectra, Survey
+from apogaia.workspace import Workspace
+
+__all__ = [
+    "ReductionError",
+    "Stars",
+    "cross_match",
+    "open_stars",
+    "read_allstar",
+    "read_gaia",
+    "read_stellar_parameters",
+    "reduce_spectra",
+    "reduce_survey",
+    "status_counts",
+]
+
+CHUNK_ROWS = 1000  # stars per chunk: what a killed run loses at most, per process
+MISSING_BELOW = -9000.0  # -9999 and -9999.99 stand for unknown in APOGEE's tables
+MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
+
+
+class ReductionError(ValueError):
+    """A raw table that cannot be used; the message names the file and the remedy."""
+
+
+# column of stars.h5 -> names in allStar, the first that is there; in joined tables K may be something else than Ks
+ALLSTAR_COLUMNS = {
+    "apogee_id": ("APOGEE_ID",),
+    "telescope": ("TELESCOPE",),
+    "location_id": ("LOCATION_ID",),
+    "field": ("FIELD",),
+    "ra_apogee": ("RA",),
+    "dec_apogee": ("DEC",),
+    "glon": ("GLON",),
+    "glat": ("GLAT",),
+    "snr": ("SNR",),
+    "n_visits": ("NVISITS",),
+    "v_helio": ("VHELIO_AVG",),
+    "v_scatter": ("VSCATTER",),
+    "starflag": ("STARFLAG",),
+    "j_mag": ("J",),
+    "h_mag": ("H",),
+    "k_mag": ("KS", "K"),
+    "k_mag_error": ("KS_ERR", "K_ERR"),
+    "a_k_mag": ("AK_TARG",),
+    "aspcap_teff": ("TEFF",),
+    "aspcap_logg": ("LOGG",),
+}
+ALLSTAR_REQUIRED = (
+    *("apogee_id", "location_id", "ra_apogee", "dec_apogee"),
+    *("snr", "v_scatter", "starflag", "k_mag", "a_k_mag"),
+)
+
+GAIA_COLUMNS = {
+    "gaia_source_id": "source_id",
+    "g_mag": "phot_g_mean_mag",
+    **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
+    **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
+    **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
+    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")},
+}
+GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")  # not in DR2
+
+_COLUMN = {column.name: column for column in COLUMNS}
+LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS))
+
+
+# --- raw tables -------------------------------------------------------------------------------------------------------
+
+
+def read_allstar(path: str | Path) -> Table:
+    """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read or lacks a column without which there is no distance.
+    """
+    names = {new: tuple(name.upper() for name in old) for new, old in ALLSTAR_COLUMNS.items()}
+    table = _read_columns(path, names, required=ALLSTAR_REQUIRED)
+    for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag"):
+        table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
+    table["telescope"][table["telescope"] == ""] = "apo25m"  # APOGEE's only telescope before it was a column
+    return table
+
+
+def read_gaia(path: str | Path) -> Table:
+    """Gaia's columns of stars.h5, one row per source; NaN where Gaia has none.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read or lacks a column.
+    """
+    required = [name for name in GAIA_COLUMNS if name not in GAIA_EDR3_COLUMNS]
+    return _read_columns(path, {new: (old.upper(),) for new, old in GAIA_COLUMNS.items()}, required=required)
+
+
+def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
+    """Teff, log g and abundances with errors from a catalogue that is row by row as allStar.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read, has not 22 values a row, or is not row by row as allStar.
+    """
+    table = Table()
+    with _open_table(path) as hdus:
+        data = hdus[1].data
+        present = {name.upper(): name for name in data.names}
+        if len(data) != len(apogee_id):
+            raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
+        if "APOGEE_ID" in present:
+            named = np.char.strip(np.asarray(data[present["APOGEE_ID"]]).astype(str))
+            differs = np.flatnonzero((named != apogee_id) & (named != ""))
+            if len(differs):
+                raise ReductionError(
+                    f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
+                    "the catalogue must be row by row as allStar: fetch both of the same release again"
+                )
+        for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
+            if column.upper() not in present:
+                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
+            values = _native(data[present[column.upper()]], "f4")
+            if values.shape != (len(apogee_id), len(LABELS)):
+                raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
+            for i, label in enumerate(LABELS):
+                table[label + suffix] = values[:, i]
+    return table
+
+
+def _open_table(path: str | Path) -> fits.HDUList:
+    try:
+        hdus = fits.open(path, memmap=True)
+        if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
+            raise ReductionError(f"{path} holds no table in HDU 1: fetch it again, or run `apogaia mock`")
+        return hdus
+    except FileNotFoundError:
+        raise ReductionError(f"{path} is missing: run `apogaia fetch` or, simulated, `apogaia mock`") from None
+    except (OSError, fits.VerifyError) as fault:
+        raise ReductionError(f"{path} cannot be read ({fault}): delete it and fetch it again") from fault
+
+
+def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
+    """Columns of a FITS table under our names and types; upper-case file names, absent optional ones are unknown."""
+    table = Table()
+    with _open_table(path) as hdus:
+        data = hdus[1].data
+        present = {name.upper(): name for name in data.names}
+        for new, candidates in names.items():
+            column = _COLUMN[new]
+            old = next((present[name] for name in candidates if name in present), None)
+            if old is not None:
+                table[new] = _native(data[old], column.kind, hdus[1].columns[old].null)
+            elif new in required:
+                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch or make it again")
+            else:
+                table[new] = np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
+    return table
+
+
+def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarray:
+    """In native byte order, our type, and with placeholders as NaN, 0 or the empty text."""
+    if kind == "U":
+        return np.char.strip(np.asarray(values).astype(str))
+    values = np.asarray(values)
+    if kind[0] == "f":
+        unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
+        values = values.astype(kind)
+        values[unknown | (values < MISSING_BELOW)] = np.nan
+        return values
+    unknown = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
+    if null is not None:
+        unknown |= values == null
+    return np.where(unknown, 0, values).astype(kind)
+
+
+# --- the star table ---------------------------------------------------------------------------------------------------
+
+
+def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
+    """Every column of stars.h5 that does not come from spectra, row by row as `allstar` of `read_allstar`."""
+    table = allstar.copy()
+    gaia = read_gaia(workspace.gaia)
+    index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
+    for name in GAIA_COLUMNS:
+        column = _COLUMN[name]
+        values = np.full(len(table), column.unknown, dtype=column.kind)
+        values[index >= 0] = gaia[name][index[index >= 0]]
+        table[name] = values
+    table["match_distance"] = separation
+    table["n_gaia_matches"] = count.astype(_COLUMN["n_gaia_matches"].kind)
+
+    labels = read_stellar_parameters(workspace.stellar_parameters, np.asarray(table["apogee_id"]))
+    for name in labels.colnames:
+        table[name] = labels[name]
+
+    table["a_k_mag"][table["a_k_mag"] < survey.cuts.min_a_k_targ] = np.nan
+    k0_mag = luminosity.extinction_correction(np.asarray(table["k_mag"]), np.asarray(table["a_k_mag"]))
+    fakemag, fakemag_error = luminosity.mag_to_fakemag(
+        k0_mag, np.asarray(table["parallax"]), np.asarray(table["parallax_error"])
+    )
+    table["k0_mag"], table["fakemag"], table["fakemag_error"] = k0_mag, fakemag, fakemag_error
+    table["log_luminosity"] = luminosity.fakemag_to_logsol(fakemag)
+    return table
+
+
+# --- spectra ----------------------------------------------------------------------------------------------------------
+
+
+def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Read and normalise apStar files.
+
+    Returns
+    -------
+    flux, status, reason
+        (n, 7514) float32 with NaN rows where there is no spectrum, `Status` (n,), and why, empty where all is well.
+    """
+    n = len(paths)
+    flux, error = np.zeros((2, n, N_PIXELS_APSTAR), dtype=np.float32)
+    mask = np.zeros((n, N_PIXELS_APSTAR), dtype=np.int32)
+    status, reason = np.zeros(n, dtype=np.int8), [""] * n
+    for i, path in enumerate(paths):
+        try:
+            star = spectra.read_apstar(path)
+        except SpectrumError as fault:
+            status[i], reason[i] = fault.status, f"{path.name}: {fault.detail}"
+        else:
+            flux[i], error[i], mask[i] = star.flux, star.error, star.mask
+    good = np.flatnonzero(status == Status.OK)
+    normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
+    normalised[good], _ = spectra.apogee_continuum(flux[good], error[good], mask[good], spectra=settings)
+    for i in good[np.isnan(normalised[good, 0])]:
+        status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
+    return normalised, status, reason
+
+
+def _reduce_part(part: Path, paths: Sequence[Path], settings: Spectra) -> int:
+    normalised, status, reason = reduce_spectra(paths, settings)
+    with files.atomic(part) as temporary:
+        np.savez(temporary, spectrum=normalised, status=status, reason=np.array(reason, dtype=str))
+    return len(paths)
+
+
+def _part_array(part: Path, name: str) -> np.ndarray:
+    with np.load(part) as arrays:
+        return arrays[name]
+
+
+def _part_rows(n_stars: int) -> Iterator[tuple[str, slice]]:
+    for start in range(0, n_stars, CHUNK_ROWS):
+        yield f"{start:09d}.npz", slice(start, min(start + CHUNK_ROWS, n_stars))
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reduce_parts(
+    folder: Path, paths: Sequence[Path], settings: Spectra, processes: int | None, progress: bool
+) -> None:
+    """Make the chunk files that are not there yet."""
+    todo = [(folder / name, paths[rows]) for name, rows in _part_rows(len(paths)) if not (folder / name).is_file()]
+    remaining = sum(len(chunk) for _, chunk in todo)
+    processes = min(processes or _usable_cores(), len(todo))
+    with tqdm(
+        total=len(paths), initial=len(paths) - remaining, unit="star", desc="spectra", disable=not progress
+    ) as bar:
+        if processes <= 1:
+            for part, chunk in todo:
+                bar.update(_reduce_part(part, chunk, settings))
+            return
+        # fresh interpreters: a fork would copy the threads' locks of whatever else the caller has loaded
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            try:
+                for done in as_completed([pool.submit(_reduce_part, *work, settings) for work in todo]):
+                    bar.update(done.result())
+            except BrokenProcessPool as fault:
+                raise ReductionError(
+                    f"a process that read spectra died (out of memory?); finished chunks are kept in {folder}: "
+                    "run again, perhaps with fewer processes"
+                ) from fault
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+# --- the whole survey -------------------------------------------------------------------------------------------------
+
+
+def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None = None, progress: bool = True) -> Path:
+    """Make stars.h5 from the raw files, and return its path; at once if it is current.
+
+    Chunks of spectra are kept beside it until it is whole, so that a run that was killed goes on where it stopped; the
+    bytes of stars.h5 do not depend on that, nor on the number of processes. It is current while the survey's settings,
+    the raw tables, the manifest, the sizes of the spectra, and the modules that compute it are the same.
+
+    Parameters
+    ----------
+    processes
+        That read spectra; by default, as many as this process may use cores.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ReductionError
+        If the raw folder is not complete, or a raw table cannot be used. A spectrum that cannot be used is no error:
+        its row has a status and a reason.
+    """
+    tables = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
+    for path in (workspace.raw_manifest, *tables):
+        if not path.is_file():
+            remedy = "apogaia mock" if survey.sources.kind == "simulated" else "apogaia fetch"
+            raise ReductionError(f"{path} is missing: run `{remedy} {survey.name}`, which goes on where it stopped")
+    allstar = read_allstar(workspace.allstar)
+    paths = [
+        workspace.apstar(str(apogee_id), int(location_id), str(telescope))
+        for apogee_id, location_id, telescope in allstar.iterrows("apogee_id", "location_id", "telescope")
+    ]
+    settings = survey.settings("sources", "spectra") | {
+        "min_a_k_targ": survey.cuts.min_a_k_targ,
+        "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],
+    }
+    modules = [spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
+    key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
+    folder = workspace.stars.with_name("stars.parts")
+    if files.is_current(workspace.stars, key):
+        shutil.rmtree(folder, ignore_errors=True)
+        return workspace.stars
+
+    for leftover in workspace.data.glob(f".{workspace.stars.stem}.*{workspace.stars.suffix}"):
+        leftover.unlink()  # of a run killed while it wrote; it may be as large as stars.h5
+    table = star_table(allstar, survey, workspace)
+    _start_parts(folder, key)
+    _reduce_parts(folder, paths, survey.spectra, processes, progress)
+    names = [name for name, _ in _part_rows(len(paths))]
+    table["status"] = np.concatenate([_part_array(folder / name, "status") for name in names])
+    table["reason"] = np.concatenate([_part_array(folder / name, "reason") for name in names])
+    outside = (np.asarray(table["location_id"]) == 1) & (np.asarray(table["status"]) == Status.NO_FILE)
+    table["reason"] = np.where(outside, "LOCATION_ID 1: released without an apStar file", table["reason"])
+    blocks = (_part_array(folder / name, "spectrum") for name in names)
+    files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
+    shutil.rmtree(folder)
+    return workspace.stars
+
+
+def _start_parts(folder: Path, key: str) -> None:
+    """An empty folder for chunks, or the one that a killed run with the same fingerprint left."""
+    note = folder / "fingerprint"
+    if folder.is_dir() and not (note.is_file() and note.read_text().strip() == key):
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        with files.atomic(note) as temporary:
+            temporary.write_text(key + "\n")
