@@ -1,0 +1,55 @@
+"""Figures: every function takes data and axes (made where none are given) and returns the axes.
+
+Nothing is computed here beyond display binning; the numbers come from the package's other modules. `use_style` once
+per notebook, `save` once per figure.
+"""
+
+from apogaia.plots.common import COLUMN_WIDTH, PAGE_WIDTH, binned_median_map, running_median, save, use_style
+from apogaia.plots.distances import (
+    binned_scatter,
+    coverage,
+    distance_against_gaia,
+    precision_kiel,
+    snr_gain_map,
+    truth_comparison,
+)
+from apogaia.plots.maps import abundance_map, abundance_maps, face_on_map, orbits
+from apogaia.plots.offset import (
+    distance_comparison,
+    learning_curves,
+    offset_dependence,
+    offset_map,
+    parallax_difference,
+)
+from apogaia.plots.samples import cut_flow, kiel_diagram, sample_histograms, status_bars
+from apogaia.plots.spectra import jacobian, spectrum_example
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "PAGE_WIDTH",
+    "abundance_map",
+    "abundance_maps",
+    "binned_median_map",
+    "binned_scatter",
+    "coverage",
+    "cut_flow",
+    "distance_against_gaia",
+    "distance_comparison",
+    "face_on_map",
+    "jacobian",
+    "kiel_diagram",
+    "learning_curves",
+    "offset_dependence",
+    "offset_map",
+    "orbits",
+    "parallax_difference",
+    "precision_kiel",
+    "running_median",
+    "sample_histograms",
+    "save",
+    "snr_gain_map",
+    "spectrum_example",
+    "status_bars",
+    "truth_comparison",
+    "use_style",
+]

@@ -1,0 +1,198 @@
+"""What the figures share: style, saving, panels, colour bars, legends, display binning."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from scipy.stats import binned_statistic, binned_statistic_2d
+
+from apogaia.files import atomic
+from apogaia.workspace import Workspace
+
+COLUMN_WIDTH = 3.5  # inch: a journal's single column
+PAGE_WIDTH = 7.1  # inch: both columns
+
+MODEL_COLOURS = {"none": "#D55E00", "constant": "#0072B2", "multivariate": "#009E73"}
+MODEL_LABELS = {"none": "no offset", "constant": "constant offset", "multivariate": "multivariate offset"}
+TRUTH_COLOUR = "#000000"
+POINT_COLOUR = "#7F8C99"  # stars behind curves
+
+LABELS = {
+    "teff": r"$T_\mathrm{eff}$ [K]",
+    "logg": r"$\log g$ [dex]",
+    "fe_h": "[Fe/H] [dex]",
+    "snr": "spectral SNR",
+    "parallax": r"$\varpi_\mathrm{Gaia}$ [mas]",
+    "parallax_snr": r"$\varpi_\mathrm{Gaia}$ SNR",
+    "log_luminosity": r"$\log_{10} L_{K_s}$ [$\mathrm{L}_\odot$]",
+    "k_mag": r"$K_s$ [mag]",
+    "g_mag": r"$G$ [mag]",
+    "bp_rp": r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]",
+    "dist_kpc": "true distance [kpc]",
+    "x_kpc": "Galactocentric $x$ [kpc]",
+    "y_kpc": "Galactocentric $y$ [kpc]",
+}
+
+FEW_STARS = 2000  # up to here each star is a point; above, stars are binned
+
+
+def use_style() -> None:
+    """Set the project's matplotlib style for all figures that follow."""
+    plt.style.use(Path(str(resources.files("apogaia") / "apogaia.mplstyle")))
+
+
+def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
+    """Write ``figures/<survey>/<name>.pdf`` and ``.png`` and return the PNG's path.
+
+    `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or versions, and the layout is frozen before the first is written: the same figure gives
+    the same bytes each time.
+    """
+    figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].figure
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
+    for kind, entries in metadata.items():
+        with atomic(workspace.figure(name, kind)) as temporary:
+            figure.savefig(temporary, format=kind, metadata=entries)
+    return workspace.figure(name, "png")
+
+
+def one_panel(axes: Axes | None, width: float = COLUMN_WIDTH, height: float = 2.8, layout: str = "constrained") -> Axes:
+    """The axes given, or those of a new figure of this size [inch]; layout "compressed" for maps of equal scales."""
+    return plt.subplots(figsize=(width, height), layout=layout)[1] if axes is None else axes
+
+
+def panels(axes, rows: int, columns: int, width: float, height: float, **options) -> np.ndarray:
+    """The `rows` x `columns` axes given, in that shape, or those of a new figure of this size [inch].
+
+    Raises
+    ------
+    ValueError
+        If the number of axes given is another.
+    """
+    if axes is None:
+        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)[1]
+    axes = np.asarray(axes, dtype=object)
+    if axes.size != rows * columns:
+        raise ValueError(f"this figure has {rows * columns} panels, but {axes.size} axes were given")
+    return axes.reshape(rows, columns)
+
+
+def colour_bar(mappable: ScalarMappable, axes: Axes, label: str, *, above: bool = False) -> Colorbar:
+    """A labelled colour bar at the right of the axes or above them, as long as the drawn axes are.
+
+    Its ends are pointed where stars lie beyond the colours' range.
+    """
+    values = np.ma.masked_invalid(mappable.get_array())
+    low, high = (values.min() < mappable.norm.vmin, values.max() > mappable.norm.vmax) if values.count() else (0, 0)
+    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(low), int(high)]
+    place = axes.inset_axes([0, 1.04, 1, 0.07] if above else [1.03, 0, 0.045, 1])
+    direction = {"orientation": "horizontal", "ticklocation": "top"} if above else {"orientation": "vertical"}
+    bar = axes.figure.colorbar(mappable, cax=place, label=label, extend=extend, **direction)
+    bar.solids.set_alpha(1)  # although the points may be transparent
+    return bar
+
+
+def readable_decades(axis: Axis) -> None:
+    """Ticks of a logarithmic axis that read 1, 2, 5, 10, 20; only powers of ten beyond two decades."""
+    low, high = np.sort(axis.get_view_interval())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """A legend above the axes, where it covers no data; nothing without labelled artists."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2)
+
+
+def finite(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The arrays as floats, without the rows in which any of them is not finite."""
+    arrays = tuple(np.ma.filled(np.ma.asarray(array, dtype=float), np.nan).ravel() for array in arrays)
+    keep = np.logical_and.reduce([np.isfinite(array) for array in arrays])
+    return tuple(array[keep] for array in arrays)
+
+
+def limits(values: np.ndarray, percent: float = 1.0) -> tuple[float, float]:
+    """Display range: from percentile `percent` to 100 - `percent` of the finite values; 0 to 1 without any."""
+    (values,) = finite(values)
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(limit) for limit in np.percentile(values, [percent, 100 - percent]))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def running_median(x: np.ndarray, y: np.ndarray, edges: np.ndarray, min_stars: int = 5) -> np.ndarray:
+    """Median of `y` in the bins of `x` between `edges` (n + 1 values); (n,), NaN in bins below `min_stars`."""
+    x, y = finite(x, y)
+    return binned(x, y, edges, np.median, min_stars)
+
+
+def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, statistic, min_stars: int) -> np.ndarray:
+    """`statistic` of the finite `y` per bin of `x`; (n,), NaN in bins with fewer than `min_stars` stars."""
+    if not x.size:
+        return np.full(len(edges) - 1, np.nan)
+    counts = np.histogram(x, edges)[0]
+    values = binned_statistic(x, y, statistic, edges).statistic.astype(float)
+    return np.where(counts >= min_stars, values, np.nan)
+
+
+def binned_median_map(
+    x: np.ndarray, y: np.ndarray, values: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray
+) -> np.ndarray:
+    """Median of `values` in rectangles of `x` and `y`; (len(y_edges) - 1, len(x_edges) - 1), NaN where no star is."""
+    x, y, values = finite(x, y, values)
+    if not x.size:
+        return np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
+    return binned_statistic_2d(y, x, values, "median", [y_edges, x_edges]).statistic
+
+
+def colour_stars(
+    axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm: Normalize, cmap: str = "viridis"
+) -> ScalarMappable:
+    """Stars coloured by `values`: single points for few stars, else the median in each of 150 x 150 pixels."""
+    x, y, values = finite(x, y, values)
+    if x.size <= FEW_STARS:
+        size = 6 if x.size > 300 else 12
+        return axes.scatter(x, y, s=size, c=values, norm=norm, cmap=cmap, rasterized=True)
+    x_edges = np.linspace(*limits(x, 0.05), 151)
+    y_edges = np.linspace(*limits(y, 0.05), 151)
+    medians = binned_median_map(x, y, values, x_edges, y_edges)
+    return axes.pcolormesh(x_edges, y_edges, medians, norm=norm, cmap=cmap, rasterized=True)
+
+
+def star_density(
+    axes: Axes, x: np.ndarray, y: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray
+) -> ScalarMappable | None:
+    """Number of stars per rectangle, on a logarithmic colour scale; single points, and None, for few stars."""
+    x, y = finite(x, y)
+    if x.size <= FEW_STARS:
+        axes.scatter(x, y, s=6 if x.size > 300 else 12, color=MODEL_COLOURS["constant"], alpha=0.6, rasterized=True)
+        return None
+    counts = np.histogram2d(y, x, [y_edges, x_edges])[0]
+    counts[counts == 0] = np.nan
+    norm = LogNorm(1, max(np.nanmax(counts), 10)) if np.isfinite(counts).any() else None
+    return axes.pcolormesh(x_edges, y_edges, counts, norm=norm, cmap="viridis", rasterized=True)
+
+
+def show_range(axes: Axes, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None) -> None:
+    """Set the axes' limits with a margin of 3 % (of the decades on a logarithmic axis)."""
+    for limits_given, setter, scale in ((x, axes.set_xlim, axes.get_xscale()), (y, axes.set_ylim, axes.get_yscale())):
+        if limits_given is None:
+            continue
+        low, high = np.log10(limits_given) if scale == "log" else limits_given
+        margin = 0.03 * (high - low)
+        low, high = low - margin, high + margin
+        setter((10**low, 10**high) if scale == "log" else (low, high))

@@ -1,0 +1,259 @@
+"""Figures of the distances' precision and accuracy, against Gaia and against the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import Circle
+from scipy.special import erf
+from scipy.stats import norm as gaussian
+
+from apogaia.luminosity import robust_scatter
+from apogaia.plots.common import (
+    COLUMN_WIDTH,
+    FEW_STARS,
+    LABELS,
+    MODEL_COLOURS,
+    PAGE_WIDTH,
+    binned,
+    colour_bar,
+    colour_stars,
+    finite,
+    limits,
+    one_panel,
+    panels,
+    readable_decades,
+    running_median,
+    show_range,
+    star_density,
+)
+from apogaia.plots.samples import kiel_diagram
+
+LOGARITHMIC = ("snr", "parallax_snr", "dist_kpc")  # quantities shown on a logarithmic axis
+ONE_SIGMA = float(erf(1 / np.sqrt(2)))
+
+
+def snr_gain_map(
+    x: np.ndarray, y: np.ndarray, log_snr_ratio: np.ndarray, *, sun_distance: float, axes: Axes | None = None
+) -> Axes:
+    """Where the network's distances beat Gaia's (paper Figure 6).
+
+    Parameters
+    ----------
+    x, y
+        Galactocentric positions [kpc], the Sun at negative x.
+    log_snr_ratio
+        log10 of the network's distance SNR over Gaia's [dex]: blue where Gaia is better, red where the network is.
+    sun_distance
+        Distance of the Sun from the Galactic centre [kpc]; a circle of 2 kpc is drawn about the Sun.
+    """
+    axes = one_panel(axes, COLUMN_WIDTH, 3.0, "compressed")
+    x, y, ratio = finite(x, y, log_snr_ratio)
+    largest = max(max(abs(limit) for limit in limits(ratio, 2.0)), 0.1)
+    mappable = colour_stars(axes, x, y, ratio, Normalize(-largest, largest), "RdBu_r")
+    colour_bar(mappable, axes, r"$\log_{10}$ (NN SNR / Gaia SNR) [dex]")
+    axes.add_patch(Circle((-sun_distance, 0), 2.0, fill=False, linewidth=0.8, linestyle="--"))
+    axes.plot(-sun_distance, 0, "o", color="white", markeredgecolor="black", markersize=4)
+    axes.set(xlabel=LABELS["x_kpc"], ylabel=LABELS["y_kpc"], facecolor="#E4E4E4")  # white means equal SNR
+    (x_low, x_high), (y_low, y_high) = limits(x, 0.1), limits(y, 0.1)
+    show_range(axes, (min(x_low, -sun_distance - 2), max(x_high, -sun_distance + 2)), (min(y_low, -2), max(y_high, 2)))
+    axes.set_aspect("equal")
+    return axes
+
+
+def precision_kiel(
+    teff: np.ndarray,
+    logg: np.ndarray,
+    uncertainty_percent: np.ndarray,
+    error_percent: np.ndarray,
+    axes=None,
+) -> np.ndarray:
+    """The network's percentage uncertainty and its absolute percentage error over the Kiel diagram (Figure 7, top).
+
+    `axes`: two axes, or None. Both panels share one colour scale.
+    """
+    axes = panels(axes, 1, 2, PAGE_WIDTH, 2.9).ravel()
+    top = limits(uncertainty_percent, 5.0)[1]
+    for panel, values, name in zip(
+        axes, (uncertainty_percent, error_percent), ("uncertainty", "absolute error"), strict=True
+    ):
+        kiel_diagram(teff, logg, values, label=f"NN parallax {name} [%]", value_limits=(0, top), axes=panel)
+    return axes
+
+
+def binned_scatter(
+    quantity: str,
+    values: np.ndarray,
+    residual_percent: np.ndarray,
+    uncertainty_percent: np.ndarray,
+    *,
+    axes: Axes | None = None,
+) -> Axes:
+    """Robust scatter (Eq. 10) of the percentage residuals in bins of one quantity (Figure 7, bottom).
+
+    Parameters
+    ----------
+    quantity
+        "teff", "logg", "snr" or "parallax_snr".
+    values
+        That quantity of each star.
+    residual_percent, uncertainty_percent
+        100 (network - Gaia) / Gaia parallax, and the network's uncertainty [%], whose median is the error bar.
+    """
+    axes = one_panel(axes, COLUMN_WIDTH, 2.3)
+    x, residual, uncertainty = finite(values, residual_percent, uncertainty_percent)
+    edges, middles = bins_of(quantity, x)
+    scatter = binned(x, residual, edges, robust_scatter, min_stars=5)
+    typical = running_median(x, uncertainty, edges)
+    drawn = np.isfinite(scatter)
+    axes.errorbar(middles[drawn], scatter[drawn], typical[drawn], fmt="o", markersize=3, capsize=2, linewidth=0.8)
+    axes.axhline(0, color="black", linewidth=0.5, linestyle=":")
+    axes.set(xlabel=LABELS[quantity], ylabel=r"$\sigma^\mathrm{MAD}$ [%]")
+    show_quantity(axes, quantity, edges)
+    return axes
+
+
+def distance_against_gaia(nn_parallax: np.ndarray, gaia_parallax: np.ndarray, *, axes: Axes | None = None) -> Axes:
+    """Inverse network parallax against inverse Gaia parallax, with median offset and robust scatter (Figure 8).
+
+    Parameters
+    ----------
+    nn_parallax, gaia_parallax
+        Parallaxes [mas], Gaia's already corrected for the zero point; stars where one is not positive are left out.
+    """
+    nn, gaia = finite(nn_parallax, gaia_parallax)
+    positive = (nn > 0) & (gaia > 0)
+    nn_kpc, gaia_kpc = 1 / nn[positive], 1 / gaia[positive]
+    axes = one_panel(axes, COLUMN_WIDTH, 3.1)
+    top = max(limits(gaia_kpc, 0.2)[1], limits(nn_kpc, 0.2)[1])
+    edges = np.linspace(0, top, 121)
+    mappable = star_density(axes, gaia_kpc, nn_kpc, edges, edges)
+    if mappable is not None:
+        colour_bar(mappable, axes, "stars per pixel")
+    axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
+    residual_percent = 100 * (nn_kpc - gaia_kpc) / gaia_kpc
+    title = f"{nn_kpc.size:,} stars"
+    if nn_kpc.size:
+        median = round(float(np.median(residual_percent)), 1) + 0.0  # + 0.0: no negative zero
+        scatter = robust_scatter(residual_percent)
+        title += f": median offset {median:+.1f} %, scatter {scatter:.1f} %".replace("-", "−")
+    axes.set_title(title)
+    axes.set(xlabel=r"$1/\varpi_\mathrm{Gaia}$, corrected [kpc]", ylabel=r"$1/\varpi_\mathrm{NN}$ [kpc]")
+    show_range(axes, (0, top), (0, top))
+    return axes
+
+
+def truth_comparison(
+    dist: np.ndarray,
+    dist_error: np.ndarray,
+    true_dist: np.ndarray,
+    *,
+    k_mag: np.ndarray,
+    snr: np.ndarray,
+    logg: np.ndarray,
+    axes=None,
+) -> np.ndarray:
+    """Distances of a simulated survey against the truth: residuals, pulls and coverage of the intervals.
+
+    Parameters
+    ----------
+    dist, dist_error, true_dist
+        Distance, its uncertainty and the truth [pc].
+    k_mag, snr, logg
+        Ks [mag], spectral SNR and log g [dex] of each star.
+    axes
+        Six axes, or None.
+    """
+    axes = panels(axes, 2, 3, PAGE_WIDTH, 4.6)
+    dist, dist_error, true_dist = (np.asarray(array, dtype=float) for array in (dist, dist_error, true_dist))
+    residual = 100 * (dist - true_dist) / true_dist
+    pull = (dist - true_dist) / np.where(dist_error > 0, dist_error, np.nan)
+    half_height = max(5.0, 1.1 * max(abs(limit) for limit in limits(residual, 1.0)))
+    columns = {"dist_kpc": true_dist / 1000, "snr": snr, "logg": logg}
+    for panel, (quantity, values) in zip(axes[0], columns.items(), strict=True):
+        residual_panel(panel, quantity, values, residual, half_height)
+    axes[0, 0].set_ylabel("(distance − truth) / truth [%]")
+    axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    pull_histogram(axes[1, 0], pull)
+    coverage_curve(axes[1, 1], pull)
+    coverage("k_mag", k_mag, pull, axes=axes[1, 2])
+    return axes
+
+
+def residual_panel(axes: Axes, quantity: str, values: np.ndarray, residual: np.ndarray, half_height: float) -> None:
+    """Percentage residuals against one quantity, with their running median and 16-84 % band."""
+    x, residual = finite(values, residual)
+    if quantity in LOGARITHMIC:
+        x, residual = x[x > 0], residual[x > 0]
+    edges, middles = bins_of(quantity, x)
+    spacing = np.geomspace if quantity in LOGARITHMIC else np.linspace
+    star_density(axes, x, residual, spacing(edges[0], edges[-1], 81), np.linspace(-half_height, half_height, 81))
+    for percent, style, label in ((50, "-", "median"), (16, "--", "16th and 84th percentile"), (84, "--", None)):
+        curve = binned(x, residual, edges, lambda y, percent=percent: np.percentile(y, percent), min_stars=5)
+        axes.plot(middles, curve, style, color="#D55E00", linewidth=1.0, label=label)
+    axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xlabel(LABELS[quantity])
+    show_quantity(axes, quantity, edges)
+    show_range(axes, y=(-half_height, half_height))
+
+
+def pull_histogram(axes: Axes, pull: np.ndarray) -> None:
+    """Pulls (distance - truth) / uncertainty beside the unit Gaussian."""
+    (pull,) = finite(pull)
+    edges = np.linspace(-5, 5, 51 if pull.size > FEW_STARS else 21)
+    if pull.size:
+        weights = np.full(pull.size, 1 / (pull.size * np.diff(edges)[0]))
+        axes.hist(pull, edges, weights=weights, histtype="stepfilled", color=MODEL_COLOURS["constant"], alpha=0.4)
+    grid = np.linspace(-5, 5, 201)
+    axes.plot(grid, gaussian.pdf(grid), color="#D55E00")
+    axes.set(xlabel="(distance − truth) / uncertainty", ylabel="stars per unit (curve: Gaussian)", xlim=(-5, 5))
+
+
+def coverage_curve(axes: Axes, pull: np.ndarray) -> None:
+    """Fraction of stars whose central interval holds the truth, against the interval's nominal fraction."""
+    (pull,) = finite(pull)
+    nominal = np.linspace(0, 1, 101)[1:-1]
+    if pull.size:
+        inside = np.searchsorted(np.sort(np.abs(pull)), gaussian.ppf(0.5 + nominal / 2)) / pull.size
+        axes.plot(nominal, inside)
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="nominal coverage", ylabel="actual coverage", xlim=(0, 1), ylim=(0, 1))
+
+
+def coverage(quantity: str, values: np.ndarray, pull: np.ndarray, *, axes: Axes | None = None) -> Axes:
+    """Share of stars within one sigma of the truth in bins of one quantity; the band is 65-71 %.
+
+    `pull` is (distance - truth) / uncertainty; `quantity` "k_mag", "snr" or "logg". Error bars are binomial.
+    """
+    axes = one_panel(axes, COLUMN_WIDTH, 2.3)
+    x, pull = finite(values, pull)
+    edges, middles = bins_of(quantity, x, count=10)
+    share = binned(x, 100.0 * (np.abs(pull) < 1), edges, np.mean, min_stars=5)
+    numbers = np.maximum(np.histogram(x, edges)[0], 1)
+    error = 100 * np.sqrt(ONE_SIGMA * (1 - ONE_SIGMA) / numbers)
+    drawn = np.isfinite(share)
+    axes.axhspan(65, 71, color="#009E73", alpha=0.25, linewidth=0)
+    axes.errorbar(middles[drawn], share[drawn], error[drawn], fmt="o", markersize=3, capsize=2, linewidth=0.8)
+    axes.set(xlabel=LABELS[quantity], ylabel=r"truth within 1 $\sigma$ [%]", ylim=(0, 105))
+    show_quantity(axes, quantity, edges)
+    return axes
+
+
+def show_quantity(axes: Axes, quantity: str, edges: np.ndarray) -> None:
+    """Let the x axis span the bins, logarithmically for some quantities."""
+    if quantity in LOGARITHMIC:
+        axes.set_xscale("log")
+    show_range(axes, (edges[0], edges[-1]))
+    if quantity in LOGARITHMIC:
+        readable_decades(axes.xaxis)
+
+
+def bins_of(quantity: str, values: np.ndarray, count: int = 14) -> tuple[np.ndarray, np.ndarray]:
+    """Edges (count + 1,) and middles of display bins over the inner 99 % of the values, logarithmic where it helps."""
+    if quantity in LOGARITHMIC:
+        logarithms = np.log10(values[values > 0])
+        edges = np.linspace(*limits(logarithms, 0.5), count + 1)
+        return 10**edges, 10 ** (0.5 * (edges[1:] + edges[:-1]))
+    edges = np.linspace(*limits(values, 0.5), count + 1)
+    return edges, 0.5 * (edges[1:] + edges[:-1])

@@ -1,0 +1,136 @@
+"""Figures of the stars and samples: histograms, Kiel diagram, cuts, statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from astropy.table import Table
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from apogaia.plots.common import (
+    COLUMN_WIDTH,
+    FEW_STARS,
+    LABELS,
+    MODEL_COLOURS,
+    PAGE_WIDTH,
+    colour_bar,
+    colour_stars,
+    finite,
+    limits,
+    one_panel,
+    panels,
+    show_range,
+    star_density,
+)
+
+SAMPLE_COLOURS = {"training": "#0072B2", "test": "#D55E00"}
+
+
+def sample_histograms(training: Table, test: Table, axes=None) -> np.ndarray:
+    """Numbers of stars by SNR, parallax, parallax SNR and luminosity in the training and test set (paper Figure 2).
+
+    Parameters
+    ----------
+    training, test
+        Rows of the star table: columns ``snr``, ``parallax``, ``parallax_error`` [mas], ``log_luminosity`` [dex].
+    axes
+        Four axes, or None. The outermost percent of the stars at each side lies beyond the axes.
+    """
+    axes = panels(axes, 2, 2, PAGE_WIDTH, 4.2)
+    samples = {"training": training, "test": test}
+    columns = {
+        name: {
+            "snr": table["snr"],
+            "parallax": table["parallax"],
+            "parallax_snr": np.asarray(table["parallax"]) / np.asarray(table["parallax_error"]),
+            "log_luminosity": table["log_luminosity"],
+        }
+        for name, table in samples.items()
+    }
+    for panel, quantity in zip(axes.flat, columns["training"], strict=True):
+        values = {name: finite(columns[name][quantity])[0] for name in samples}
+        numbers_of_both = np.concatenate(list(values.values()))
+        edges = np.linspace(*limits(numbers_of_both), 61 if numbers_of_both.size > FEW_STARS else 21)
+        for name, numbers in values.items():
+            label = f"{name}: {len(samples[name]):,} stars"
+            if quantity == "snr" and numbers.size:
+                label += f", median SNR {np.median(numbers):.0f}"
+            colour = SAMPLE_COLOURS[name]
+            panel.hist(numbers, edges, histtype="stepfilled", color=colour, alpha=0.25)
+            panel.hist(numbers, edges, histtype="step", color=colour, linewidth=1.2, label=label)
+        panel.set(xlabel=LABELS[quantity], ylabel="number of stars")
+        show_range(panel, x=(edges[0], edges[-1]))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return axes
+
+
+def kiel_diagram(
+    teff: np.ndarray,
+    logg: np.ndarray,
+    values: np.ndarray | None = None,
+    *,
+    label: str = LABELS["fe_h"],
+    value_limits: tuple[float, float] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Teff [K] decreasing to the right, log g [dex] downwards; coloured by the number of stars or by `values`.
+
+    `label` names `values` with their unit; the colours span `value_limits`, by default the inner 98 % of the values.
+    """
+    axes = one_panel(axes, COLUMN_WIDTH, 2.9)
+    if values is None:
+        teff, logg = finite(teff, logg)
+        edges = np.linspace(*limits(teff, 0.05), 151), np.linspace(*limits(logg, 0.05), 151)
+        mappable = star_density(axes, teff, logg, *edges)
+        label = "stars per pixel"
+    else:
+        teff, logg, values = finite(teff, logg, values)
+        mappable = colour_stars(axes, teff, logg, values, Normalize(*(value_limits or limits(values))))
+    if mappable is not None:
+        colour_bar(mappable, axes, label)
+    axes.set(xlabel=LABELS["teff"], ylabel=LABELS["logg"])
+    show_range(axes, limits(teff, 0.1), limits(logg, 0.1))
+    axes.invert_xaxis()
+    axes.invert_yaxis()
+    return axes
+
+
+def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:
+    """Stars that survive each cut, one bar per row of `flow` (columns ``name``, ``surviving``, ``removed``)."""
+    names = [str(name) for name in flow["name"]]
+    surviving = np.asarray(flow["surviving"], dtype=int)
+    removed = np.asarray(flow["removed"], dtype=int)
+    axes = one_panel(axes, PAGE_WIDTH, 0.7 + 0.24 * max(len(names), 3))
+    rows = np.arange(len(names))
+    axes.barh(rows, surviving, height=0.7, color=MODEL_COLOURS["constant"])
+    axes.barh(rows, removed, left=surviving, height=0.7, color="#D9DEE3")
+    longest = max(int((surviving + removed).max(initial=0)), 1)
+    for row, (left, gone) in enumerate(zip(surviving, removed, strict=True)):
+        text = f"{left:,}" if gone == 0 else f"{left:,}  (−{gone:,})"
+        axes.text(left + gone + 0.01 * longest, row, text, va="center")
+    axes.set_yticks(rows, names)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set(xlabel="number of stars that survive (blue) and that the cut removes (grey)", xlim=(0, 1.22 * longest))
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    return axes
+
+
+def status_bars(counts: Mapping[str, int], axes: Axes | None = None) -> Axes:
+    """Number of stars per reason, as ``{"ok": 7801, "no file": 12, ...}``, on a logarithmic axis; zeros stay empty."""
+    axes = one_panel(axes, PAGE_WIDTH, 0.7 + 0.24 * max(len(counts), 3))
+    rows = np.arange(len(counts))
+    numbers = np.array(list(counts.values()), dtype=int)
+    axes.barh(rows[numbers > 0], numbers[numbers > 0], height=0.7, color=MODEL_COLOURS["constant"])
+    for row, number in enumerate(numbers):
+        axes.text(max(number, 0.5) * 1.15, row, f"{number:,}", va="center")
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, 8 * max(numbers.max(initial=1), 10))
+    axes.set_ylim(max(len(counts), 1) - 0.4, -0.6)
+    axes.set_yticks(rows, list(counts))
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("number of stars")
+    return axes

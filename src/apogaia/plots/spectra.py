@@ -1,0 +1,97 @@
+"""Figures along the wavelength: an example spectrum and the network's Jacobian, one panel per detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from apogaia.plots.common import PAGE_WIDTH, finite, panels
+from apogaia.spectra import detector_slices, gap_delete, wavelength_solution
+
+RYDBERG_HYDROGEN = 109677.583  # 1/cm
+BRACKETT_LINES = {upper: 1e8 / (RYDBERG_HYDROGEN * (1 / 4**2 - 1 / upper**2)) for upper in range(11, 21)}  # Angstrom
+MARKED_LINES = {f"Br {upper}": line for upper, line in BRACKETT_LINES.items()} | {"Fe I": 16895.2}  # vacuum Angstrom
+
+CURVE_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73")
+
+
+def spectrum_example(flux: np.ndarray, *, lines: Mapping[str, float] = MARKED_LINES, axes=None) -> np.ndarray:
+    """A normalised spectrum over the three detectors with marked lines.
+
+    Parameters
+    ----------
+    flux
+        Continuum-normalised flux, (7514,).
+    lines
+        Name and vacuum wavelength [Angstrom] of the lines to mark.
+    axes
+        Three axes, or None.
+    """
+    flux = np.asarray(flux, dtype=float)
+    return detector_panels({"": flux}, ("#333333",), "normalised flux", lines, axes, margin=0.0)
+
+
+def jacobian(curves: Mapping[str, np.ndarray], *, lines: Mapping[str, float] = MARKED_LINES, axes=None) -> np.ndarray:
+    """Change of fakemag [mas] with the normalised flux of each pixel, one curve per group of stars.
+
+    Parameters
+    ----------
+    curves
+        Label and mean d fakemag / d flux, (7514,), of each group: the brightest, middle and faintest stars.
+    lines
+        Name and vacuum wavelength [Angstrom] of the lines to mark.
+    axes
+        Three axes, or None.
+    """
+    label = r"$\partial$ fakemag / $\partial$ flux"
+    axes = detector_panels(curves, CURVE_COLOURS, f"{label} [mas]", lines, axes)
+    for panel in axes:
+        panel.axhline(0, color="#999999", linewidth=0.5, zorder=0)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return axes
+
+
+def detector_panels(
+    curves: Mapping[str, np.ndarray],
+    colours: tuple[str, ...],
+    label: str,
+    lines: Mapping[str, float],
+    axes,
+    margin: float = 0.05,
+) -> np.ndarray:
+    """Curves (7514,) over three panels, with line marks in a strip above the highest point of each panel."""
+    axes = panels(axes, 3, 1, PAGE_WIDTH, 5.0).ravel()
+    wavelengths = gap_delete(wavelength_solution())
+    for panel, (detector, pixels) in zip(axes, detector_slices().items(), strict=True):
+        for index, (name, values) in enumerate(curves.items()):
+            colour = colours[index % len(colours)]
+            panel.plot(wavelengths[pixels], values[pixels], color=colour, linewidth=0.6, label=name or None)
+        shown = finite(np.concatenate([np.asarray(values)[pixels] for values in curves.values()] or [[]]))[0]
+        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
+        height = (high - low) or 1.0
+        panel.set_ylim(low - max(margin, 0.04) * height, high + 0.3 * height)
+        panel.set_xlim(wavelengths[pixels][0], wavelengths[pixels][-1])
+        mark_lines(panel, lines, high + 0.06 * height, height)
+        panel.set_title(f"{detector} detector")
+        panel.tick_params(top=False)
+    axes[-1].set_xlabel(r"vacuum wavelength [$\mathrm{\AA}$]")
+    axes[1].set_ylabel(label)
+    return axes
+
+
+def mark_lines(axes: Axes, lines: Mapping[str, float], bottom: float, height: float) -> None:
+    """A tick and a name for each line inside the axes, above `bottom`; `height` is that of the data."""
+    first, last = axes.get_xlim()
+    for name, wavelength in lines.items():
+        if first < wavelength < last:
+            axes.plot([wavelength] * 2, [bottom - 0.03 * height, bottom + 0.03 * height], color="black", linewidth=0.8)
+            near_edge = {"ha": "center"}
+            if wavelength - first < 0.02 * (last - first):
+                near_edge = {"ha": "left"}
+            elif last - wavelength < 0.02 * (last - first):
+                near_edge = {"ha": "right"}
+            axes.text(wavelength, bottom + 0.05 * height, name, va="bottom", **near_edge)
