@@ -81,7 +81,14 @@ def figure_functions(t: Table) -> dict:
         "kiel_diagram": lambda: plots.kiel_diagram(t["teff"], t["logg"], t["fe_h"]),
         "kiel_diagram density": lambda: plots.kiel_diagram(t["teff"], t["logg"]),
         "cut_flow": lambda: plots.cut_flow(
-            Table({"name": ["all", "good"], "surviving": [len(t), len(t) // 2], "removed": [0, len(t) - len(t) // 2]})
+            Table(
+                {
+                    "sample": ["all", "test"],
+                    "name": ["all", "good"],
+                    "surviving": [len(t), len(t) // 2],
+                    "removed": [0, len(t) - len(t) // 2],
+                }
+            )
         ),
         "status_bars": lambda: plots.status_bars({status.reason: len(t) * (status == 0) for status in Status}),
         "spectrum_example": lambda: plots.spectrum_example(flux),

@@ -5,21 +5,25 @@ Sign: zero point = Gaia parallax minus true parallax, which is negative; correct
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
+
+from apogaia.interpolation import interpolate_cubic
 
 __all__ = [
     "LITERATURE",
     "PAPER_SUMMARIES",
     "LiteratureZeroPoint",
+    "OffsetPosterior",
     "QuadraticSummary",
     "ZeroPoint",
     "ZeroPointSurface",
     "constant_zero_point",
     "inverse_variance_mean",
     "quadratic_summary",
+    "summaries",
     "zero_point",
     "zero_point_surface",
 ]
@@ -47,13 +51,15 @@ def constant_zero_point(model, *, draws: int, seed: int) -> ZeroPoint:
     draws, seed
         Number of dropout draws and the seed of the dropout.
     """
-    offsets = _offset_draws(model, None, draws=draws, seed=seed)
+    from apogaia.inference import offset_draws  # here, so that the rest does not load Keras
+
+    offsets = offset_draws(model, None, draws=draws, seed=seed)
     # every star has the same offset, so that any further rows of a draw are the same value
     per_draw = np.asarray(offsets, dtype=float).reshape(draws, -1)[:, 0]
     return ZeroPoint(float(per_draw.mean()), float(per_draw.std()))
 
 
-def zero_point(model, g_mag, bp_rp, teff, *, draws: int, seed: int, chunk: int = 10_000):
+def zero_point(model, g_mag, bp_rp, teff, *, draws: int, seed: int, chunk: int = 64):
     """Zero point and its uncertainty for any Gaia sources: mean and sd over dropout draws of the offset (section 4).
 
     Parameters
@@ -63,10 +69,9 @@ def zero_point(model, g_mag, bp_rp, teff, *, draws: int, seed: int, chunk: int =
     g_mag, bp_rp, teff
         Gaia's G [mag] and BP-RP [mag], effective temperature [K]; each (n,).
     draws, seed
-        Number of dropout draws and the seed of the dropout.
+        Number of dropout draws and the seed of the dropout; all sources share the draws' masks.
     chunk
-        Sources at a time: memory grows with ``draws * chunk``. Chunks have seeds of their own, so that for one seed
-        the result depends, within the draws' noise, on this number.
+        Sources at a time and thread: memory grows with ``draws * chunk``, the result does not depend on it.
 
     Returns
     -------
@@ -78,43 +83,116 @@ def zero_point(model, g_mag, bp_rp, teff, *, draws: int, seed: int, chunk: int =
     ValueError
         If the inputs are not of one length.
     """
-    inputs = [np.atleast_1d(np.asarray(column, dtype=float)) for column in (g_mag, bp_rp, teff)]
-    if len({column.shape for column in inputs}) > 1 or inputs[0].ndim != 1:
-        raise ValueError(f"g_mag, bp_rp and teff differ in shape: {[column.shape for column in inputs]}")
-    value, error = np.full((2, len(inputs[0])), np.nan)
-    known = np.flatnonzero(np.all(np.isfinite(inputs), axis=0))
-    seeds = np.random.SeedSequence(seed).generate_state(max(1, -(-len(known) // chunk)))
-    for chunk_seed, start in zip(seeds, range(0, len(known), chunk), strict=False):
-        rows = known[start : start + chunk]
-        named = dict(zip(("g_mag", "bp_rp", "teff"), (column[rows] for column in inputs), strict=True))
-        offsets = np.asarray(_offset_draws(model, named, draws=draws, seed=int(chunk_seed)), dtype=float)
-        value[rows], error[rows] = offsets.mean(axis=0), offsets.std(axis=0)
-    return value, error
+    return OffsetPosterior.from_model(model, draws=draws, seed=seed).at(g_mag, bp_rp, teff, chunk=chunk)
+
+
+@dataclass(frozen=True)
+class OffsetPosterior:
+    """The offset network under a fixed set of dropout masks: each draw is one smooth function of G, BP-RP and Teff.
+
+    A posterior sample of section 4 is one set of weights, hence one function, for all stars. With masks drawn anew for
+    each star the mean scatters by sd / sqrt(draws) from star to star; with shared masks that noise of the draws
+    is itself a smooth function, equal stars have equal zero points, and a grid can hold the posterior exactly.
+    """
+
+    input_mean: np.ndarray  # (3,), of G, BP-RP, Teff
+    input_sd: np.ndarray  # (3,)
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # kernel ([draws,] inputs, units) behind its mask, bias (units,)
+    scale: float  # mas
+    ranges: tuple[tuple[float, float], ...] = ((-np.inf, np.inf),) * 3  # of G, BP-RP, Teff; NaN beyond
+
+    @classmethod
+    def from_model(cls, model, *, draws: int, seed: int, ranges=None) -> OffsetPosterior:
+        """Read the weights by the names of the layers, and draw the masks.
+
+        Parameters
+        ----------
+        model
+            Joint model with the offset "multivariate".
+        draws, seed
+            Number of dropout masks, and their seed.
+        ranges
+            Lowest and highest G, BP-RP and Teff that the posterior holds for; None: anywhere.
+
+        Raises
+        ------
+        ValueError
+            If the model's offset is not "multivariate".
+        """
+        if model.name != "joint_multivariate":
+            raise ValueError(f"the zero point of single stars needs a multivariate offset; this model is {model.name}")
+        network = model.get_layer("offset")
+        names = [layer.name for layer in network.layers]
+        hidden = [name for name in names if name.startswith("offset_hidden_")]
+        rng = np.random.default_rng(seed)
+        layers, factor = [], None
+        for name in [*hidden, "scaled_offset"]:
+            kernel, bias = (np.asarray(weights, float) for weights in network.get_layer(name).get_weights())
+            layers.append((kernel if factor is None else factor[:, :, None] * kernel, bias))
+            if name in hidden:
+                rate = network.get_layer(name.replace("hidden", "dropout")).rate
+                factor = (rng.random((draws, len(bias))) >= rate) / (1 - rate)
+        mean, sd = (np.asarray(weights, float) for weights in network.get_layer("standardisation").get_weights())
+        scale = float(network.get_layer("offset_mas").scale)
+        return cls(mean, sd, tuple(layers), scale, *([] if ranges is None else [tuple(map(tuple, ranges))]))
+
+    def draw(self, g_mag, bp_rp, teff) -> np.ndarray:
+        """All draws of the zero point [mas] of n sources, (draws, n)."""
+        x = (np.stack([g_mag, bp_rp, teff], axis=-1) - self.input_mean) / self.input_sd
+        for kernel, bias in self.layers:
+            x = np.matmul(x, kernel)
+            x += bias
+            np.tanh(x, out=x)
+        return self.scale * x[..., 0]
+
+    def at(self, g_mag, bp_rp, teff, *, chunk: int = 64):
+        """Mean and standard deviation over the draws [mas], each (n,), on all cores.
+
+        NaN where an input is unknown or outside the ranges. `chunk` sources at a time bound the memory.
+        """
+        inputs = [np.atleast_1d(np.asarray(column, dtype=float)) for column in (g_mag, bp_rp, teff)]
+        if len({column.shape for column in inputs}) > 1 or inputs[0].ndim != 1:
+            raise ValueError(f"g_mag, bp_rp and teff differ in shape: {[column.shape for column in inputs]}")
+        value, error = np.full((2, len(inputs[0])), np.nan)
+        inside = [(low <= x) & (x <= high) for x, (low, high) in zip(inputs, self.ranges, strict=True)]
+        known = np.flatnonzero(np.all(inside, axis=0) & np.all(np.isfinite(inputs), axis=0))
+
+        def moments(start: int) -> None:
+            rows = known[start : start + chunk]
+            offsets = self.draw(*(column[rows] for column in inputs))
+            value[rows], error[rows] = offsets.mean(axis=0), offsets.std(axis=0)
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(moments, range(0, len(known), chunk)))
+        return value, error
 
 
 @dataclass(frozen=True)
 class ZeroPointSurface:
     """The zero point and its uncertainty on a regular grid of G, BP-RP and Teff: for tables of any length."""
 
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray]  # G [mag], BP-RP [mag], Teff [K]
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray]  # G [mag], BP-RP [mag], Teff [K]; equally spaced, 4 nodes at least
     value: np.ndarray  # mas, at every node
     error: np.ndarray  # mas
+    interpolation_error: float = np.nan  # mas: largest difference of value or error from the network, as measured
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Lowest and highest G, BP-RP and Teff."""
+        return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
 
     def at(self, g_mag, bp_rp, teff):
-        """Value and error [mas] by linear interpolation; NaN where an input is unknown or outside the grid."""
-        points = np.stack(np.broadcast_arrays(g_mag, bp_rp, teff), axis=-1).astype(float)
-        known = np.all(np.isfinite(points), axis=-1)
-        result = np.full((*known.shape, 2), np.nan)
-        posterior = np.stack([self.value, self.error], axis=-1)
-        result[known] = RegularGridInterpolator(self.axes, posterior, bounds_error=False)(points[known])
-        return result[..., 0], result[..., 1]
+        """Value and error [mas] by cubic interpolation; NaN where an input is unknown or outside the grid."""
+        points = np.broadcast_arrays(*(np.asarray(column, float) for column in (g_mag, bp_rp, teff)))
+        value, error = interpolate_cubic(self.axes, self.value, self.error, [column.ravel() for column in points])
+        return value.reshape(points[0].shape), error.reshape(points[0].shape)
 
 
 def zero_point_surface(model, g_mag, bp_rp, teff, *, draws: int, seed: int, nodes: int = 33) -> ZeroPointSurface:
-    """The zero point's posterior on a grid: what `zero_point` gives, about 1000 times as fast for a large table.
+    """The zero point's posterior on a grid: what `zero_point` gives, some hundred times as fast for a large table.
 
-    The surface is smooth, so that a grid loses nothing next to the noise of the draws. For the 139,847,389 stars of
-    section 4, call ``surface.at`` on one piece of the table after the other.
+    For the 139,847,389 stars of section 4, call ``surface.at`` on one piece of the table after the other;
+    `apogaia.gaia_tables` does that for files.
 
     Parameters
     ----------
@@ -125,18 +203,22 @@ def zero_point_surface(model, g_mag, bp_rp, teff, *, draws: int, seed: int, node
     draws, seed
         As for `zero_point`.
     nodes
-        Number of nodes along each axis.
+        Number of nodes along each axis, at least 4.
     """
-    axes = tuple(np.linspace(low, high, nodes) for low, high in (g_mag, bp_rp, teff))
+    ranges = (g_mag, bp_rp, teff)
+    return tabulate(OffsetPosterior.from_model(model, draws=draws, seed=seed, ranges=ranges), nodes)
+
+
+def tabulate(posterior: OffsetPosterior, nodes: int) -> ZeroPointSurface:
+    """The posterior on a grid over its ranges, with the interpolation's error at points all over the grid."""
+    axes = tuple(np.linspace(low, high, nodes) for low, high in posterior.ranges)
     grids = np.meshgrid(*axes, indexing="ij")
-    value, error = zero_point(model, *(grid.ravel() for grid in grids), draws=draws, seed=seed)
-    return ZeroPointSurface(axes, value.reshape(grids[0].shape), error.reshape(grids[0].shape))
-
-
-def _offset_draws(model, inputs, *, draws, seed):
-    from apogaia.inference import offset_draws  # here, so that the summaries below do not load Keras
-
-    return offset_draws(model, inputs, draws=draws, seed=seed)
+    value, error = (table.reshape(grids[0].shape) for table in posterior.at(*(grid.ravel() for grid in grids)))
+    low, high = np.transpose(posterior.ranges)
+    surface = ZeroPointSurface(axes, value, error)
+    points = np.random.default_rng(0).uniform(low, high, (4096, 3)).T
+    difference = np.abs(np.subtract(surface.at(*points), posterior.at(*points))).max()
+    return replace(surface, interpolation_error=float(difference))
 
 
 def inverse_variance_mean(value, error) -> tuple[float, float]:
@@ -200,6 +282,31 @@ PAPER_SUMMARIES = {
     "bp_rp": QuadraticSummary("BP-RP [mag]", 0, (6.90, -34.63, -11.67), (0.8, 3), "Eq. 8"),
     "teff": QuadraticSummary("Teff [K]", 4500, (6e-6, 0.0348, -53.17), (4000, 5750), "Eq. 9"),
 }
+
+
+def summaries(inputs, zero_point_uas) -> dict[str, QuadraticSummary]:
+    """Our own counterparts of Eqs. 7-9: a quadratic in each of G, BP-RP and Teff.
+
+    Parameters
+    ----------
+    inputs
+        Table or mapping with ``g_mag``, ``bp_rp`` [mag] and ``teff`` [K]; each (n,).
+    zero_point_uas
+        Zero point of each star [uas].
+
+    Returns
+    -------
+    dict
+        Summaries by the names of the inputs, about the paper's x0, valid between the 1st and 99th percentile.
+    """
+    made = {}
+    for name in ("g_mag", "bp_rp", "teff"):
+        paper, x = PAPER_SUMMARIES[name], np.asarray(inputs[name], dtype=float)
+        known = np.isfinite(x) & np.isfinite(zero_point_uas)
+        low, high = np.percentile(x[known], [1, 99])
+        coefficients = quadratic_summary(x, zero_point_uas, paper.x0)
+        made[name] = QuadraticSummary(paper.label, paper.x0, coefficients, (float(low), float(high)), "this work")
+    return made
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,12 @@ def kiel_diagram(
 
 
 def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:
-    """Stars that survive each cut, one bar per row of `flow` (columns ``name``, ``surviving``, ``removed``)."""
-    names = [str(name) for name in flow["name"]]
+    """Stars that survive each cut, one bar per row of `flow`, a table from `apogaia.samples.cut_flow`."""
+    samples = [str(sample).replace("_", " ") for sample in flow["sample"]]
+    names = [
+        str(name) if sample == "all" else f"{sample}: {name}"
+        for sample, name in zip(samples, flow["name"], strict=True)
+    ]
     surviving = np.asarray(flow["surviving"], dtype=int)
     removed = np.asarray(flow["removed"], dtype=int)
     axes = one_panel(axes, PAGE_WIDTH, 0.7 + 0.24 * max(len(names), 3))
