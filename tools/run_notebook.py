@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--products", nargs="*", default=[], type=Path, help="files that the notebook must have made")
     options = parser.parse_args(arguments)
     workspace = Workspace(load_survey(options.survey), ROOT)
-    executed = ROOT / "build" / workspace.survey.name / f"{options.notebook}.ipynb"
+    executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()

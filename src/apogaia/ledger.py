@@ -1,20 +1,22 @@
-"""The ledger: each number that the paper publishes beside the one that this analysis gives (`docs/ledger.md`).
+"""What this analysis gives beside what the paper publishes: `docs/ledger.md`, and the table of figures in the README.
 
-``python -m apogaia.ledger mock`` writes it from the results of a survey. A tolerance is what a reproduction with the real
-data (`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
+``python -m apogaia.ledger mock`` writes both from the results of a survey. A tolerance is what a reproduction with the
+real data (`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from apogaia.files import atomic, read_json
 from apogaia.survey import load_survey
-from apogaia.workspace import Workspace, find_root
+from apogaia.workspace import Workspace
 
-__all__ = ["ENTRIES", "Entry", "ledger", "write_ledger"]
+__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,51 @@ ENTRIES = (
 )
 
 
+# Figure of the paper, our notebook, our file.
+FIGURES = (
+    ("2", "01_data_reduction", "01_samples"),
+    ("", "01_data_reduction", "01_kiel"),
+    ("", "02_joint_training", "02_learning_curves"),
+    ("3", "03_offset_analysis", "03_parallax_difference"),
+    ("4, left", "03_offset_analysis", "03_offset_dependence"),
+    ("4, right", "03_offset_analysis", "03_offset_maps"),
+    ("5", "03_offset_analysis", "03_distances"),
+    ("6", "04_inference_catalogue", "04_snr_gain"),
+    ("7, top", "04_inference_catalogue", "04_precision_kiel"),
+    ("7, bottom", "04_inference_catalogue", "04_precision"),
+    ("8", "04_inference_catalogue", "04_distance_against_gaia"),
+    ("", "04_inference_catalogue", "04_truth"),
+    ("", "05_jacobian", "05_jacobian"),
+    ("10", "07_milky_way_maps", "07_fe_h"),
+    ("11", "07_milky_way_maps", "07_x_fe"),
+    ("", "07_milky_way_maps", "07_face_on"),
+)
+
+
+def notebook_seconds(workspace: Workspace, notebook: str) -> float:
+    """How long the executed notebook of a survey took, as papermill noted in it [s]."""
+    path = workspace.executed_notebook(notebook)
+    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+
+
+def figure_table(workspace: Workspace) -> str:
+    """Paper figure -> notebook -> file -> seconds, as Markdown."""
+    lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
+    lines.append("|---|---|---|---|")
+    for figure, notebook, name in FIGURES:
+        seconds = notebook_seconds(workspace, notebook)
+        link = f"[{notebook}](notebooks/{notebook}.ipynb)"
+        lines.append(f"| {figure or '-'} | {link} | `{name}.pdf` | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _replace_block(text: str, name: str, block: str) -> str:
+    pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"README.md has no block '{name}'")
+    return pattern.sub(lambda match: match[1] + block + match[2], text)
+
+
 def ledger(workspace: Workspace) -> str:
     """The ledger of a survey as Markdown.
 
@@ -107,12 +154,6 @@ def ledger(workspace: Workspace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_ledger(workspace: Workspace, path: Path) -> None:
-    """Write `ledger` to a file."""
-    with atomic(path) as temporary:
-        temporary.write_text(ledger(workspace), encoding="utf-8")
-
-
 def _look_up(values, key: tuple[str, ...]):
     for part in key:
         values = (values or {}).get(part)
@@ -129,7 +170,16 @@ def _number(value: float | None, unit: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("survey")
-    write_ledger(Workspace(load_survey(parser.parse_args().survey)), find_root() / "docs" / "ledger.md")
+    workspace = Workspace(load_survey(parser.parse_args().survey))
+    _write(workspace.root / "docs" / "ledger.md", ledger(workspace))
+    readme = workspace.root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    _write(readme, _replace_block(text, "figures", figure_table(workspace)))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

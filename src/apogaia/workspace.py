@@ -91,6 +91,10 @@ class Workspace:
         """Numbers, as JSON: ``result("03_offset_analysis")``."""
         return self.root / "results" / self.survey.name / f"{name}.json"
 
+    def executed_notebook(self, name: str) -> Path:
+        """The notebook as papermill ran it for this survey."""
+        return self.root / "build" / self.survey.name / f"{name}.ipynb"
+
     def figure(self, name: str, kind: str = "pdf") -> Path:
         """A figure named after its notebook: ``figure("03_offset_surface")``."""
         return self.root / "figures" / self.survey.name / f"{name}.{kind}"

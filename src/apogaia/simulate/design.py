@@ -1,0 +1,123 @@
+"""The simulated survey before any spectrum is made: a table of stars, and Gaia's sources around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from apogaia.simulate.gaia import observe_with_gaia
+from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
+from apogaia.simulate.population import draw_population
+from apogaia.survey import Survey
+
+__all__ = ["Design", "design_survey"]
+
+EPOCH_J2000 = 2000.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything but the spectra.
+
+    Attributes
+    ----------
+    stars
+        Arrays with one entry per row of allStar: truth, measurements and the observing log.
+    sources
+        Gaia's table, column by column, sorted by source id.
+    seed
+        Of the survey; star i's spectrum uses the stream ``[seed, 10, i]``.
+    """
+
+    stars: dict[str, np.ndarray]
+    sources: dict[str, np.ndarray]
+    seed: int
+
+    def row(self, i: int) -> dict:
+        """All values of star `i`."""
+        return {name: values[i] for name, values in self.stars.items()}
+
+
+def design_survey(survey: Survey) -> Design:
+    """Draw the stars of a simulated survey, observe them with 2MASS and Gaia, and spoil a few.
+
+    Raises
+    ------
+    ValueError
+        If the survey is not simulated, or asks for a layout other than DR14's.
+    """
+    simulation = survey.simulation
+    if simulation is None:
+        raise ValueError(f"survey {survey.name!r} has no [simulation] section: it is fetched, not simulated")
+    if survey.sources.apogee_release != "dr14":
+        raise ValueError(f"survey {survey.name!r}: only DR14's file layout can be simulated, not dr17's")
+    seed, n = simulation.seed, simulation.n_stars
+    rng = [np.random.default_rng([seed, 4, k]) for k in range(5)]
+    stars = draw_population(n, seed)
+    stars |= _positions(rng[0], stars)
+    stars, star_of_row = repeat_stars(rng[1], stars)
+    stars["is_repeat"] = star_of_row != np.arange(n)
+    stars |= observing_log(rng[2], stars, simulation.max_visits)
+
+    first = np.flatnonzero(~stars["is_repeat"])
+    once = {name: values[first] for name, values in stars.items()}
+    years = survey.sources.gaia_epoch - EPOCH_J2000
+    sources, own, offset = observe_with_gaia(rng[3], once, simulation, years, survey.sources.gaia_release)
+    back = np.searchsorted(first, star_of_row)
+    own, stars["zero_point"] = own[back], offset[back]
+    stars["contamination"] = contaminate(rng[4], stars, sources, own, simulation.contaminant_fraction)
+    stars |= spoil_catalogue(rng[4], n)
+    stars |= _extinction(rng[4], stars)
+    stars["location_id"] = np.where(stars["one_metre"], 1, stars["location_id"]).astype(np.int16)
+
+    order = np.argsort(sources["source_id"], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    stars["gaia_row"] = np.where(own >= 0, place[own], -1)
+    stars["gaia_source_id"] = np.where(own >= 0, sources["source_id"][own], 0)
+    return Design(stars, {name: values[order] for name, values in sources.items()}, seed)
+
+
+def _positions(rng, stars):
+    """APOGEE's position, from 2MASS, and the name that follows from it; no two stars share a name."""
+    n = len(stars["ra_true"])
+    ra = stars["ra_true"] + rng.normal(0, 0.07, n) / 3600 / np.cos(np.deg2rad(stars["dec_true"]))
+    dec = stars["dec_true"] + rng.normal(0, 0.07, n) / 3600
+    ra, dec = np.round(ra % 360, 6), np.round(dec, 6)
+    names = _names(ra, dec)
+    while True:
+        _, first = np.unique(names, return_index=True)
+        twins = np.setdiff1d(np.arange(n), first)
+        if not len(twins):
+            return {"ra": ra, "dec": dec, "apogee_id": names}
+        dec[twins] += 0.2 / 3600
+        names[twins] = _names(ra[twins], dec[twins])
+
+
+def _names(ra, dec):
+    """2MASS's way of naming: 2MHHMMSSss+DDMMSSs, truncated."""
+    centiseconds = np.floor(ra / 15 * 360_000).astype(int)
+    decis = np.floor(np.abs(dec) * 36_000).astype(int)
+    return np.array(
+        [
+            f"2M{c // 360_000:02d}{c // 6000 % 60:02d}{c % 6000:04d}{'-' if d < 0 else '+'}"
+            f"{s // 36_000:02d}{s // 600 % 60:02d}{s % 600:03d}"
+            for c, s, d in zip(centiseconds.tolist(), decis.tolist(), dec.tolist(), strict=True)
+        ]
+    )
+
+
+def _extinction(rng, stars):
+    """AK_TARG by RJCE; from the SFD map far from the plane where WISE has no magnitude; else unknown."""
+    n = len(stars["a_k_true_mag"])
+    rjce = 0.918 * (stars["h_mag"] - stars["w2_mag"] - 0.08)
+    sfd_ebv = np.maximum(stars["a_k_true_mag"] / 0.3517 * (1.05 + 0.15 * rng.normal(size=n)), 0.005)
+    by_map = stars["no_w2"] & (np.abs(stars["glat"]) >= 16)
+    none = (stars["no_w2"] & ~by_map) | stars["no_extinction"]
+    return {
+        "a_k_targ": np.select([none, by_map], [np.nan, 0.302 * sfd_ebv], rjce),
+        "a_k_targ_method": np.select([none, by_map], ["none", "SFD"], "RJCE_WISE"),
+        "a_k_wise": np.where(stars["no_w2"], np.nan, rjce),
+        "sfd_ebv": sfd_ebv,
+    }

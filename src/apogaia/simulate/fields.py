@@ -1,0 +1,47 @@
+"""Pointings of the simulated survey and its selection in H: the cohorts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["COHORTS", "Field", "survey_fields"]
+
+# APOGEE's cohorts end at H = 12.2, 12.8 and 13.3. Each bin of H gets a share of a field's fibres.
+COHORTS = {
+    "short": ((7.0, 10.2, 0.52), (10.2, 11.3, 0.25), (11.3, 12.2, 0.23)),
+    "medium": ((7.0, 10.2, 0.48), (10.2, 11.3, 0.22), (11.3, 12.2, 0.19), (12.2, 12.8, 0.11)),
+    "long": ((7.0, 10.2, 0.46), (10.2, 11.3, 0.21), (11.3, 12.2, 0.17), (12.2, 12.8, 0.09), (12.8, 13.3, 0.07)),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One plate's worth of sky, 1.4 deg in radius."""
+
+    name: str
+    location_id: int
+    glon: float  # deg
+    glat: float  # deg
+    cohorts: str  # key of `COHORTS`
+    min_j_k: float  # targets have (J - Ks)_0 above
+    weight: float  # share of the survey's stars, relative
+
+
+def survey_fields() -> tuple[Field, ...]:
+    """The pointings: bulge, disc in and near the plane, and the northern halo, named and numbered as APOGEE does."""
+    places = []
+    for glat in (-8, -4, 0, 4, 8):
+        for glon in (0, 3, 6, 9, 12):
+            places.append((glon, glat, "short", 0.5, 0.55))
+    for glat in (-8, -4, 0, 4, 8):
+        for glon in (16, 21, 26, 30, 34, 40, 46, 52, 60, 70, 80, 90, 105, 120, 135, 150, 165, 180, 195, 210, 225):
+            places.append(
+                (glon, glat, "medium" if glat else "long", 0.5, 1.0 if abs(glat) == 4 else 1.3 - abs(glat) / 16)
+            )
+    for glat in (-45, -20, 20, 45, 60, 75):
+        for glon in (30, 75, 120, 170):
+            places.append((glon, glat, "long", 0.3, 0.7))
+    return tuple(
+        Field(f"{glon:03d}{glat:+03d}", 4101 + i, float(glon), float(glat), cohorts, min_j_k, weight)
+        for i, (glon, glat, cohorts, min_j_k, weight) in enumerate(places)
+    )

@@ -1,0 +1,142 @@
+"""Writing the simulated survey in the real formats: tables, and one apStar file per star."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from apogaia.files import atomic
+from apogaia.simulate import evolution, population
+from apogaia.simulate.allstar import allstar_columns, stellar_parameter_columns
+from apogaia.simulate.apstar import apstar_bytes, smallest_size, write_whole
+from apogaia.simulate.chemistry import ELEMENTS
+from apogaia.simulate.spectrograph import BAD_ERROR, Observation
+
+__all__ = ["is_written", "write_apstar", "write_tables"]
+
+GAIA_UNITS = {
+    "ra": "deg",
+    "dec": "deg",
+    "ra_error": "mas",
+    "dec_error": "mas",
+    "pmra": "mas / yr",
+    "pmdec": "mas / yr",
+    "pmra_error": "mas / yr",
+    "pmdec_error": "mas / yr",
+    "parallax": "mas",
+    "parallax_error": "mas",
+    "phot_g_mean_mag": "mag",
+    "bp_rp": "mag",
+}
+K_MAG_SUN = 3.27  # Vega, Willmer (2018)
+
+
+def write_tables(design, workspace) -> None:
+    """Write allStar, the Gaia sources, the stellar parameters and the truth."""
+    rng = np.random.default_rng([design.seed, 5])
+    _write_table(workspace.allstar, allstar_columns(rng, design.stars))
+    _write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
+    _write_table(workspace.gaia, {"source_id": design.sources["source_id"]} | design.sources, GAIA_UNITS)
+    columns, units = truth_columns(design.stars)
+    _write_table(workspace.truth, columns, units)
+
+
+def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What the simulation knows of every row of allStar, and the units."""
+    k_abs = stars["k_abs_mag"]
+    parallax = 1.0 / stars["distance_kpc"]
+    described = {
+        "teff": "K",
+        "logg": "dex",
+        "mass_msun": "solMass",
+        "radius_rsun": "solRad",
+        "luminosity_lsun": "solLum",
+        "age_gyr": "Gyr",
+        "alpha_fe": "dex",
+        **{f"{element.lower()}_h": "dex" for element in ELEMENTS},
+        "v_micro": "km / s",
+        "v_broad": "km / s",
+        "distance_kpc": "kpc",
+        "x_kpc": "kpc",
+        "y_kpc": "kpc",
+        "z_kpc": "kpc",
+        "a_k_true_mag": "mag",
+        "k_abs_mag": "mag",
+        "hidden_mag": "mag",
+        "companion_mag": "mag",
+        **{f"{band}_true_mag": "mag" for band in ("j", "h", "k", "w2", "g", "bp_rp")},
+        "ra_true": "deg",
+        "dec_true": "deg",
+        "pmra_true": "mas / yr",
+        "pmdec_true": "mas / yr",
+        "v_helio_true": "km / s",
+        "zero_point": "mas",
+    }
+    columns = {
+        "apogee_id": stars["apogee_id"],
+        "location_id": stars["location_id"],
+        "gaia_source_id": stars["gaia_source_id"],
+        "component": np.array(population.COMPONENTS)[stars["component"]],
+        "stage": np.array(evolution.STAGES)[stars["stage"]],
+        **{name: stars[name] for name in described},
+        "parallax_true": parallax,
+        "fakemag_true": 10 ** (0.2 * k_abs + 2),
+        "log_luminosity_k": 0.4 * (K_MAG_SUN - k_abs),
+        "k0_true_mag": k_abs - 5 * np.log10(parallax) + 10,
+        "cohort_min_h_mag": stars["cohort_min_h_mag"],
+        "cohort_max_h_mag": stars["cohort_max_h_mag"],
+        "any_colour": stars["any_colour"],
+        "binary": stars["binary"],
+        "is_repeat": stars["is_repeat"],
+        # Words, since readers take an empty text for a missing value.
+        "contamination": np.where(stars["contamination"] == "", "none", stars["contamination"]),
+        "spectrum_state": np.where(stars["spectrum_state"] == "", "whole", stars["spectrum_state"]),
+    }
+    units = described | {"parallax_true": "mas", "fakemag_true": "mas", "k0_true_mag": "mag"}
+    # Logarithms (dex) bear no unit in the file: the FITS standard has none for them.
+    return columns, {name: unit for name, unit in units.items() if unit != "dex"}
+
+
+def _write_table(path: Path, columns, units=None) -> None:
+    """One binary table in HDU 1; units are written as given. Bytes depend on nothing but the columns."""
+    units = units or {}
+    made = []
+    for name, values in columns.items():
+        if values.dtype.kind == "U":
+            # A column of empty texts still needs a width.
+            values = values.astype(f"S{max(1, values.dtype.itemsize // 4)}")
+            width = max(1, int(np.char.str_len(values).max(initial=1)))
+            made.append(fits.Column(name=name, format=f"{width}A", array=values, unit=units.get(name)))
+        else:
+            code = {"f4": "E", "f8": "D", "i2": "I", "i4": "J", "i8": "K", "b1": "L", "i1": "I"}[values.dtype.str[1:]]
+            values = values.astype(np.int16) if values.dtype == np.int8 else values
+            count = values.shape[1] if values.ndim == 2 else ""
+            made.append(fits.Column(name=name, format=f"{count}{code}", array=values, unit=units.get(name)))
+    with atomic(path) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(temporary)
+
+
+def write_apstar(path: Path, rng, observation: Observation, star) -> None:
+    """Write one star's apStar file in the state that the design asks for: whole, cut, blank, or with NaN errors."""
+    state = star["spectrum_state"]
+    if state == "blank":
+        observation = Observation(
+            np.zeros_like(observation.flux),
+            np.full_like(observation.error, BAD_ERROR),
+            np.ones_like(observation.mask),
+        )
+    elif state == "NaN errors":
+        observation = Observation(observation.flux, np.full_like(observation.error, np.nan), observation.mask)
+    content = apstar_bytes(observation, star)
+    if state == "cut":
+        content = content[: int(len(content) * rng.uniform(0.05, 0.55))]
+    write_whole(path, content)
+
+
+def is_written(path: Path, star) -> bool:
+    """Whether an earlier, unfinished run left this file behind whole; cut files count whenever they hold anything."""
+    if not path.is_file():
+        return False
+    return path.stat().st_size >= (1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"])))

@@ -1,0 +1,195 @@
+"""How the survey observes its stars, and everything that a real catalogue does wrong, at low rates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["SPECTRUM_STATES", "STARFLAG_BITS", "contaminate", "observing_log", "repeat_stars", "spoil_catalogue"]
+
+# Bits of APOGEE_STARFLAG that occur here.
+STARFLAG_BITS = {
+    "COMMISSIONING": 1,
+    "BRIGHT_NEIGHBOR": 2,
+    "VERY_BRIGHT_NEIGHBOR": 3,
+    "LOW_SNR": 4,
+    "PERSIST_HIGH": 9,
+    "PERSIST_MED": 10,
+    "PERSIST_LOW": 11,
+    "SUSPECT_RV_COMBINATION": 16,
+    "SUSPECT_BROAD_LINES": 17,
+}
+
+# What became of a star's file: share of the stars, at least one in every survey.
+SPECTRUM_STATES = {"missing": 0.003, "cut": 0.002, "blank": 0.002, "NaN errors": 0.001}
+
+CONTAMINATIONS = ("wrong match", "wrong label", "wrong parallax")
+
+
+def repeat_stars(rng, stars, share=0.01):
+    """Let some rows be stars that another field has observed already: the same star and photometry again."""
+    n = len(stars["ra_true"])
+    again = rng.permutation(n)[: 2 * max(1, round(share * n))]
+    first, second = np.split(again, 2)
+    own = {"field", "location_id", "cohort_min_h_mag", "cohort_max_h_mag", "min_j_k_mag"}
+    star_of_row = np.arange(n)
+    differ = stars["location_id"][first] != stars["location_id"][second]
+    first, second = first[differ], second[differ]
+    star_of_row[second] = first
+    repeated = {name: values if name in own else values[star_of_row] for name, values in stars.items()}
+    return repeated, star_of_row
+
+
+def observing_log(rng, stars, max_visits):
+    """Visits, signal-to-noise ratios, velocities and flags of every star.
+
+    Returns
+    -------
+    dict
+        ``n_visits``; ``visit_snr``, ``visit_v_helio``, ``visit_v_error``, ``visit_bc`` [km/s], ``visit_mjd`` and
+        ``visit_fibre``, each (n, max_visits) with NaN or 0 beyond the last visit; ``snr`` per pixel of the combination;
+        ``v_helio``, ``v_scatter``, ``v_error`` [km/s]; ``starflag``, ``andflag``, ``persistence`` (0 none to 3 high)
+        and ``commissioning``.
+    """
+    n = len(stars["h_mag"])
+    h = stars["h_true_mag"]
+    # Three visits for the short cohorts, more for the fainter ones; the bulge's fields and some others got one.
+    nominal = np.where(stars["cohort_max_h_mag"] > 12.8, 12, np.where(stars["cohort_max_h_mag"] > 12.2, 6, 3))
+    draw = rng.random(n)
+    single = draw < np.where((stars["glon"] < 14) & (np.abs(stars["glat"]) < 12), 0.75, 0.34)
+    n_visits = np.where(single, 1, np.where(draw < 0.62, 2, np.where(draw < 0.95, 3, nominal)))
+    n_visits = np.clip(np.minimum(n_visits, max_visits), 1, None)
+    # A star of H = 12.2 reaches about 60 per visit; sky and detector take over beyond. Long programmes keep their
+    # exposure when their visits are folded into `max_visits`.
+    exposure = np.clip(nominal / np.maximum(n_visits, 3), 1, 2.5) ** 0.5
+    signal = 4200.0 * 10 ** (-0.4 * (h - 12.2)) * exposure
+    quality = np.exp(0.20 * rng.normal(size=(n, max_visits))) * np.exp(0.12 * rng.normal(size=n))[:, None]
+    photons = signal[:, None] * quality
+    visit_snr = photons / np.sqrt(photons + 700.0 + (8e-4 * photons) ** 2)
+    used = np.arange(max_visits) < n_visits[:, None]
+    visit_snr = np.where(used, visit_snr, np.nan)
+    snr = np.sqrt(np.nansum(visit_snr**2, axis=1))
+
+    binary = rng.random(n) < 0.14
+    amplitude = np.where(binary, np.exp(rng.normal(np.log(5.0), 1.1, n)), 0.05)
+    error = np.hypot(0.02, 4.0 / visit_snr)
+    orbit = amplitude[:, None] * np.sin(2 * np.pi * rng.random((n, max_visits)))
+    visit_v = np.where(used, stars["v_helio_true"][:, None] + orbit + error * rng.normal(size=error.shape), np.nan)
+    v_scatter = np.zeros(n)
+    several = n_visits > 1
+    v_scatter[several] = np.nanstd(visit_v[several], axis=1, ddof=1)
+    mjd0 = rng.integers(55_800, 57_500, n)
+    log = {
+        "n_visits": n_visits.astype(np.int32),
+        "binary": binary,
+        "visit_snr": visit_snr,
+        "visit_v_helio": visit_v,
+        "visit_v_error": error,
+        "visit_bc": np.where(used, rng.uniform(-28, 28, (n, max_visits)), np.nan),
+        "visit_mjd": np.where(used, mjd0[:, None] + np.cumsum(rng.integers(1, 30, (n, max_visits)), axis=1), 0),
+        "visit_fibre": np.where(used, rng.integers(1, 301, n)[:, None], 0),
+        "snr": snr,
+        "v_helio": np.nansum(visit_v * visit_snr**2, axis=1) / snr**2,
+        "v_scatter": v_scatter,
+        "v_error": 1 / np.sqrt(np.nansum(error**-2.0, axis=1)),
+    }
+    return log | _starflags(rng, stars, log)
+
+
+def _starflags(rng, stars, log):
+    n = len(log["snr"])
+    # Persistence haunts the blue detector of a third of the fibres; its worst degree is rare.
+    persistence = np.select([rng.random(n) < 0.03, rng.random(n) < 0.03, rng.random(n) < 0.06], [3, 2, 1], 0)
+    commissioning = rng.random(n) < 0.01
+    neighbour = rng.random(n)
+    set_bits = {
+        "COMMISSIONING": commissioning,
+        "BRIGHT_NEIGHBOR": neighbour < 0.06,
+        "VERY_BRIGHT_NEIGHBOR": neighbour < 0.004,
+        "LOW_SNR": log["snr"] < 20,
+        "PERSIST_HIGH": persistence == 3,
+        "PERSIST_MED": persistence == 2,
+        "PERSIST_LOW": persistence == 1,
+        "SUSPECT_RV_COMBINATION": log["v_scatter"] > 8,
+        "SUSPECT_BROAD_LINES": stars["v_broad"] > 11,
+    }
+    starflag = np.zeros(n, np.int32)
+    for name, rows in set_bits.items():
+        starflag[rows] |= 1 << STARFLAG_BITS[name]
+    every_visit = np.int32((1 << 9) | (1 << 10) | (1 << 11) | 2)
+    return {
+        "starflag": starflag,
+        "andflag": np.where(log["n_visits"] == 1, starflag, starflag & every_visit).astype(np.int32),
+        "persistence": persistence.astype(np.int8),
+        "commissioning": commissioning.astype(np.int16),
+    }
+
+
+def contaminate(rng, stars, sources, own, fraction):
+    """Spoil a small share of the stars so that a Gaussian likelihood meets what it does not expect.
+
+    A third each: Gaia's source is another star's; the spectrum carries another star's labels (its Ks is off by
+    magnitudes); the parallax is off by 20 to 60 of its errors. `stars` and `sources` are changed in place.
+
+    Returns
+    -------
+    (n_stars,) array of texts
+        What is wrong with each star, "" for nothing.
+    """
+    n = len(own)
+    kind = np.full(n, "", "U16")
+    chosen = rng.permutation(np.flatnonzero(own >= 0))[: max(3, round(fraction * n))]
+    for k, rows in enumerate(np.array_split(chosen, len(CONTAMINATIONS))):
+        kind[rows] = CONTAMINATIONS[k]
+        mine = own[rows]
+        if CONTAMINATIONS[k] == "wrong match":
+            names = ("parallax", "parallax_error", "phot_g_mean_mag", "bp_rp")
+            others = rng.choice(own[own >= 0], len(rows))
+            for name in names:
+                sources[name][mine] = sources[name][others]
+        elif CONTAMINATIONS[k] == "wrong label":
+            step = rng.choice([-1, 1], len(rows)) * rng.uniform(1.0, 3.0, len(rows))
+            for band in ("j", "h", "k", "w2"):
+                stars[f"{band}_mag"][rows] += step
+        else:
+            by = rng.choice([-1, 1], len(rows)) * rng.uniform(20, 60, len(rows))
+            sources["parallax"][mine] += by * sources["parallax_error"][mine]
+    # The other row of a star observed twice shares its Gaia source.
+    shared = (kind == "wrong match") | (kind == "wrong parallax")
+    of_source = dict(zip(own[shared].tolist(), kind[shared].tolist(), strict=True))
+    return np.array(
+        [of_source.get(source, own_kind) for source, own_kind in zip(own.tolist(), kind.tolist(), strict=True)]
+    )
+
+
+def spoil_catalogue(rng, n):
+    """Which rows lack what: magnitudes, extinction, files; at least one row of each in every survey.
+
+    Returns
+    -------
+    dict
+        Boolean arrays ``k_is_nan``, ``k_is_missing`` (-9999.99), ``no_w2`` (so no RJCE extinction), ``no_extinction``,
+        ``one_metre`` (LOCATION_ID 1, no apStar file), ``no_parameters``; and ``spectrum_state``, "" or a key of
+        `SPECTRUM_STATES`.
+    """
+    order = rng.permutation(n)
+    shares = {
+        "k_is_nan": 0.001,
+        "k_is_missing": 0.002,
+        "no_w2": 0.03,
+        "no_extinction": 0.01,
+        "one_metre": 0.004,
+        "no_parameters": 0.02,
+    }
+    spoiled = {}
+    used = 0
+    for name, share in shares.items():
+        count = max(1, round(share * n))
+        spoiled[name] = np.zeros(n, bool)
+        spoiled[name][order[used : used + count]] = True
+        used += count
+    state = np.full(n, "", "U10")
+    for name, share in SPECTRUM_STATES.items():
+        count = max(1, round(share * n))
+        state[order[used : used + count]] = name
+        used += count
+    return spoiled | {"spectrum_state": state}

@@ -1,0 +1,259 @@
+"""The stars that the simulated survey observes: drawn from a Galaxy, seen through dust, selected in H."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import Galactic, SkyCoord
+from astropy.utils import iers
+
+from apogaia.simulate import chemistry, evolution, photometry
+from apogaia.simulate.fields import COHORTS, Field, survey_fields
+
+__all__ = ["COMPONENTS", "draw_population", "galactic_space_density", "in_bin"]
+
+COMPONENTS = ("thin disc", "thick disc", "bar", "halo")
+SUN_DISTANCE_KPC, SUN_HEIGHT_KPC = 8.125, 0.0208  # GRAVITY Collaboration (2018), Bennett & Bovy (2019)
+SUN_VELOCITY = np.array([11.1, 245.6, 7.25])  # km/s, Galactocentric, towards (centre, rotation, north)
+CIRCULAR_VELOCITY = 230.0  # km/s
+
+# Per component: velocity dispersions in R, phi, z and the lag behind circular rotation, all in km/s.
+DISPERSION = np.array([[34.0, 24.0, 18.0], [62.0, 48.0, 38.0], [105.0, 95.0, 85.0], [150.0, 120.0, 110.0]])
+LAG = np.array([12.0, 48.0, 130.0, 225.0])
+
+# Relative numbers per volume of the stages (`evolution.STAGES`): dwarfs down to 0.2 Msun, and far fewer giants.
+STAGE_NUMBERS = np.array([0.20, 3.5e-3, 7.0e-4, 3.0e-4, 1.5e-5])
+
+# Luminosity scatter at given Teff, log g and abundances, and scatter of [C/N] about its relation with mass. With the
+# clump's own width and the mass that [C/N] leaves open, a good reading of a spectrum knows distance to some 8 per cent.
+HIDDEN_SCATTER_MAG = 0.09
+C_N_SCATTER_DEX = 0.05
+
+LIBRARY_SIZE = 60_000  # stars per component
+FIELD_RADIUS_DEG = 1.4
+
+
+def galactic_space_density(x_kpc, y_kpc, z_kpc):
+    """Number density of each component relative to the thin disc at the Sun, shape (4, ...)."""
+    big_r = np.hypot(x_kpc, y_kpc)
+    z = np.abs(z_kpc)
+    thin = np.exp((SUN_DISTANCE_KPC - big_r) / 2.6 - z / 0.30) * (1 - np.exp(-((big_r / 2.5) ** 3)))
+    thick = 0.09 * np.exp((SUN_DISTANCE_KPC - big_r) / 2.2 - z / 0.9)
+    along = chemistry.bar_radius(x_kpc, y_kpc)
+    bar = 60.0 * np.exp(-np.hypot(along, z / 0.30) / 1.3) * np.exp(-(np.maximum(along - 4.5, 0) ** 2) / 0.5)
+    halo = 0.003 * ((big_r**2 + (z / 0.7) ** 2 + 1) / SUN_DISTANCE_KPC**2) ** -1.5
+    return np.stack([thin, thick, bar, halo])
+
+
+def draw_population(n_stars: int, seed: int) -> dict[str, np.ndarray]:
+    """Draw the survey's stars, one entry per star in every array, field by field.
+
+    Returns
+    -------
+    dict
+        Truth (mass, age, composition, Teff, log g, radius, luminosity, place, velocity, absolute and apparent
+        magnitudes, extinction) and the 2MASS and WISE measurements by which stars are selected.
+
+    Notes
+    -----
+    Every field has its own random stream, so that a field does not depend on the others.
+    """
+    fields = survey_fields()
+    weights = np.array([field.weight for field in fields])
+    counts = np.random.default_rng([seed, 0]).multinomial(n_stars, weights / weights.sum())
+    library = _stellar_library(np.random.default_rng([seed, 1]))
+    parts = [
+        _draw_field(np.random.default_rng([seed, 2, k]), field, count, library)
+        for k, (field, count) in enumerate(zip(fields, counts, strict=True))
+        if count
+    ]
+    stars = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return stars | _sky_motion(np.random.default_rng([seed, 3]), stars)
+
+
+def _stellar_library(rng) -> list[dict[str, np.ndarray]]:
+    """For each component, stars (age, stage, phase, mass) sorted by absolute H, with their cumulative numbers."""
+    library = []
+    for typical_m_h, (young, old) in zip((0.0, -0.3, -0.1, -1.1), ((0.8, 10), (8, 12), (5, 11), (11, 13)), strict=True):
+        # As many of each stage, weighted by its number per volume, so that giants are not drowned by dwarfs.
+        stage = np.arange(LIBRARY_SIZE) % len(evolution.STAGES)
+        number = (STAGE_NUMBERS * len(evolution.STAGES) / LIBRARY_SIZE)[stage]
+        age = rng.uniform(young, old, LIBRARY_SIZE)
+        phase = rng.random(LIBRARY_SIZE)
+        turnoff = evolution.turnoff_mass(age)
+        mass = np.where(stage == 0, evolution.main_sequence_mass(rng.random(LIBRARY_SIZE), turnoff), turnoff)
+        teff, logg = evolution.track(stage, phase, mass, age, typical_m_h)
+        bright = evolution.luminosity(evolution.radius(mass, logg), teff)
+        h = photometry.absolute_magnitudes(teff, logg, typical_m_h, bright)["h"]
+        order = np.argsort(h, kind="stable")
+        columns = {"age": age, "stage": stage, "phase": phase, "mass": mass, "h": h}
+        library.append(
+            {k: v[order] for k, v in columns.items()} | {"cumulative": np.append(0, np.cumsum(number[order]))}
+        )
+    return library
+
+
+def _draw_field(rng, field: Field, count: int, library) -> dict[str, np.ndarray]:
+    distance = np.geomspace(0.02, 18.0, 220)  # kpc, edges of cells
+    middle = np.sqrt(distance[1:] * distance[:-1])
+    x, y, z = _galactocentric(field.glon, field.glat, middle)
+    # Clouds differ from one line of sight to the next.
+    clumpiness = np.exp(rng.normal(0, 0.30))
+    a_k = np.cumsum(photometry.dust_density(x, y, z) * np.diff(distance)) * clumpiness
+    density = galactic_space_density(x, y, z) * (distance[1:] ** 3 - distance[:-1] ** 3)
+    parts = []
+    bins = COHORTS[field.cohorts]
+    shares = rng.multinomial(count, [share for *_, share in bins])
+    for (bright, faint, _), wanted in zip(bins, shares, strict=True):
+        found = 0
+        while found < wanted:
+            drawn = _candidates(rng, field, bright, faint, 4 * int(wanted) + 40, library, density, distance, a_k)
+            keep = np.flatnonzero(in_bin(drawn, field, bright, faint))[: wanted - found]
+            parts.append({name: values[keep] for name, values in drawn.items()})
+            found += len(keep)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def in_bin(stars, field: Field, bright: float, faint: float):
+    """APOGEE's selection: measured H within the bin, and measured, dereddened J - Ks red enough (most targets)."""
+    red = stars["j_mag"] - stars["k_mag"] - 1.5 * np.maximum(stars["a_k_rjce"], 0) >= field.min_j_k
+    return (stars["h_mag"] >= bright) & (stars["h_mag"] < faint) & (red | stars["any_colour"])
+
+
+def _candidates(rng, field, bright, faint, n, library, density, distance, a_k):
+    """Stars along a line of sight whose H is near the bin's: distance, then a star of fitting absolute magnitude."""
+    middle = np.sqrt(distance[1:] * distance[:-1])
+    margin = 0.6  # mag; composition, dust and errors move a star's H by less than this
+    reach = 5 * np.log10(middle * 100) + photometry.ABSORPTION["h"] * a_k
+    low = np.stack([np.searchsorted(part["h"], bright - margin - reach) for part in library])
+    high = np.stack([np.searchsorted(part["h"], faint + margin - reach) for part in library])
+    numbers = np.stack([part["cumulative"] for part in library])
+    rows = np.arange(len(library))[:, None]
+    expected = density * (numbers[rows, high] - numbers[rows, low])
+    cell = rng.choice(expected.size, n, p=expected.ravel() / expected.sum())
+    component, shell = np.unravel_index(cell, expected.shape)
+    d = distance[shell] + rng.random(n) * (distance[shell + 1] - distance[shell])
+    first, last = numbers[component, low[component, shell]], numbers[component, high[component, shell]]
+    aim = first + rng.random(n) * (last - first)
+    pick = np.empty(n, int)
+    for c, part in enumerate(library):
+        chosen = component == c
+        pick[chosen] = np.clip(np.searchsorted(part["cumulative"], aim[chosen], side="right") - 1, 0, LIBRARY_SIZE - 1)
+    age, stage, phase, mass = (
+        np.choose(component, [part[name][pick] for part in library]) for name in ("age", "stage", "phase", "mass")
+    )
+    radius_deg = FIELD_RADIUS_DEG * np.sqrt(rng.random(n))
+    around = 2 * np.pi * rng.random(n)
+    glat = field.glat + radius_deg * np.sin(around)
+    glon = (field.glon + radius_deg * np.cos(around) / np.cos(np.deg2rad(field.glat))) % 360
+    x, y, z = _galactocentric(glon, glat, d)
+    birth, alpha_fe = chemistry.abundances(rng, component, age, x, y, z)
+    mass = mass * np.where(stage >= 3, 0.97, 1.0)  # lost on the way to the clump
+    teff, logg = evolution.track(stage, phase, mass, age, birth["Fe"] + 0.7 * alpha_fe)
+    radius = evolution.radius(mass, logg)
+    bright_lsun = evolution.luminosity(radius, teff)
+    hidden = HIDDEN_SCATTER_MAG * rng.normal(size=n)
+    companion = np.where((stage == 0) & (rng.random(n) < 0.12), 2.5 * np.log10(1 + rng.random(n) ** 3), 0.0)
+    absolute = photometry.absolute_magnitudes(teff, logg, birth["Fe"], bright_lsun, hidden - companion)
+    extinction = np.interp(d, distance[1:], a_k) * np.exp(0.10 * rng.normal(size=n))
+    modulus = 5 * np.log10(d * 100)
+    true = {b: absolute[b] + modulus + photometry.ABSORPTION[b] * extinction for b in ("j", "h", "k", "w2", "g")}
+    true["bp_rp"] = absolute["bp_rp"] + photometry.ABSORPTION["bp_rp"] * extinction
+    surface_c, surface_n = chemistry.dredged_up(
+        birth["C"], birth["N"], mass, logg, stage > 0, C_N_SCATTER_DEX * rng.normal(size=n)
+    )
+    surface = birth | {"C": surface_c, "N": surface_n}
+    v_micro, v_broad = _broadening(rng, teff, logg, birth["Fe"], stage)
+    stars = {
+        "field": np.full(n, field.name, "U16"),
+        "location_id": np.full(n, field.location_id, np.int16),
+        "cohort_min_h_mag": np.full(n, bright),
+        "cohort_max_h_mag": np.full(n, faint),
+        "min_j_k_mag": np.full(n, field.min_j_k),
+        "component": component,
+        "stage": stage,
+        "any_colour": rng.random(n) < 0.15,  # telluric standards and special programmes
+        "age_gyr": age,
+        "mass_msun": mass,
+        "alpha_fe": alpha_fe,
+        "teff": teff,
+        "logg": logg,
+        **{f"{element.lower()}_h": surface[element] for element in chemistry.ELEMENTS},
+        "v_micro": v_micro,
+        "v_broad": v_broad,
+        "radius_rsun": radius,
+        "luminosity_lsun": bright_lsun,
+        "hidden_mag": hidden,
+        "companion_mag": companion,
+        "distance_kpc": d,
+        "glon": glon,
+        "glat": glat,
+        "x_kpc": x,
+        "y_kpc": y,
+        "z_kpc": z,
+        "a_k_true_mag": extinction,
+        "k_abs_mag": absolute["k"],
+        **{f"{band}_true_mag": values for band, values in true.items()},
+    }
+    return stars | _selection_photometry(rng, true)
+
+
+def _selection_photometry(rng, true):
+    """What 2MASS and WISE measured, before any value goes missing."""
+    measured = {}
+    for band, floor, faint in (("j", 0.023, 16.6), ("h", 0.026, 15.9), ("k", 0.022, 15.4), ("w2", 0.021, 14.6)):
+        measured[f"{band}_mag"], measured[f"{band}_mag_error"] = photometry.measured_magnitude(
+            rng, true[band], floor, faint
+        )
+    measured["a_k_rjce"] = photometry.rjce(measured["h_mag"], measured["w2_mag"])
+    return measured
+
+
+def _broadening(rng, teff, logg, fe_h, stage):
+    """Microturbulence and the width of macroturbulence and rotation [km/s], after Holtzman et al. (2018)."""
+    giant = stage > 0
+    g = np.clip(logg, 0.0, 4.5)
+    v_micro = np.where(giant, 10 ** (0.226 - 0.0228 * g + 0.0297 * g**2 - 0.0113 * g**3), 0.9 + 0.3 * (teff > 5500))
+    macro = 10 ** (0.471 - 0.254 * np.clip(fe_h, -1.5, 0.4)) * np.exp(0.08 * rng.normal(size=len(teff)))
+    rotation = 2.5 * np.exp(0.5 * rng.normal(size=len(teff))) + 0.012 * np.maximum(teff - 5700, 0)
+    return v_micro, np.where(giant, macro, np.hypot(2.0, np.minimum(rotation, 40.0)))
+
+
+def _galactocentric(glon, glat, distance_kpc):
+    glon, glat = np.deg2rad(glon), np.deg2rad(glat)
+    x = -SUN_DISTANCE_KPC + distance_kpc * np.cos(glat) * np.cos(glon)
+    y = distance_kpc * np.cos(glat) * np.sin(glon)
+    return x, y, distance_kpc * np.sin(glat) + SUN_HEIGHT_KPC
+
+
+def _sky_motion(rng, stars):
+    """Equatorial place, proper motion and radial velocity, from velocities drawn in the Galaxy's frame."""
+    n = len(stars["glon"])
+    component = stars["component"]
+    v_r, v_phi, v_z = (DISPERSION[component] * rng.normal(size=(n, 3))).T
+    big_r = np.hypot(stars["x_kpc"], stars["y_kpc"])
+    rotation = CIRCULAR_VELOCITY * np.minimum(big_r / 1.0, 1) - LAG[component] * np.minimum(big_r / 1.0, 1)
+    cos, sin = stars["x_kpc"] / big_r, stars["y_kpc"] / big_r
+    v_phi = v_phi + rotation
+    velocity = np.stack([v_r * cos + v_phi * sin, v_r * sin - v_phi * cos, v_z], axis=1) - SUN_VELOCITY
+    glon, glat = np.deg2rad(stars["glon"]), np.deg2rad(stars["glat"])
+    radial = np.stack([np.cos(glat) * np.cos(glon), np.cos(glat) * np.sin(glon), np.sin(glat)], axis=1)
+    east = np.stack([-np.sin(glon), np.cos(glon), np.zeros(n)], axis=1)
+    north = np.stack([-np.sin(glat) * np.cos(glon), -np.sin(glat) * np.sin(glon), np.cos(glat)], axis=1)
+    pm_l, pm_b = (np.sum(velocity * base, axis=1) / (4.740470 * stars["distance_kpc"]) for base in (east, north))
+    with iers.conf.set_temp("auto_download", False):
+        place = SkyCoord(
+            Galactic(
+                l=stars["glon"] * u.deg,
+                b=stars["glat"] * u.deg,
+                pm_l_cosb=pm_l * u.mas / u.yr,
+                pm_b=pm_b * u.mas / u.yr,
+            )
+        ).icrs
+    return {
+        "v_helio_true": np.sum(velocity * radial, axis=1),
+        "ra_true": place.ra.deg,
+        "dec_true": place.dec.deg,
+        "pmra_true": place.pm_ra_cosdec.to_value(u.mas / u.yr),
+        "pmdec_true": place.pm_dec.to_value(u.mas / u.yr),
+    }
