@@ -207,8 +207,8 @@ def load_survey(survey: str | Path) -> Survey:
 def restore_survey(settings: dict) -> Survey:
     """The survey whose `Survey.settings` these are, for instance as they travel in a model file (JSON).
 
-    JSON has no infinity: a limit that is None was infinite. The settings come from this module, so a mismatch means that
-    another version of the package wrote them.
+    JSON has no infinity: a limit that is None was infinite. The settings come from this module, so a mismatch means
+    that another version of the package wrote them.
 
     Raises
     ------
