@@ -216,23 +216,23 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "train", untrained)
     survey = small_survey(epochs=1)
     workspace = Workspace(survey, tmp_path)
-    first = training.trained_model(survey, workspace, path, "constant")
+    first = training.trained_model(survey, workspace, "constant")
     content = workspace.model("constant").read_bytes()
-    second = training.trained_model(survey, workspace, path, "constant")
+    second = training.trained_model(survey, workspace, "constant")
     assert calls == ["constant"]
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert len(json.loads(workspace.history("constant").read_text())["loss"]) == 1
     assert training.read_provenance(workspace.model("constant"))["gradient_stars"] == 135
-    training.trained_model(survey, workspace, path, "multivariate")
+    training.trained_model(survey, workspace, "multivariate")
     assert training.read_provenance(workspace.model("multivariate"))["gradient_stars"] == 90
     changed = small_survey(epochs=1, seed=8)
-    training.trained_model(changed, Workspace(changed, tmp_path), path, "constant")
+    training.trained_model(changed, Workspace(changed, tmp_path), "constant")
     assert calls == ["constant", "multivariate", "constant"]
     assert workspace.model("constant").read_bytes() != content
     opened.spectra[0, 0] = 0.5
     opened.spectra.file.flush()
-    training.trained_model(changed, workspace, path, "constant")
+    training.trained_model(changed, workspace, "constant")
     assert len(calls) == 4
 
 

@@ -1,7 +1,7 @@
 """Run one notebook for one survey with papermill, and keep the result only if it ran to the end.
 
 The executed copy goes to build/<survey>/; while it runs it has a temporary name, and it stays under that name if a cell
-fails, so that it can be opened and read.
+fails, so that it can be opened and read. What the kernel prints beside its cells' outputs goes to a .log file there.
 """
 
 import argparse
@@ -28,7 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{options.notebook} ({workspace.survey.name}) ...", flush=True)
     start = time.perf_counter()
+    sys.stderr = os.fdopen(os.dup(2), "w")  # messages and the progress bar still reach the terminal
+    with open(running.with_suffix(".log"), "w") as log:
+        os.dup2(log.fileno(), 2)  # the kernel inherits this
     try:
         papermill.execute_notebook(
             str(ROOT / "notebooks" / f"{options.notebook}.ipynb"),

@@ -6,7 +6,9 @@ Inside the package unknown is NaN; in the file it is -9999, which `write_catalog
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from apogaia import files, luminosity
-from apogaia.survey import Inference
+from apogaia.survey import Inference, Survey
 
 if TYPE_CHECKING:
     from apogaia.inference import Prediction
@@ -29,6 +31,7 @@ __all__ = [
     "build_catalogue",
     "describe_flags",
     "distance_table",
+    "provenance",
     "read_catalogue",
     "write_catalogue",
     "write_table",
@@ -300,6 +303,18 @@ def _row_flags(stars: Table) -> np.ndarray:
 
 def _bits(flags: Mapping[Flags, np.ndarray]) -> np.ndarray:
     return sum(np.asarray(where).astype(np.int32) * np.int32(flag) for flag, where in flags.items())
+
+
+def provenance(survey: Survey, model_path: Path, zero_point) -> dict:
+    """Where a catalogue of `survey` comes from, as `write_catalogue` takes it."""
+    return {
+        "survey": f"{survey.name}: {survey.title}",
+        "model": hashlib.sha256(Path(model_path).read_bytes()).hexdigest(),
+        "zero_point": zero_point,
+        "passes": survey.inference.passes,
+        "seed": survey.inference.seed,
+        "versions": {name: version(name) for name in ("apogaia", "keras", "numpy", "astropy")},
+    }
 
 
 def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> None:

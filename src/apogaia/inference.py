@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,10 +11,12 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from apogaia import networks
+from apogaia import fast_dropout, files, networks, stars, training
 from apogaia.fast_dropout import FastDropout
+from apogaia.survey import Survey
+from apogaia.workspace import Workspace
 
-__all__ = ["Prediction", "jacobian", "offset_draws", "predict", "predict_reference"]
+__all__ = ["Prediction", "jacobian", "offset_draws", "predict", "predict_reference", "predicted_stars"]
 
 
 class Prediction(NamedTuple):
@@ -59,6 +62,28 @@ def predict(
         return network.moments(batch, rows, passes=passes, seed=seed)
 
     return _in_batches(outputs, spectra, batch_size, progress)
+
+
+def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
+    """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
+
+    They are current while model, stars.h5, the survey's settings of the passes and this module have not changed.
+    """
+    path, settings = workspace.prediction(offset), survey.inference
+    key = files.fingerprint(
+        {"passes": settings.passes, "seed": settings.seed},
+        [workspace.model(offset), workspace.stars],
+        [sys.modules[__name__], fast_dropout],
+    )
+    if not files.is_current(path, key):
+        model = training.load_model(workspace.model(offset))
+        with stars.open_stars(workspace.stars) as opened:
+            prediction = predict(
+                model, opened.spectra, passes=settings.passes, seed=settings.seed, batch_size=settings.batch_size
+            )
+        files.mark_current(path, key, lambda temporary: np.savez(temporary, **prediction._asdict()))
+    with np.load(path) as kept:
+        return Prediction(**{name: kept[name] for name in Prediction._fields})
 
 
 def predict_reference(

@@ -47,18 +47,10 @@ class TrainingSet:
 
     @classmethod
     def from_stars(cls, opened: stars.Stars, rows: np.ndarray) -> TrainingSet:
-        """Take ascending `rows` of an open stars.h5 into memory, in blocks: HDF5 reads single rows slowly."""
-        rows = np.asarray(rows)
-        if np.any(np.diff(rows) <= 0):
-            raise ValueError("rows must ascend")
-        spectrum = np.empty((len(rows), opened.spectra.shape[1]), np.float32)
-        block = 4096
-        for start in range(0, opened.spectra.shape[0], block):
-            first, last = np.searchsorted(rows, (start, start + block))
-            if last > first:
-                spectrum[first:last] = opened.spectra[start : start + block][rows[first:last] - start]
+        """Take ascending `rows` of an open stars.h5 into memory."""
         columns = {f.name: opened.table[f.name] for f in dataclasses.fields(cls)[1:]}
-        return cls(spectrum, **{name: np.asarray(column[rows], np.float64) for name, column in columns.items()})
+        labels = {name: np.asarray(column[rows], np.float64) for name, column in columns.items()}
+        return cls(opened.spectra_of(rows), **labels)
 
     def arrays(self, offset: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Inputs by name and (n, 2) targets [parallax, error] of the model with this offset, float32.
@@ -143,7 +135,7 @@ def train(
     return model, {name: [float(value) for value in values] for name, values in history.history.items()}
 
 
-def trained_model(survey: Survey, workspace: Workspace, stars_path: str | Path, offset: str) -> keras.Model:
+def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Model:
     """The trained model of a survey: the one in the workspace if it is current, else trained now and saved there.
 
     It is current while the survey's settings, stars.h5 and the modules that compute it have not changed. The history
@@ -151,10 +143,10 @@ def trained_model(survey: Survey, workspace: Workspace, stars_path: str | Path, 
     """
     path = workspace.model(offset)
     settings = survey.settings("cuts", "network", "training") | {"offset": offset}
-    key = files.fingerprint(settings, [stars_path], [networks, samples, sys.modules[__name__]])
+    key = files.fingerprint(settings, [workspace.stars], [networks, samples, sys.modules[__name__]])
     if files.is_current(path, key) and workspace.history(offset).is_file():
         return load_model(path)
-    with stars.open_stars(stars_path) as opened:
+    with stars.open_stars(workspace.stars) as opened:
         selected = samples.select(opened.table, survey)
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)
@@ -177,7 +169,7 @@ def provenance(survey: Survey, sample: TrainingSet, offset: str) -> dict:
         "validation_stars": len(validation),
         "parallax_scale_mas": float(np.std(sample.parallax[gradient])),
         "training_range": _training_range(sample, gradient) if offset == "multivariate" else {},
-        "settings": survey.settings("sources", "simulation", "spectra", "cuts", "network", "training"),
+        "settings": survey.settings(),
         "keras_backend": keras.backend.backend(),
         "versions": {name: version(name) for name in ("apogaia", "keras", "numpy")},
     }

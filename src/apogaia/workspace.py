@@ -83,6 +83,10 @@ class Workspace:
     def history(self, offset: str) -> Path:
         return self.data / "models" / f"{offset}.history.json"
 
+    def prediction(self, offset: str) -> Path:
+        """MC-dropout luminosities of every star with one model."""
+        return self.data / "predictions" / f"{offset}.npz"
+
     @property
     def catalogue(self) -> Path:
         return self.data / "apogee_nn_dist.fits"

@@ -54,8 +54,8 @@ def use_style() -> None:
 def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
     """Write ``figures/<survey>/<name>.pdf`` and ``.png`` and return the PNG's path.
 
-    `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or versions, and the layout is frozen before the first is written: the same figure gives
-    the same bytes each time.
+    `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or
+    versions, and the layout is frozen before the first is written: the same figure gives the same bytes each time.
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].figure
     figure.draw_without_rendering()
