@@ -1,30 +1,35 @@
 """Zero point: posterior moments, summaries, literature."""
 
+import types
+
 import numpy as np
 import pytest
+from offset_model import offset_model
 
 from apogaia import zeropoint
+from apogaia.interpolation import interpolate_cubic
+
+RANGES = ((9.0, 16.5), (0.7, 3.0), (3700.0, 5800.0))  # G, BP-RP [mag], Teff [K]
 
 
-@pytest.fixture
-def fake_draws(monkeypatch):
-    """An offset posterior of known mean and sd: linear in G, BP-RP and Teff, constant without inputs."""
-    calls = []
+@pytest.fixture(scope="module")
+def model():
+    """A joint model with an untrained multivariate offset that bends by some 100 uas over the ranges."""
+    return offset_model()
 
+
+@pytest.fixture(scope="module")
+def stars():
+    """G, BP-RP, Teff of stars all over the ranges."""
+    low, high = np.transpose(RANGES)
+    return np.random.default_rng(3).uniform(low, high, (300, 3)).T
+
+
+def test_constant_zero_point_is_mean_and_sd_over_the_draws(monkeypatch):
     def draws_of(model, inputs, *, draws, seed):
-        calls.append((seed, None if inputs is None else len(inputs["g_mag"])))
-        mean = np.array([-0.05]) if inputs is None else surface(**inputs)
-        return mean + 0.002 * np.random.default_rng(seed).normal(size=(draws, len(mean)))
+        return -0.05 + 0.002 * np.random.default_rng(seed).normal(size=(draws, 1))
 
-    monkeypatch.setattr(zeropoint, "_offset_draws", draws_of)
-    return calls
-
-
-def surface(g_mag, bp_rp, teff):
-    return -0.05 - 0.009 * (g_mag - 14) - 0.02 * (bp_rp - 1) + 3e-5 * (teff - 4500)
-
-
-def test_constant_zero_point_is_mean_and_sd_over_the_draws(fake_draws):
+    monkeypatch.setattr("apogaia.inference.offset_draws", draws_of)
     found = zeropoint.constant_zero_point(None, draws=4000, seed=5)
     assert found.value == pytest.approx(-0.05, abs=2e-4)
     assert found.error == pytest.approx(0.002, rel=0.05)
@@ -33,36 +38,111 @@ def test_constant_zero_point_is_mean_and_sd_over_the_draws(fake_draws):
     assert found != zeropoint.constant_zero_point(None, draws=4000, seed=6)
 
 
-def test_zero_point_per_star_in_chunks(fake_draws):
-    rng = np.random.default_rng(0)
-    g_mag, bp_rp, teff = rng.uniform(9, 17, 25), rng.uniform(1, 3, 25), rng.uniform(3800, 5500, 25)
-    bp_rp[3] = teff[20] = np.nan
-    value, error = zeropoint.zero_point(None, g_mag, bp_rp, teff, draws=2000, seed=1, chunk=10)
-    known = np.isfinite(bp_rp) & np.isfinite(teff)
-    assert np.isnan(value[~known]).all() and np.isnan(error[~known]).all()
-    np.testing.assert_allclose(value[known], surface(g_mag, bp_rp, teff)[known], atol=3e-4)
-    np.testing.assert_allclose(error[known], 0.002, rtol=0.1)
-    assert [size for _, size in fake_draws] == [10, 10, 3]
-    assert len({seed for seed, _ in fake_draws}) == 3  # chunks do not repeat each other's draws
+def test_draws_without_dropout_are_the_keras_network(model, stars):
+    network = model.get_layer("offset")
+    columns = {name: x[:, None].astype("float32") for name, x in zip(("g_mag", "bp_rp", "teff"), stars, strict=True)}
+    expected = np.asarray(network(columns, training=False))[:, 0]
+    rates = {name: network.get_layer(name).rate for name in ("offset_dropout_1", "offset_dropout_2")}
+    try:
+        for name in rates:
+            network.get_layer(name).rate = 0.0
+        draws = zeropoint.OffsetPosterior.from_model(model, draws=3, seed=1).draw(*stars)
+    finally:
+        for name, rate in rates.items():
+            network.get_layer(name).rate = rate
+    np.testing.assert_allclose(draws, np.tile(expected, (3, 1)), atol=2e-6)
 
 
-def test_zero_point_of_nothing_and_of_unequal_columns(fake_draws):
-    value, error = zeropoint.zero_point(None, [np.nan], [1.0], [4500.0], draws=10, seed=1)
+def test_draws_drop_and_scale_units_as_dropout_does(model, stars):
+    posterior = zeropoint.OffsetPosterior.from_model(model, draws=2000, seed=1)
+    offset = model.get_layer("offset")
+    for name, (kernel, _) in zip(("offset_hidden_2", "scaled_offset"), posterior.layers[1:], strict=True):
+        bare = np.asarray(offset.get_layer(name).get_weights()[0])
+        factor = kernel / bare
+        np.testing.assert_allclose(factor[factor > 0], 1 / 0.7, rtol=1e-6)
+        assert np.mean(factor == 0) == pytest.approx(0.3, abs=0.01)
+        dropped = factor == 0
+        np.testing.assert_array_equal(dropped, dropped[:, :, :1] | np.zeros_like(dropped))  # a unit goes as a whole
+    # the moments agree with Keras' own dropout, which draws masks for each star: within the draws' noise
+    from apogaia.inference import offset_draws
+
+    inputs = dict(zip(("g_mag", "bp_rp", "teff"), stars, strict=True))
+    reference = offset_draws(model, inputs, draws=400, seed=2)
+    value, error = posterior.at(*stars)
+    noise = reference.std(axis=0) * np.sqrt(1 / 400 + 1 / 2000)
+    assert np.abs((value - reference.mean(axis=0)) / noise).max() < 5
+    np.testing.assert_allclose(error, reference.std(axis=0), rtol=0.2)
+
+
+def test_zero_point_is_mean_and_sd_of_shared_draws_whatever_the_chunk(model, stars):
+    draws = zeropoint.OffsetPosterior.from_model(model, draws=100, seed=7).draw(*stars)
+    stars = stars.copy()
+    stars[1, 3] = stars[2, 20] = np.nan
+    stars[0, 5] = np.inf
+    known = np.isfinite(stars).all(axis=0)
+    for chunk in (1, 7, 300):
+        value, error = zeropoint.zero_point(model, *stars, draws=100, seed=7, chunk=chunk)
+        np.testing.assert_allclose(value[known], draws.mean(axis=0)[known], atol=1e-13)
+        np.testing.assert_allclose(error[known], draws.std(axis=0)[known], atol=1e-13)
+        assert np.isnan(value[~known]).all() and np.isnan(error[~known]).all()
+    twins, _ = zeropoint.zero_point(model, [12.0] * 100, [1.2] * 100, [4800.0] * 100, draws=100, seed=7, chunk=9)
+    assert np.ptp(twins) < 1e-13  # equal stars have equal zero points
+    other, _ = zeropoint.zero_point(model, *stars, draws=100, seed=8)
+    assert np.nanmax(np.abs(other - value)) > 1e-6
+
+
+def test_zero_point_of_nothing_and_of_unequal_columns(model):
+    value, error = zeropoint.zero_point(model, [np.nan], [1.0], [4500.0], draws=10, seed=1)
     assert np.isnan(value).all() and np.isnan(error).all()
-    assert zeropoint.zero_point(None, [], [], [], draws=10, seed=1)[0].shape == (0,)
+    assert zeropoint.zero_point(model, [], [], [], draws=10, seed=1)[0].shape == (0,)
     with pytest.raises(ValueError, match="differ in shape"):
-        zeropoint.zero_point(None, [10.0], [1.0, 2.0], [4500.0], draws=10, seed=1)
+        zeropoint.zero_point(model, [10.0], [1.0, 2.0], [4500.0], draws=10, seed=1)
+    with pytest.raises(ValueError, match="multivariate"):
+        zeropoint.zero_point(types.SimpleNamespace(name="joint_constant"), [10.0], [1.0], [4500.0], draws=10, seed=1)
 
 
-def test_surface_interpolates_the_posterior_and_stops_at_its_edges(fake_draws):
-    grid = zeropoint.zero_point_surface(None, (9, 17), (0.8, 3), (4000, 5750), draws=1000, seed=2, nodes=5)
-    rng = np.random.default_rng(3)
-    g_mag, bp_rp, teff = rng.uniform(9, 17, 100), rng.uniform(0.8, 3, 100), rng.uniform(4000, 5750, 100)
-    value, error = grid.at(g_mag, bp_rp, teff)
-    np.testing.assert_allclose(value, surface(g_mag, bp_rp, teff), atol=3e-4)
-    np.testing.assert_allclose(error, 0.002, rtol=0.15)
-    outside, _ = grid.at([8.9, 12, 12, np.nan], [1, 3.1, 1, 1], [4500, 4500, 3900, 4500])
+def test_surface_is_the_exact_posterior_within_a_tenth_of_a_microarcsecond(model, stars):
+    exact = zeropoint.OffsetPosterior.from_model(model, draws=300, seed=2, ranges=RANGES)
+    surface = zeropoint.zero_point_surface(model, *RANGES, draws=300, seed=2)
+    assert np.ptp(surface.value) > 0.05 and surface.ranges == RANGES
+    difference = np.abs(np.subtract(surface.at(*stars), exact.at(*stars)))
+    assert difference.max() < 1e-4  # mas
+    assert surface.interpolation_error < 1e-4
+    corners = np.array(np.meshgrid(*RANGES)).reshape(3, -1)
+    np.testing.assert_allclose(surface.at(*corners), exact.at(*corners), atol=1e-10)
+    coarse = zeropoint.tabulate(exact, 5)
+    measured = np.abs(np.subtract(coarse.at(*stars), exact.at(*stars))).max()
+    assert coarse.interpolation_error > 1e-4 and measured < 1.5 * coarse.interpolation_error
+
+
+def test_surface_stops_at_its_edges_and_broadcasts(model):
+    surface = zeropoint.zero_point_surface(model, *RANGES, draws=10, seed=2, nodes=4)
+    below, above = np.nextafter(9.0, 0), np.nextafter(16.5, 20)
+    inside = surface.at([9.0, 16.5], 1.0, 4500.0)
+    assert np.isfinite(inside).all() and inside[0].shape == (2,)
+    outside = surface.at([below, above, 12, 12, 12, np.nan, np.inf], [1, 1, 3.1, 0.6, 1, 1, 1], [4500] * 4 + [3600] * 3)
     assert np.isnan(outside).all()
+    assert surface.at(12.0, 1.0, 4500.0)[0].shape == ()
+
+
+def test_interpolation_is_exact_for_cubics_and_of_fourth_order():
+    def cubic(x, y, z):
+        return 1 + x - 2 * y * z + x * y * z + x**3 - 0.5 * y**3 * z**2 + z**3 * x**2
+
+    rng = np.random.default_rng(4)
+    points = rng.uniform([0, -1, 2], [1, 1, 5], (500, 3)).T
+    axes = (np.linspace(0, 1, 4), np.linspace(-1, 1, 6), np.linspace(2, 5, 9))
+    table = cubic(*np.meshgrid(*axes, indexing="ij"))
+    first, second = interpolate_cubic(axes, table, -2 * table, points)
+    np.testing.assert_allclose(first, cubic(*points), rtol=1e-11, atol=1e-10)
+    np.testing.assert_allclose(second, -2 * cubic(*points), rtol=1e-11, atol=1e-10)
+
+    def worst(nodes):
+        axes = (np.linspace(0, 1, nodes), np.linspace(-1, 1, nodes), np.linspace(2, 5, nodes))
+        wave = np.sin(np.add.outer(np.add.outer(axes[0], axes[1]), axes[2]))
+        return np.abs(interpolate_cubic(axes, wave, wave, points)[0] - np.sin(points.sum(axis=0))).max()
+
+    assert worst(17) / worst(33) == pytest.approx(16, rel=0.35)
 
 
 @pytest.mark.parametrize(("name", "summary"), zeropoint.PAPER_SUMMARIES.items())

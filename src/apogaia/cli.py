@@ -1,4 +1,4 @@
-"""The command line: ``apogaia mock | reduce | distance``."""
+"""The command line: ``apogaia mock | reduce | distance | zeropoint``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from apogaia import __version__
-from apogaia.survey import SurveyError, load_survey, survey_names
+from apogaia.survey import SurveyError, load_survey, restore_survey, survey_names
 from apogaia.workspace import Workspace
 
 EPILOG = """examples:
@@ -16,16 +16,41 @@ EPILOG = """examples:
   apogaia reduce smoke                      its spectra, normalised, in data/smoke/stars.h5
   apogaia distance apStar-r8-2M*.fits       distances of your own stars, with the model of data/mock
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
+  apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
 """
 
-DISTANCE = """Distances from apStar files: luminosity (fakemag), parallax and distance, each with its error from the spread
-of dropout passes (model), the network's own estimate (predictive) and both together (total).
+DISTANCE = """Distances from apStar files: luminosity (fakemag), parallax and distance, each with its error from the
+spread of dropout passes (model), the network's own estimate (predictive) and both together (total).
 
 Ks and A_Ks are read from the files' headers. Stars without a usable spectrum or Ks keep their row: the column
 `reason` says why, and `flags` (bits, explained under the table) whether something else is missing or doubtful.
 
 Exit code: 0 if every file has a distance, 1 if at least one has none, 2 if nothing could be tried (no model, wrong
 arguments)."""
+
+
+ZEROPOINT = """The Gaia parallax zero point of every star of a table (Parquet, FITS or CSV): the same table with
+four columns added:
+
+  zero_point           [mas] Gaia minus true parallax, negative for most stars; mean over dropout draws of the network
+  zero_point_error     [mas] their standard deviation
+  zero_point_domain    0 where the star lies inside the range of the training set; else the sum of
+                       1, 2, 4: G, BP-RP, Teff unknown; 8, 16, 32: G, BP-RP, Teff outside that range
+  parallax_corrected   [mas] parallax - zero_point
+
+Stars whose domain is not 0 have NaN (blank in CSV) in the other three; NaN, null, -9999 in FITS and blanks in CSV count
+as unknown. No row is lost and the order stays, and all other columns stay as they are. The table is
+read in pieces, so that it may be larger than the memory; a run that was killed goes on where it stopped when it is
+started again. The zero point holds for the Gaia release that the model was trained on.
+
+Exit code: 0 if the table is written, 1 if it is written but no star in it has a zero point, 2 if nothing is written."""
+
+ZEROPOINT_EPILOG = """examples:
+  apogaia zeropoint gaia_dr2.parquet
+  apogaia zeropoint sources.fits --model data/dr14/models/multivariate.keras --output corrected.fits
+  apogaia zeropoint sources.csv --teff my_teff --g-mag G
+  apogaia zeropoint sources.csv --constant          one zero point for all: needs the parallax alone
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +101,43 @@ def _parser() -> argparse.ArgumentParser:
     distance.add_argument("--seed", type=int, default=None, help="of the dropout (default: the survey's)")
     distance.add_argument("--output", type=Path, default=None, help="write the table to a .ecsv or .fits file")
     distance.set_defaults(run=_distance)
+
+    zero_point = commands.add_parser(
+        "zeropoint",
+        help="the parallax zero point of every star of a Gaia table",
+        description=ZEROPOINT,
+        epilog=ZEROPOINT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    zero_point.add_argument("table", type=Path, metavar="TABLE", help="a .parquet, .fits or .csv file of Gaia sources")
+    zero_point.add_argument(
+        "--model",
+        type=Path,
+        default=None,
+        help="trained model (.keras) with an offset; default: data/mock/models/multivariate.keras, which `make all`"
+        " makes, or constant.keras beside it with --constant",
+    )
+    zero_point.add_argument("--output", type=Path, default=None, help="default: TABLE with _zero_point in its name")
+    zero_point.add_argument(
+        "--constant", action="store_true", help="one zero point for all stars; needs no G, BP-RP and Teff"
+    )
+    zero_point.add_argument(
+        "--exact",
+        action="store_true",
+        help="evaluate the network for each star (about 20,000 stars a second) instead of a grid that differs from it"
+        " by less than 0.1 uas (millions of stars a second)",
+    )
+    zero_point.add_argument("--chunk", type=int, default=None, metavar="N", help="rows at a time (default: 262144)")
+    zero_point.add_argument("--draws", type=int, default=None, help="dropout draws (default: the survey's)")
+    zero_point.add_argument("--seed", type=int, default=None, help="of the dropout (default: the survey's)")
+    for option, default in (("g-mag", "phot_g_mean_mag"), ("bp-rp", "bp_rp"), ("parallax", "parallax")):
+        zero_point.add_argument(
+            f"--{option}", default=default, metavar="COLUMN", help=f"name of that column (default: {default})"
+        )
+    zero_point.add_argument(
+        "--teff", default=None, metavar="COLUMN", help="default: teff_gspphot (DR3) or teff_val (DR2)"
+    )
+    zero_point.set_defaults(run=_zero_point)
     return parser
 
 
@@ -120,7 +182,7 @@ def _distance(options: argparse.Namespace) -> int:
     table = measure_distances(
         options.files,
         model,
-        load_survey(provenance["survey"]),
+        restore_survey(provenance["settings"]),
         passes=options.passes,
         seed=options.seed,
         progress=len(options.files) > 20,
@@ -137,3 +199,33 @@ def _distance(options: argparse.Namespace) -> int:
         write_table(table, options.output)
         print(f"written: {options.output}")
     return int(bool(np.any(table["flags"] & Flags.NO_RESULT)) or bool(np.any(~np.isfinite(table["dist"]))))
+
+
+def _zero_point(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from apogaia.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
+    from apogaia.training import read_provenance
+
+    model_path = options.model or Workspace(load_survey("mock")).model(
+        "constant" if options.constant else "multivariate"
+    )
+    if not model_path.is_file():
+        raise FileNotFoundError(f"{model_path}: no such model; `make all` trains one, or name yours with --model")
+    if options.constant and read_provenance(model_path)["offset"] != "constant":
+        raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
+    output = options.output or default_output(options.table)
+    counts = add_zero_point_to_file(
+        options.table,
+        output,
+        model_path,
+        exact=options.exact,
+        columns=ColumnNames(options.g_mag, options.bp_rp, options.teff, options.parallax),
+        chunk=CHUNK if options.chunk is None else options.chunk,
+        draws=options.draws,
+        seed=options.seed,
+    )
+    print(f"written: {output}, {counts['valid']} of {counts['rows']} stars with a zero point")
+    for bit in Domain:
+        if counts[bit.name]:
+            print(f"  domain {bit.value:2d}: {counts[bit.name]} stars, {bit.reason}")
+    return int(counts["valid"] == 0)

@@ -24,4 +24,6 @@ def read_truth(workspace: Workspace) -> Table | None:
         return None
     if not workspace.truth.is_file():
         raise FileNotFoundError(f"{workspace.truth} is not there: run `apogaia mock {workspace.survey.name}`")
-    return Table.read(workspace.truth)
+    truth = Table.read(workspace.truth)
+    truth.convert_bytestring_to_unicode()
+    return truth
