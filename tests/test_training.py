@@ -126,7 +126,7 @@ def test_too_few_stars_are_refused():
 def table_and_spectra(path, sample):
     table = Table({f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)[1:]})
     file = h5py.File(path, "w")
-    return types.SimpleNamespace(table=table, spectra=file.create_dataset("spectrum", data=sample.spectrum))
+    return stars.Stars(table, file.create_dataset("spectrum", data=sample.spectrum))
 
 
 def test_training_set_takes_the_rows_asked_for(tmp_path):
@@ -198,8 +198,10 @@ def test_a_missing_model_and_files_that_are_none_are_told_apart(trained, tmp_pat
 
 def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     sample = synthetic_stars(200)
-    path = tmp_path / "stars.h5"
-    opened = table_and_spectra(path, sample)
+    survey = small_survey(epochs=1)
+    workspace = Workspace(survey, tmp_path)
+    workspace.data.mkdir(parents=True)
+    opened = table_and_spectra(workspace.stars, sample)
     opened.spectra.file.flush()
     selected = types.SimpleNamespace(training=np.arange(150), training_multivariate=np.arange(100))
     monkeypatch.setattr(samples, "select", lambda table, survey: selected)
@@ -214,8 +216,6 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
         return model, {"loss": [1.0]}
 
     monkeypatch.setattr(training, "train", untrained)
-    survey = small_survey(epochs=1)
-    workspace = Workspace(survey, tmp_path)
     first = training.trained_model(survey, workspace, "constant")
     content = workspace.model("constant").read_bytes()
     second = training.trained_model(survey, workspace, "constant")
