@@ -82,7 +82,7 @@ $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
 $(eval $(call notebook,02_joint_training,$(MODELS) $(TRAINING),$(STARS)))
 $(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
 $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
-$(eval $(call notebook,05_jacobian,$(JACOBIAN),$(STARS) $(MODELS)))
+$(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
 
 NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numba import uint32, uint64
 
-__all__ = ["FastDropout"]
+__all__ = ["FastDropout", "mask_keys"]
 
 TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `_dense`
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
@@ -223,6 +223,15 @@ def _keys(seed, row, passes):
         key = _scramble(star + uint64(0x9E3779B97F4A7C15) * uint64(i + 1))
         keys[i, 0] = uint32(key & uint64(0xFFFFFFFF))
         keys[i, 1] = uint32(key >> uint64(32))
+    return keys
+
+
+@numba.njit(cache=True)
+def mask_keys(seed, rows, passes):
+    """(n, passes, 2) keys of 32 bits for the masks of the stars in these rows."""
+    keys = np.empty((rows.size, passes, 2), np.uint32)
+    for i in range(rows.size):
+        keys[i] = _keys(uint64(seed), uint64(rows[i]), passes)
     return keys
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from apogaia import fast_dropout, files, networks, stars, training
+from apogaia import device_dropout, devices, fast_dropout, files, networks, stars, training
 from apogaia.fast_dropout import FastDropout
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
@@ -29,11 +29,19 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = True
+    model: keras.Model,
+    spectra,
+    *,
+    passes: int,
+    seed: int,
+    batch_size: int = 64,
+    progress: bool = True,
+    device: bool | None = None,
 ) -> Prediction:
-    """Luminosities of stars by Monte-Carlo dropout (paper section 2.2), on all cores of the CPU.
+    """Luminosities of stars by Monte-Carlo dropout (paper section 2.2), on all cores of the CPU or on a GPU.
 
-    The dropout masks of a star follow from the seed and its row in `spectra` alone, so the batch size changes nothing.
+    The dropout masks of a star follow from the seed and its row in `spectra` alone, so the batch size changes nothing,
+    and a GPU gives the numbers of a CPU to within its rounding, which is far below the errors.
 
     Parameters
     ----------
@@ -46,9 +54,11 @@ def predict(
     seed
         Of the dropout masks.
     batch_size
-        Spectra in memory at a time.
+        Spectra in memory at a time; a GPU takes at least 1024.
     progress
         Show a progress bar.
+    device
+        Whether JAX computes the passes (`device_dropout`); None: where Keras runs on JAX and there is an accelerator.
 
     Raises
     ------
@@ -57,6 +67,11 @@ def predict(
     """
     _check_pixels(model, spectra)
     network = FastDropout.from_model(model.get_layer("luminosity"))
+    if devices.uses_device(device):
+        size = max(batch_size, device_dropout.STARS_AT_ONCE)
+        return _prediction(
+            device_dropout.moments(network, spectra, passes=passes, seed=seed, batch_size=size, progress=progress)
+        )
 
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return network.moments(batch, rows, passes=passes, seed=seed)
@@ -67,13 +82,13 @@ def predict(
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
     """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
 
-    They are current while model, stars.h5, the survey's settings of the passes and this module have not changed.
+    They are current while model, stars.h5, the survey's settings of the passes and the modules of the passes have not changed.
     """
     path, settings = workspace.prediction(offset), survey.inference
     key = files.fingerprint(
         {"passes": settings.passes, "seed": settings.seed},
         [workspace.model(offset), workspace.stars],
-        [sys.modules[__name__], fast_dropout],
+        [sys.modules[__name__], fast_dropout, device_dropout],
     )
     if not files.is_current(path, key):
         model = training.load_model(workspace.model(offset))
@@ -192,6 +207,10 @@ def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction
             if len(rows):
                 moments[:, rows] = outputs(batch[good], rows)
             bar.update(len(batch))
+    return _prediction(moments)
+
+
+def _prediction(moments: np.ndarray) -> Prediction:
     mean, variance, predicted_variance = moments
     return Prediction(mean, np.sqrt(variance), np.sqrt(predicted_variance), np.sqrt(variance + predicted_variance))
 
