@@ -18,12 +18,12 @@ from matplotlib.patches import Ellipse
 
 from apogaia import plots
 from apogaia.galaxy import MAP_ELEMENTS, binned_median, map_edges
+from apogaia.literature import PAPER_SUMMARIES
 from apogaia.luminosity import robust_scatter
 from apogaia.plots.spectra import BRACKETT_LINES
 from apogaia.spectra import Status, gap_delete, wavelength_solution
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
-from apogaia.zeropoint import PAPER_SUMMARIES
 
 MAPS = load_survey("smoke").maps
 SAMPLES = ("empty", "all NaN", "ten stars", "with NaN", "many stars")

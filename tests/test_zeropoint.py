@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from offset_model import offset_model
 
-from apogaia import zeropoint
+from apogaia import literature, zeropoint
 from apogaia.interpolation import interpolate_cubic
 
 RANGES = ((9.0, 16.5), (0.7, 3.0), (3700.0, 5800.0))  # G, BP-RP [mag], Teff [K]
@@ -145,7 +145,7 @@ def test_interpolation_is_exact_for_cubics_and_of_fourth_order():
     assert worst(17) / worst(33) == pytest.approx(16, rel=0.35)
 
 
-@pytest.mark.parametrize(("name", "summary"), zeropoint.PAPER_SUMMARIES.items())
+@pytest.mark.parametrize(("name", "summary"), literature.PAPER_SUMMARIES.items())
 def test_quadratic_summary_recovers_eqs_7_to_9(name, summary):
     x = np.linspace(*summary.x_range, 200)
     values = summary.zero_point_uas(x)
@@ -167,7 +167,7 @@ def test_quadratic_summary_is_least_squares():
 
 
 def test_paper_summaries_as_published():
-    at = {name: summary.zero_point_uas for name, summary in zeropoint.PAPER_SUMMARIES.items()}
+    at = {name: summary.zero_point_uas for name, summary in literature.PAPER_SUMMARIES.items()}
     assert at["g_mag"](16) == at["g_mag_printed"](16) == -55.49
     assert at["g_mag_printed"](11) == pytest.approx(434, abs=0.1)  # why it cannot be what was meant
     assert abs(at["g_mag"](11)) < 60
@@ -186,13 +186,13 @@ def test_inverse_variance_mean():
 
 
 def test_literature_is_that_of_section_7():
-    found = {entry.name: (entry.value_uas, entry.error_uas, entry.systematic_uas) for entry in zeropoint.LITERATURE}
+    found = {entry.name: (entry.value_uas, entry.error_uas, entry.systematic_uas) for entry in literature.LITERATURE}
     assert found["RGB"] == (-52.8, 2.4, 1) and found["RC"] == (-50.2, 2.5, 1)
     assert found["quasars"][0] == -29
     assert found["Cepheids"][:2] == (-46, 13)
     assert found["eclipsing binaries"][:2] == (-31, 11)
     assert found["luminous red giants"][0] == -48
-    for entry in zeropoint.LITERATURE:
+    for entry in literature.LITERATURE:
         assert all(low < high for low, high in (entry.g_mag, entry.bp_rp, entry.teff)) and entry.reference
 
 

@@ -20,10 +20,19 @@ def module_file(dotted: str) -> Path | None:
     return None
 
 
+class _WithoutTypeChecking(ast.NodeTransformer):
+    """Leave out imports that only a type checker sees."""
+
+    def visit_If(self, node: ast.If):
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+
 def imported(source: str) -> set[Path]:
-    """Package files that a source text imports."""
+    """Package files that a source text imports when it runs."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_WithoutTypeChecking().visit(ast.parse(source))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

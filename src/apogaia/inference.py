@@ -82,7 +82,7 @@ def predict(
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
     """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
 
-    They are current while model, stars.h5, the survey's settings of the passes and the modules of the passes have not changed.
+    They are current while model, stars.h5, the survey's settings and the modules of the passes have not changed.
     """
     path, settings = workspace.prediction(offset), survey.inference
     key = files.fingerprint(

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Ellipse
 
+from apogaia.literature import LITERATURE, LiteratureZeroPoint, QuadraticSummary
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,
@@ -31,7 +32,6 @@ from apogaia.plots.common import (
     show_range,
     star_density,
 )
-from apogaia.zeropoint import LITERATURE, LiteratureZeroPoint, QuadraticSummary
 
 OFFSET_LABEL = r"$\varpi_\mathrm{offset}$ [$\mathrm{\mu as}$]"
 
@@ -151,7 +151,7 @@ def offset_dependence(
     zero_point_uas, error_uas
         Offset of each star and its uncertainty [uas].
     summaries
-        Label and `apogaia.zeropoint.QuadraticSummary` of the curves to draw over their ranges: ours, the paper's.
+        Label and `apogaia.literature.QuadraticSummary` of the curves to draw over their ranges: ours, the paper's.
     truth_uas
         The injected offset of each star of a simulated survey [uas]; its running median is drawn.
     """
