@@ -110,8 +110,8 @@ test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, an
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
 lint: $(READY)
-	$(BIN)/ruff check src tests tools benchmarks
-	$(BIN)/ruff format --check src tests tools benchmarks
+	$(BIN)/ruff check src tests tools benchmarks notebooks
+	$(BIN)/ruff format --check src tests tools benchmarks notebooks
 
 clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
 	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/stars.* $(CATALOGUE) $(DATA)/.*.fingerprint
