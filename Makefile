@@ -61,6 +61,7 @@ data: $(RAW)  ## The raw files of the survey (simulated, unless the survey says 
 
 $(RAW): $(SURVEY_FILES) $(SOURCES_simulate) | $(READY)
 	$(BIN)/apogaia mock $(SURVEY)
+	@touch $@
 
 # run_notebook NOTEBOOK: execute, then check and touch the products, which are this rule's targets beside the notebook.
 define notebook
