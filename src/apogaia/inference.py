@@ -58,7 +58,7 @@ def predict(
     progress
         Show a progress bar.
     device
-        Whether JAX computes the passes (`device_dropout`); None: where Keras runs on JAX and there is an accelerator.
+        Whether JAX computes the passes (`device_dropout`); None: where Keras runs on JAX with an accelerator.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from apogaia import files, networks, samples, stars
+from apogaia import device_training, devices, files, networks, samples, stars
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -72,7 +72,7 @@ class TrainingSet:
 
 
 def train(
-    survey: Survey, sample: TrainingSet, offset: str, *, verbose: bool = True
+    survey: Survey, sample: TrainingSet, offset: str, *, verbose: bool = True, device: bool | None = None
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train one joint network.
 
@@ -89,6 +89,8 @@ def train(
         "none", "constant" or "multivariate".
     verbose
         Print one line per epoch.
+    device
+        Whether JAX compiles whole epochs (`device_training`); None: where Keras runs on JAX with an accelerator.
 
     Returns
     -------
@@ -105,33 +107,40 @@ def train(
     inputs, targets = sample.arrays(offset)
     colours = np.column_stack([getattr(sample, name)[gradient] for name in networks.OFFSET_INPUTS])
     _be_reproducible(settings.seed)
-    model = networks.build_joint_network(
-        survey.network,
-        offset,
-        mean_spectrum=_mean_of_rows(sample.spectrum, gradient),
-        parallax_scale=float(np.std(sample.parallax[gradient])),
-        offset_mean=colours.mean(axis=0),
-        offset_sd=colours.std(axis=0),
-    )
     rate = settings.learning_rate_without_offset if offset == "none" else settings.learning_rate_with_offset
-    model.compile(optimizer=keras.optimizers.Adam(rate), loss=networks.parallax_loss)
-    history = model.fit(
-        Batches(inputs, targets, gradient, settings.batch_size, shuffle_seed=settings.seed),
-        validation_data=Batches(inputs, targets, validation, settings.batch_size),
-        epochs=settings.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            keras.callbacks.ReduceLROnPlateau(
-                monitor="val_loss",
-                factor=settings.plateau_factor,
-                patience=settings.plateau_patience,
-                min_delta=settings.plateau_threshold,
-                min_lr=settings.min_learning_rate,
-            ),
-            EpochReport(settings.epochs, verbose),
-        ],
-    )
+    with devices.training_scope():
+        model = networks.build_joint_network(
+            survey.network,
+            offset,
+            mean_spectrum=_mean_of_rows(sample.spectrum, gradient),
+            parallax_scale=float(np.std(sample.parallax[gradient])),
+            offset_mean=colours.mean(axis=0),
+            offset_sd=colours.std(axis=0),
+        )
+        model.compile(optimizer=keras.optimizers.Adam(rate), loss=networks.parallax_loss)
+    batches = Batches(inputs, targets, gradient, settings.batch_size, shuffle_seed=settings.seed)
+    validation_batches = Batches(inputs, targets, validation, settings.batch_size)
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss",
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+            min_delta=settings.plateau_threshold,
+            min_lr=settings.min_learning_rate,
+        ),
+        EpochReport(settings.epochs, verbose),
+    ]
+    if devices.uses_device(device):
+        history = device_training.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
+    else:
+        history = model.fit(
+            batches,
+            validation_data=validation_batches,
+            epochs=settings.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
     return model, {name: [float(value) for value in values] for name, values in history.history.items()}
 
 
@@ -143,7 +152,7 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Mo
     """
     path = workspace.model(offset)
     settings = survey.settings("cuts", "network", "training") | {"offset": offset}
-    key = files.fingerprint(settings, [workspace.stars], [networks, samples, sys.modules[__name__]])
+    key = files.fingerprint(settings, [workspace.stars], [networks, samples, device_training, sys.modules[__name__]])
     if files.is_current(path, key) and workspace.history(offset).is_file():
         return load_model(path)
     with stars.open_stars(workspace.stars) as opened:
