@@ -1,4 +1,4 @@
-"""What this analysis gives beside what the paper publishes: `docs/ledger.md`, and the table of figures in the README.
+"""What this analysis gives beside what the paper publishes: `docs/ledger.md`, and the README's figure and tables.
 
 ``python -m apogaia.ledger mock`` writes both from the results of a survey. A tolerance is what a reproduction with the
 real data (`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from apogaia.files import atomic, read_json
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
-__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds"]
+__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds", "result_lines"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,21 @@ def figure_table(workspace: Workspace) -> str:
     return "\n".join(lines) + "\n"
 
 
+def result_lines(workspace: Workspace) -> str:
+    """What the survey's run found, as Markdown for the README."""
+    offset = read_json(workspace.result("03_offset_analysis"))
+    inference = read_json(workspace.result("04_inference_catalogue"))
+    zero_point, truth = offset["constant"], inference["truth"]
+    return (
+        "| quantity | this run | truth |\n|---|---|---|\n"
+        f"| constant zero point, the paper's recipe (error: dropout alone) | {zero_point['value_uas']:.1f}"
+        f" ± {zero_point['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
+        f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
+        f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
+        f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
+    )
+
+
 def _replace_block(text: str, name: str, block: str) -> str:
     pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
     if not pattern.search(text):
@@ -172,9 +188,12 @@ def main() -> None:
     parser.add_argument("survey")
     workspace = Workspace(load_survey(parser.parse_args().survey))
     _write(workspace.root / "docs" / "ledger.md", ledger(workspace))
+    with atomic(workspace.root / "docs" / "truth.png") as temporary:
+        shutil.copyfile(workspace.figure("04_truth", "png"), temporary)
     readme = workspace.root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    _write(readme, _replace_block(text, "figures", figure_table(workspace)))
+    text = _replace_block(text, "figures", figure_table(workspace))
+    _write(readme, _replace_block(text, "results", result_lines(workspace)))
 
 
 def _write(path: Path, text: str) -> None:
