@@ -1,96 +1,125 @@
-"""Zero points for tables: stars per second of the network, the grid and the whole way from Parquet to Parquet.
+"""Zero points for Gaia-size tables: the network, the grid, and the whole way from Parquet to Parquet.
 
-``python -m benchmarks.zero_point [STARS]`` prints one run on a table of that many stars (default 20 million).
+Projections are for the 139,847,389 stars inside APOGEE's colour-magnitude range (Leung & Bovy 2019b, section 4). The
+long table goes through in a process of its own, as does a tenth of it, so that their peak memories can be compared.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import resource
-import statistics
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.measuring import Quantity, in_new_process, medians, peak_mib, seconds
+
 GAIA_STARS = 139_847_389  # inside APOGEE's colour-magnitude range, section 4
+LONG_TABLE = 20_000_000
 RANGES = {"g_mag": [9.0, 16.5], "bp_rp": [0.7, 3.0], "teff": [3700.0, 5800.0]}
+
+QUANTITIES = (
+    Quantity("parquet_to_parquet_stars_per_second", "Parquet to Parquet", "stars/s", at_least=2e6),
+    Quantity("setup_seconds", "model and grid, once per table", "s"),
+    Quantity("projected_seconds", f"projected for {GAIA_STARS:,} stars", "s"),
+    Quantity("network_stars_per_second", "the network, every star", "stars/s"),
+    Quantity("grid_stars_per_second_one_core", "the grid, one core", "stars/s"),
+    Quantity("grid_over_network", "grid / network"),
+    Quantity("interpolation_error_uas", "largest error of the grid", "uas", at_most=0.1),
+    Quantity("long_table_stars", "long table, one run", "stars"),
+    Quantity("long_table_seconds", "the same, with model and grid", "s"),
+    Quantity("long_table_stars_per_second", "the same, with model and grid", "stars/s"),
+    Quantity("long_table_peak_mib", "the same, peak memory", "MiB"),
+    Quantity("long_table_memory_growth_mib", "the same, more than for a tenth of it", "MiB", at_most=200),
+)
 
 
 def measure(quick: bool = False) -> dict:
-    """Medians over five runs [stars per second]; the ratio is of two numbers of one run."""
+    """Medians over the runs [stars per second]; the ratio is of two numbers of one run."""
     from apogaia import gaia_tables
 
-    table_stars, exact_stars = (200_000, 2_000) if quick else (5_000_000, 20_000)
-    runs = []
+    table_stars, exact_stars, long_stars, runs = (
+        (50_000, 500, 100_000, 2) if quick else (5_000_000, 20_000, LONG_TABLE, 5)
+    )
+    results = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         gaia, output = folder / "gaia.parquet", folder / "out.parquet"
-        model = write_model(folder / "multivariate.keras")
+        model = write_model(folder / "multivariate.keras", draws=20 if quick else 1000)
         write_table(gaia, table_stars)
         surface = gaia_tables.load_zero_point(model)
         posterior = gaia_tables.load_zero_point(model, exact=True)
         stars = _stars(np.random.default_rng(1), table_stars)
         few = [column[:exact_stars] for column in stars]
         surface.at(*few)  # compiles
-        for _ in range(5):
-            network = exact_stars / _seconds(lambda: posterior.at(*few))
-            grid = table_stars / _seconds(lambda: surface.at(*stars))
-            setup = _seconds(lambda: gaia_tables.load_zero_point(model))
-            whole = _seconds(lambda: gaia_tables.add_zero_point_to_file(gaia, output, model, progress=False))
-            stream = table_stars / (whole - setup)
-            runs.append((network, grid, grid / network, setup, stream, setup + GAIA_STARS / stream))
-    network, grid, ratio, setup, stream, projected = map(statistics.median, zip(*runs, strict=True))
+        for _ in range(runs):
+            network = exact_stars / seconds(lambda: posterior.at(*few))
+            grid = table_stars / seconds(lambda: surface.at(*stars))
+            setup, stream = _setup_and_stream_seconds(gaia, output, model)
+            results.append(
+                {
+                    "network_stars_per_second": network,
+                    "grid_stars_per_second_one_core": grid,
+                    "grid_over_network": grid / network,
+                    "setup_seconds": setup,
+                    "parquet_to_parquet_stars_per_second": table_stars / stream,
+                    "projected_seconds": setup + GAIA_STARS / table_stars * stream,
+                }
+            )
+        once = measure_long_table if quick else partial(in_new_process, "zero_point")
+        tenth, long = once(model, long_stars // 10), once(model, long_stars)
     return {
-        "runs": len(runs),
         "stars": table_stars,
-        "cores": os.cpu_count(),
-        "network_stars_per_second": network,
-        "grid_stars_per_second_one_core": grid,
-        "grid_over_network": ratio,
         "interpolation_error_uas": 1000 * surface.interpolation_error,
-        "setup_seconds": setup,  # model and grid, once per table
-        "parquet_to_parquet_stars_per_second": stream,
-        "projected_seconds_139847389_stars": projected,
+        **medians(results),
+        "long_table_stars": long["stars"],
+        "long_table_seconds": long["seconds"],
+        "long_table_stars_per_second": long["stars"] / long["seconds"],
+        "long_table_peak_mib": long["peak_mib"],
+        "long_table_memory_growth_mib": long["peak_mib"] - tenth["peak_mib"],
     }
 
 
-def measure_long_table(stars: int) -> dict:
-    """One run on a long table, and the memory it takes."""
+def _setup_and_stream_seconds(gaia: Path, output: Path, model: Path) -> tuple[float, float]:
+    """Seconds for the model and its grid, and for the table, of one call."""
+    from apogaia import gaia_tables
+
+    load, setup = gaia_tables.load_zero_point, []
+
+    def timed(*arguments, **options):
+        loaded = []
+        setup.append(seconds(lambda: loaded.append(load(*arguments, **options))))
+        return loaded[0]
+
+    with mock.patch.object(gaia_tables, "load_zero_point", timed):
+        whole = seconds(lambda: gaia_tables.add_zero_point_to_file(gaia, output, model, progress=False))
+    return setup[0], whole - setup[0]
+
+
+def measure_long_table(model: str, stars: int) -> dict:
+    """Seconds and peak memory of one run on a table of so many stars."""
     from apogaia import gaia_tables
 
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        model = write_model(folder / "multivariate.keras")
-        write_table(folder / "gaia.parquet", stars)
-        gaia_tables.load_zero_point(model)
-        before = _peak_mib()
-        seconds = _seconds(
-            lambda: gaia_tables.add_zero_point_to_file(folder / "gaia.parquet", folder / "out.parquet", model)
-        )
-        rows = pq.ParquetFile(folder / "out.parquet").metadata.num_rows
-    return {
-        "stars": rows,
-        "seconds": seconds,
-        "stars_per_second": rows / seconds,
-        "projected_seconds_139847389_stars": GAIA_STARS / (rows / seconds),
-        "peak_memory_before_mib": before,
-        "peak_memory_mib": _peak_mib(),
-        "cores": os.cpu_count(),
-    }
+        gaia, output = Path(folder) / "gaia.parquet", Path(folder) / "out.parquet"
+        write_table(gaia, stars)
+        took = seconds(lambda: gaia_tables.add_zero_point_to_file(gaia, output, model, progress=False))
+        return {"stars": pq.ParquetFile(output).metadata.num_rows, "seconds": took, "peak_mib": peak_mib()}
 
 
-def write_model(path: Path) -> Path:
-    """A model with 1000 draws whose zero point bends by some 100 uas over `RANGES`; it is not trained."""
+def write_model(path: Path, draws: int = 1000) -> Path:
+    """A model whose zero point bends by some 100 uas over `RANGES`; it is not trained."""
     from apogaia import networks, training
     from apogaia.survey import load_survey
 
     survey = load_survey("dr14")
+    survey = dataclasses.replace(survey, inference=dataclasses.replace(survey.inference, offset_draws=draws))
     model = networks.build_joint_network(
         survey.network,
         "multivariate",
@@ -138,15 +167,5 @@ def _stars(rng, n: int) -> list[np.ndarray]:
     return [rng.uniform(low, high, n) for low, high in RANGES.values()]
 
 
-def _seconds(function) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 if __name__ == "__main__":
-    print(json.dumps(measure_long_table(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000), indent=1))
+    print(json.dumps(measure_long_table(sys.argv[1], int(sys.argv[2]))))

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -133,6 +133,7 @@ def train(
     if devices.uses_device(device):
         history = device_training.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
     else:
+        batches, validation_batches = in_one_thread(batches, validation_batches)
         history = model.fit(
             batches,
             validation_data=validation_batches,
@@ -261,6 +262,36 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_begin(self):
         if self.generator is not None:
             self.rows = self.generator.permutation(self.rows)
+
+
+def in_one_thread(*several: Batches) -> Sequence:
+    """The same batches, of the same arrays, as TensorFlow datasets that the step's own thread gathers in memory.
+
+    Keras asks a PyDataset for batches in a thread of its own. On a CPU that thread fights the step for the cores and
+    for Python's lock: 16 to 21 ms a step, by chance, instead of 14. On GPUs and other backends the batches stay as they
+    are.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return several
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return several
+    options = tf.data.Options()
+    options.autotune.enabled = False  # it would add a thread that fetches ahead
+    arrays = tf.nest.map_structure(tf.constant, (several[0].inputs, several[0].targets))
+
+    def dataset(batches: Batches) -> tf.data.Dataset:
+        def rows():
+            batches.on_epoch_begin()
+            yield batches.rows
+
+        epoch = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((None,), tf.int64))
+        chosen = epoch.flat_map(tf.data.Dataset.from_tensor_slices).batch(batches.batch_size)
+        gathered = chosen.map(lambda rows: tf.nest.map_structure(lambda values: tf.gather(values, rows), arrays))
+        return gathered.apply(tf.data.experimental.assert_cardinality(len(batches))).with_options(options)
+
+    return [dataset(batches) for batches in several]
 
 
 class EpochReport(keras.callbacks.Callback):

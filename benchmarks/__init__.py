@@ -1,0 +1,1 @@
+"""What the analysis costs: ``python -m benchmarks`` measures it and writes docs/performance.md."""

@@ -1,0 +1,48 @@
+"""`make all` stage by stage, as it ran last: reported, not run.
+
+A notebook's time is what papermill noted; one that found its costly products current loaded them. The simulation of
+the raw files, which comes first, is not a notebook and not counted.
+"""
+
+from __future__ import annotations
+
+from benchmarks.measuring import ROOT, Quantity
+
+SURVEYS = ("smoke", "mock", "mock-dr14", "dr14", "dr17")
+
+
+def _quantities() -> tuple[Quantity, ...]:
+    stages = (*(path.stem for path in _notebooks()), "total")
+    return tuple(Quantity(f"{survey}/{stage}", f"{survey}: {stage}", "s") for survey in SURVEYS for stage in stages)
+
+
+def _notebooks() -> list:
+    return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+QUANTITIES = _quantities()
+
+
+def measure(quick: bool = False) -> dict:
+    """Seconds of every notebook that has run, of every survey of the package; the total only where all have."""
+    from apogaia.survey import load_survey
+    from apogaia.workspace import Workspace
+
+    values = {}
+    for name in SURVEYS:
+        values |= stage_seconds(Workspace(load_survey(name), ROOT), [path.stem for path in _notebooks()])
+    return values
+
+
+def stage_seconds(workspace, notebooks: list[str]) -> dict[str, float]:
+    """Seconds by ``survey/stage``."""
+    from apogaia.ledger import notebook_seconds
+
+    stages = {
+        notebook: notebook_seconds(workspace, notebook)
+        for notebook in notebooks
+        if workspace.executed_notebook(notebook).is_file()
+    }
+    if all(notebook in stages for notebook in notebooks):
+        stages["total"] = sum(stages.values())
+    return {f"{workspace.survey.name}/{stage}": float(seconds) for stage, seconds in stages.items()}
