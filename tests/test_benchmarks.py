@@ -6,6 +6,7 @@ Nothing here asserts how fast anything is.
 import importlib
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +136,14 @@ def test_a_run_is_kept_beside_the_others(tmp_path, monkeypatch):
     text = page.read_text()
     assert "processor, 2 cores" in text and "Skipped: no GPU." in text
     assert "| `fit` of apogaia's network | 20 ms per step |  | at most 24: met |" in text
+
+
+def test_peak_memory_is_that_of_the_process_itself(tmp_path):
+    ballast = np.ones(2**26)  # 512 MiB, here and not in the child
+    (tmp_path / "benchmarks").symlink_to(Path(measuring.__file__).parent)
+    (tmp_path / "child.py").write_text("from benchmarks.measuring import peak_mib\nprint(peak_mib())\n")
+    child = subprocess.run([sys.executable, "child.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert measuring.peak_mib() > ballast.nbytes / 2**20 > float(child.stdout)
 
 
 def test_medians_are_of_each_number():
