@@ -86,6 +86,9 @@ $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS)
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
 
+# Products are written atomically and vouched for by fingerprints: make must not delete them when a run is interrupted.
+.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) $(JACOBIAN) $(MAPS)
+
 NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 
 all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue of SURVEY (default: mock)
