@@ -118,5 +118,6 @@ lint: $(READY)
 	$(BIN)/ruff format --check src tests tools benchmarks notebooks
 
 clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
-	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/stars.* $(CATALOGUE) $(DATA)/.*.fingerprint
+	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }
+	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(CATALOGUE) $(DATA)/.*.fingerprint
 	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(DATA)/raw $(DATA)/truth.fits || true

@@ -1,7 +1,9 @@
 """The repository's own promises: one set of versions everywhere, thin notebooks, make's dependencies."""
 
 import ast
+import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -100,3 +102,25 @@ def test_make_knows_what_each_notebook_imports():
     assert lines["SURVEY_FILES_smoke"].split() == [
         f"src/apogaia/surveys/{name}.toml" for name in ("smoke", "mock", "mock-dr14", "dr14")
     ]
+
+
+def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
+    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+    specification = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools" / "run_notebook.py")
+    run_notebook = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(run_notebook)
+    (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(run_notebook.sys, "stderr", run_notebook.sys.stderr)
+    seen = {}
+
+    def execute(notebook, running, parameters, **_):
+        seen.update(parameters)
+        Path(running).write_text("{}")
+
+    monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
+    assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
+    assert seen["survey"] == str(tmp_path / "my.toml")
+    assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()

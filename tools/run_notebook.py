@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--survey", required=True, help="name of a survey, or the path of a .toml file")
     parser.add_argument("--products", nargs="*", default=[], type=Path, help="files that the notebook must have made")
     options = parser.parse_args(arguments)
+    if options.survey.endswith(".toml"):
+        options.survey = str(Path(options.survey).resolve())  # the notebook runs in another folder
     workspace = Workspace(load_survey(options.survey), ROOT)
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
@@ -41,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
             cwd=str(ROOT / "notebooks"),
             progress_bar=sys.stderr.isatty(),
         )
+    except KeyboardInterrupt:
+        print(f"{options.notebook} interrupted; run make again, it goes on from here", file=sys.stderr)
+        return 130
     except papermill.PapermillExecutionError as error:
         print(f"{error}\n{options.notebook} failed for survey {options.survey}; see {running}", file=sys.stderr)
         return 1

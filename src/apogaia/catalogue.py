@@ -404,6 +404,8 @@ def read_catalogue(path: str | Path) -> Table:
     CatalogueError
         If the file is missing, not FITS, damaged, or lacks a column of Table 1.
     """
+    if not Path(path).is_file():
+        raise CatalogueError(f"{path} is not there: `make all` writes it, or run notebook 04")
     try:
         with fits.open(path, memmap=False, checksum=False) as hdus:
             if len(hdus) < 2 or hdus[1].columns is None:

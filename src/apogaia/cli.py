@@ -164,21 +164,37 @@ def _reduce(options: argparse.Namespace) -> int:
     return 0
 
 
+def _model_path(given: Path | None, offset: str) -> Path:
+    """The model to use, checked before the imports that take seconds."""
+    path = given or Workspace(load_survey("mock")).model(offset)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model; `make all` trains one, or name yours with --model")
+    return path
+
+
+def _warn_if_simulated(path: Path, provenance: dict) -> None:
+    if provenance["settings"]["sources"]["kind"] == "simulated":
+        print(
+            f"warning: {path} was trained on simulated stars: its results mean nothing for real ones", file=sys.stderr
+        )
+
+
 def _distance(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
+    if options.output and options.output.suffix not in (".ecsv", ".fits"):
+        raise ValueError(f"--output {options.output}: write to a .ecsv or a .fits file")
+    if options.passes is not None and options.passes < 2:
+        raise ValueError(f"--passes {options.passes}: the model error is a spread, which needs at least 2 passes")
+    model_path = _model_path(options.model, "constant")
     from apogaia.catalogue import Flags, describe_flags, write_table
     from apogaia.distance import measure_distances
     from apogaia.training import load_model, read_provenance
 
-    if options.output and options.output.suffix not in (".ecsv", ".fits"):
-        raise ValueError(f"--output {options.output}: write to a .ecsv or a .fits file")
-    model_path = options.model or Workspace(load_survey("mock")).model("constant")
-    if not model_path.is_file():
-        raise FileNotFoundError(f"{model_path}: no such model; `make all` trains one, or name yours with --model")
     model = load_model(model_path)
     provenance = read_provenance(model_path)
+    _warn_if_simulated(model_path, provenance)
     table = measure_distances(
         options.files,
         model,
@@ -187,12 +203,16 @@ def _distance(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=len(options.files) > 20,
     )
-    print_columns = ["apogee_id", "fakemag", "nn_parallax", "dist", "dist_model_error", "dist_error", "flags"]
-    shown = table[print_columns]
+    shown = table["apogee_id", "fakemag", "nn_parallax", "dist", "dist_model_error", "dist_error", "flags"]
+    names = [star or path.name for star, path in zip(table["apogee_id"], options.files, strict=True)]
+    shown.replace_column("apogee_id", names)
+    for name, form in {"fakemag": ".3f", "nn_parallax": ".4f"}.items():
+        shown[name].info.format = form
+    for name in ("dist", "dist_model_error", "dist_error"):
+        shown[name].info.format = ".1f"
     shown.pprint(max_lines=-1, max_width=-1)
-    for path, reason in zip(options.files, table["reason"], strict=True):
-        if reason:
-            print(f"{path.name}: {reason}", file=sys.stderr)
+    for reason in filter(None, table["reason"]):
+        print(reason, file=sys.stderr)
     for line in describe_flags(np.bitwise_or.reduce(np.asarray(table["flags"]))):
         print(line)
     if options.output:
@@ -203,14 +223,11 @@ def _distance(options: argparse.Namespace) -> int:
 
 def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
     from apogaia.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
     from apogaia.training import read_provenance
 
-    model_path = options.model or Workspace(load_survey("mock")).model(
-        "constant" if options.constant else "multivariate"
-    )
-    if not model_path.is_file():
-        raise FileNotFoundError(f"{model_path}: no such model; `make all` trains one, or name yours with --model")
+    _warn_if_simulated(model_path, read_provenance(model_path))
     if options.constant and read_provenance(model_path)["offset"] != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)

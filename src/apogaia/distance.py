@@ -68,7 +68,7 @@ def measure_distances(
     prediction: Prediction = predict(
         model,
         spectra,
-        passes=passes or survey.inference.passes,
+        passes=survey.inference.passes if passes is None else passes,
         seed=survey.inference.seed if seed is None else seed,
         batch_size=survey.inference.batch_size,
         progress=progress,

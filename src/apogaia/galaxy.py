@@ -157,7 +157,9 @@ def orbits(catalogue: Table, v_helio, maps: Maps) -> tuple[Orbit, np.ndarray]:
     columns = [np.asarray(catalogue[name], dtype=float) for name in ("ra", "dec", "dist", "pmra", "pmdec")]
     rows = np.flatnonzero(np.all(np.isfinite([*columns, np.asarray(v_helio, dtype=float)]), axis=0))
     if not rows.size:
-        raise ValueError("no star has a known position, distance, proper motion and radial velocity")
+        raise ValueError(
+            f"none of the {len(catalogue)} rows has a known position, distance, proper motion and radial velocity"
+        )
     ra, dec, dist, pmra, pmdec = (column[rows] for column in columns)
     stars = SkyCoord(
         ra=ra * u.deg,

@@ -155,12 +155,18 @@ def _open_table(path: str | Path) -> fits.HDUList:
     try:
         hdus = fits.open(path, memmap=True)
         if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
-            raise ReductionError(f"{path} holds no table in HDU 1: fetch it again, or run `apogaia mock`")
+            raise ReductionError(
+                f"{path} holds no table in HDU 1: get it again as data/README.md says, or run `apogaia mock`"
+            )
         return hdus
     except FileNotFoundError:
-        raise ReductionError(f"{path} is missing: run `apogaia fetch` or, simulated, `apogaia mock`") from None
+        raise ReductionError(
+            f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
+        ) from None
     except (OSError, fits.VerifyError) as fault:
-        raise ReductionError(f"{path} cannot be read ({fault}): delete it and fetch it again") from fault
+        raise ReductionError(
+            f"{path} cannot be read ({fault}): get it again as data/README.md says, or run `apogaia mock`"
+        ) from fault
 
 
 def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
@@ -334,8 +340,9 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
     tables = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
     for path in (workspace.raw_manifest, *tables):
         if not path.is_file():
-            remedy = "apogaia mock" if survey.sources.kind == "simulated" else "apogaia fetch"
-            raise ReductionError(f"{path} is missing: run `{remedy} {survey.name}`, which goes on where it stopped")
+            simulated = survey.sources.kind == "simulated"
+            remedy = f"run `apogaia mock {survey.name}`" if simulated else "data/README.md says where it comes from"
+            raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
     paths = [
         workspace.apstar(str(apogee_id), int(location_id), str(telescope))

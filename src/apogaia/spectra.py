@@ -245,10 +245,10 @@ _REASONS = {
     Status.NO_CONTINUUM: "the continuum is not positive",
 }
 
-_FETCH_AGAIN = "delete the file and run `apogaia fetch` (or `apogaia mock`) again"
+_FETCH_AGAIN = "get the star's apStar file again from where it came (SAS, or `apogaia mock`)"
 _AS_RELEASED = "nothing to do if it was released so: the star is flagged and has no distance"
 _REMEDIES = {
-    Status.NO_FILE: "run `apogaia fetch` (or `apogaia mock`) to get it",
+    Status.NO_FILE: "get it from SAS (data/README.md), or run `apogaia mock`",
     Status.UNREADABLE: _FETCH_AGAIN,
     Status.NOT_APSTAR: _FETCH_AGAIN,
     Status.WRONG_STAR: _FETCH_AGAIN,

@@ -45,7 +45,7 @@ class Workspace:
 
     @property
     def raw_manifest(self) -> Path:
-        """Written last by `apogaia mock` or `apogaia fetch`: the raw folder is complete."""
+        """Written last, when the raw folder is complete: by `apogaia mock`, or by hand as data/README.md says."""
         return self.raw / "manifest.json"
 
     @property
