@@ -118,7 +118,7 @@ def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:
     axes.set_yticks(rows, names)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set(xlabel="number of stars that survive (blue) and that the cut removes (grey)", xlim=(0, 1.22 * longest))
+    axes.set(xlabel="number of stars that survive (blue) and that the cut removes (grey)", xlim=(0, 1.32 * longest))
     axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
     return axes
 
