@@ -158,7 +158,7 @@ def orbits(catalogue: Table, v_helio, maps: Maps) -> tuple[Orbit, np.ndarray]:
     rows = np.flatnonzero(np.all(np.isfinite([*columns, np.asarray(v_helio, dtype=float)]), axis=0))
     if not rows.size:
         raise ValueError(
-            f"none of the {len(catalogue)} rows has a known position, distance, proper motion and radial velocity"
+            f"no star has a known position, distance, proper motion and radial velocity ({len(catalogue)} rows given)"
         )
     ra, dec, dist, pmra, pmdec = (column[rows] for column in columns)
     stars = SkyCoord(
