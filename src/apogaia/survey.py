@@ -48,6 +48,7 @@ class Simulation:
 
     n_stars: int  # rows of allStar
     seed: int
+    fields: str  # "apogee": disc, bulge and halo; "kepler": one compact field
     zero_point: str  # "constant" or "surface" (a function of G, BP-RP, Teff)
     constant_zero_point: float = quantity("uas")  # Gaia minus true parallax, if zero_point = "constant"
     max_visits: int  # most visits of one star
@@ -324,6 +325,7 @@ _CHOICES = {
     "sources.apogee_release": ("dr14", "dr17"),
     "sources.gaia_release": ("dr2", "edr3"),
     "spectra.continuum_pixels": ("dr14", "dr17"),
+    "simulation.fields": ("apogee", "kepler"),
     "simulation.zero_point": ("constant", "surface"),
 }
 

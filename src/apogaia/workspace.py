@@ -73,6 +73,11 @@ class Workspace:
         return self.data / "truth.fits"
 
     @property
+    def sample_truth(self) -> Path:
+        """The truth of the stars of a sample that `apogaia.closure` made in memory."""
+        return self.data / "sample_truth.fits"
+
+    @property
     def stars(self) -> Path:
         return self.data / "stars.h5"
 

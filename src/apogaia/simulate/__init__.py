@@ -26,7 +26,9 @@ __all__ = [
     "Observation",
     "design_survey",
     "has_file",
+    "modules",
     "observe_stars",
+    "part",
     "simulate_survey",
     "synthetic_spectra",
 ]
@@ -61,7 +63,7 @@ def simulate_survey(
         If the raw folder holds files that no simulation wrote.
     """
     processes = processes or len(os.sched_getaffinity(0))
-    key = fingerprint(survey.settings("sources", "simulation"), modules=_modules())
+    key = fingerprint(survey.settings("sources", "simulation"), modules=modules())
     started = workspace.raw_manifest.with_name("started.json")
     _claim(workspace, started, key)
     design = design_survey(survey)
@@ -112,14 +114,15 @@ def synthetic_spectra(design: Design, rows: Sequence[int]) -> np.ndarray:
 def observe_stars(design: Design, rows: Sequence[int]) -> list[Observation]:
     """Observe stars in memory: flux, error and mask as their apStar files hold them, without defects of the files."""
     synthetic = synthetic_spectra(design, rows)
+    identity = design.stars.get("row", np.arange(len(design.stars["apogee_id"])))  # of a `part`: in the whole survey
     return [
-        observe(np.random.default_rng([design.seed, 10, int(i)]), flux, design.row(int(i)))
+        observe(np.random.default_rng([design.seed, 10, int(identity[i])]), flux, design.row(int(i)))
         for i, flux in zip(rows, synthetic, strict=True)
     ]
 
 
 def _make(design: Design, rows, paths) -> int:
-    """Make and write the apStar files of a few stars; `design` may hold those stars alone (see `_part`)."""
+    """Make and write the apStar files of a few stars; `design` may hold those stars alone (see `part`)."""
     stars, identity = design.stars, design.stars["row"]
     synthetic = synthetic_spectra(design, range(len(identity)))
     for k, i in enumerate(identity.tolist()):
@@ -129,7 +132,7 @@ def _make(design: Design, rows, paths) -> int:
     return len(rows)
 
 
-def _part(design: Design, rows) -> Design:
+def part(design: Design, rows) -> Design:
     """A design of some of the rows only, which remember their number: what a worker process is sent."""
     rows = np.asarray(rows)
     stars = {name: values[rows] for name, values in design.stars.items()}
@@ -137,7 +140,7 @@ def _part(design: Design, rows) -> Design:
 
 
 def _run(design, chunks, paths, processes):
-    tasks = ((_part(design, rows), rows, [paths[i] for i in rows]) for rows in chunks)
+    tasks = ((part(design, rows), rows, [paths[i] for i in rows]) for rows in chunks)
     if processes <= 1:
         for task in tasks:
             yield _make(*task)
@@ -153,7 +156,8 @@ def _path(workspace, design, i):
     return workspace.apstar(str(design.stars["apogee_id"][i]), int(design.stars["location_id"][i]))
 
 
-def _modules():
+def modules():
+    """The modules on which the simulated survey depends."""
     return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS]
 
 

@@ -54,7 +54,7 @@ def design_survey(survey: Survey) -> Design:
         raise ValueError(f"survey {survey.name!r}: only DR14's file layout can be simulated, not dr17's")
     seed, n = simulation.seed, simulation.n_stars
     rng = [np.random.default_rng([seed, 4, k]) for k in range(5)]
-    stars = draw_population(n, seed)
+    stars = draw_population(n, seed, simulation.fields)
     stars |= _positions(rng[0], stars)
     stars, star_of_row = repeat_stars(rng[1], stars)
     stars["is_repeat"] = star_of_row != np.arange(n)

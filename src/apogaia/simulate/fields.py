@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["COHORTS", "Field", "survey_fields"]
+__all__ = ["COHORTS", "LAYOUTS", "Field", "survey_fields"]
 
 # APOGEE's cohorts end at H = 12.2, 12.8 and 13.3. Each bin of H gets a share of a field's fibres.
 COHORTS = {
@@ -27,9 +27,21 @@ class Field:
     weight: float  # share of the survey's stars, relative
 
 
-def survey_fields() -> tuple[Field, ...]:
-    """The pointings: bulge, disc in and near the plane, and the northern halo, named and numbered as APOGEE does."""
+LAYOUTS = ("apogee", "kepler")
+
+
+def survey_fields(layout: str = "apogee") -> tuple[Field, ...]:
+    """The pointings, named and numbered as APOGEE does.
+
+    "apogee": bulge, disc in and near the plane, and the northern halo. "kepler": the 21 adjacent pointings of one
+    compact field, about where the Kepler satellite looked.
+    """
     places = []
+    if layout == "kepler":
+        for k, glat in enumerate((7.0, 10.2, 13.4, 16.6, 19.8)):
+            for glon in (70.0, 73.4, 76.8, 80.2) if k % 2 else (68.3, 71.7, 75.1, 78.5, 81.9)[: 4 + (k == 2)]:
+                places.append((glon, glat, "short", 0.5, 1.0))
+        return _fields(places, 4401)
     for glat in (-8, -4, 0, 4, 8):
         for glon in (0, 3, 6, 9, 12):
             places.append((glon, glat, "short", 0.5, 0.55))
@@ -41,7 +53,11 @@ def survey_fields() -> tuple[Field, ...]:
     for glat in (-45, -20, 20, 45, 60, 75):
         for glon in (30, 75, 120, 170):
             places.append((glon, glat, "long", 0.3, 0.7))
+    return _fields(places, 4101)
+
+
+def _fields(places, first_id: int) -> tuple[Field, ...]:
     return tuple(
-        Field(f"{glon:03d}{glat:+03d}", 4101 + i, float(glon), float(glat), cohorts, min_j_k, weight)
+        Field(f"{glon:03.0f}{glat:+03.0f}", first_id + i, float(glon), float(glat), cohorts, min_j_k, weight)
         for i, (glon, glat, cohorts, min_j_k, weight) in enumerate(places)
     )
