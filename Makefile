@@ -22,11 +22,11 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: help all smoke test data lab report bench lint environment lock clean
+.PHONY: help all smoke test data lab report simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  SURVEY=$(SURVEY) is chosen; others: $(patsubst src/apogaia/surveys/%.toml,%,$(wildcard src/apogaia/surveys/*.toml)), or a path to your own .toml"
 
 # ---------------------------------------------------------------- environment
@@ -103,6 +103,9 @@ lab: $(READY)  ## Open the notebooks in JupyterLab
 report: all  ## The executed notebooks as web pages, and docs/ledger.md
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python -m apogaia.ledger $(SURVEY)
+
+simulated-survey: $(READY)  ## What the simulated survey holds: docs/simulated_survey.md, its pictures and numbers
+	$(BIN)/python tools/describe_simulation.py
 
 bench: $(READY)  ## Measure speed (benchmarks/), write docs/performance.md
 	$(BIN)/python -m benchmarks

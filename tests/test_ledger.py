@@ -49,16 +49,16 @@ def test_readme_results_come_from_the_files(workspace):
 
 def test_blocks_are_replaced_and_the_rest_is_kept():
     text = "before\n<!-- x: begin (note) -->\nold\n<!-- x: end -->\nafter\n"
-    changed = ledger._replace_block(text, "x", "new\n")
+    changed = ledger.replace_block(text, "x", "new\n")
     assert changed == "before\n<!-- x: begin (note) -->\nnew\n<!-- x: end -->\nafter\n"
     with pytest.raises(ValueError, match="no block 'y'"):
-        ledger._replace_block(text, "y", "new\n")
+        ledger.replace_block(text, "y", "new\n")
 
 
 def test_readme_and_make_name_the_same_notebooks_and_blocks():
     root = Path(__file__).resolve().parents[1]
     readme = (root / "README.md").read_text()
-    ledger._replace_block(ledger._replace_block(readme, "figures", ""), "results", "")
+    ledger.replace_block(ledger.replace_block(readme, "figures", ""), "results", "")
     for _, notebook, name in ledger.FIGURES:
         source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
         assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name

@@ -17,7 +17,7 @@ from apogaia.files import atomic, read_json
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
-__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds", "result_lines"]
+__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds", "replace_block", "result_lines"]
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ def result_lines(workspace: Workspace) -> str:
     )
 
 
-def _replace_block(text: str, name: str, block: str) -> str:
+def replace_block(text: str, name: str, block: str) -> str:
+    """The text with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced."""
     pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"README.md has no block '{name}'")
+        raise ValueError(f"the page has no block '{name}'")
     return pattern.sub(lambda match: match[1] + block + match[2], text)
 
 
@@ -192,8 +193,8 @@ def main() -> None:
         shutil.copyfile(workspace.figure("04_truth", "png"), temporary)
     readme = workspace.root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    text = _replace_block(text, "figures", figure_table(workspace))
-    _write(readme, _replace_block(text, "results", result_lines(workspace)))
+    text = replace_block(text, "figures", figure_table(workspace))
+    _write(readme, replace_block(text, "results", result_lines(workspace)))
 
 
 def _write(path: Path, text: str) -> None:
