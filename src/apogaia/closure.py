@@ -1,12 +1,19 @@
-"""Closure: does a known zero point come back? Simulated samples of the paper's size, without files of single spectra."""
+"""Closure: does a known zero point come back? `make closure` runs every trial of `TRIALS` and keeps each result.
+
+A trial simulates a sample of the paper's size without files of single spectra, gives its parallaxes a known zero point,
+and recovers it by the paper's recipe or by cross-fitting. Finished trials are kept: a run that was stopped goes on.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import multiprocessing
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +25,41 @@ from apogaia.simulate import Design
 from apogaia.simulate.files import write_tables
 from apogaia.simulate.gaia import zero_point_surface
 from apogaia.spectra import Status
-from apogaia.survey import Spectra, Survey
+from apogaia.survey import Spectra, Survey, load_survey
 from apogaia.truth import read_truth
 from apogaia.workspace import Workspace
 
-__all__ = ["simulate_sample", "with_zero_point"]
+__all__ = ["TRIALS", "Trial", "run", "simulate_sample", "with_zero_point"]
 
 CHUNK = 200  # stars that a worker makes at a time
+SAMPLE = {"mock-dr14": (35_112, 24_000), "mock-kepler": (6_500, 3_000)}  # training (the paper's number) and test stars
+REDUCED = 9_000  # training stars of the trials with different seeds
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One zero point to recover."""
+
+    name: str
+    recipe: str  # "paper": the joint network and its dropout draws; "refit": cross-fitting
+    zero_point: float | None = -52.3  # uas; None: the surface of G, BP-RP and Teff
+    survey: str = "mock-dr14"
+    contaminants: bool = True
+    seed: int | None = None  # of a reduced sample with Gaia errors drawn anew; None: all stars as they are
+
+
+TRIALS = (
+    *(Trial(f"refit_{-value:g}", "refit", value) for value in (-52.3, 0.0, -29.0, -100.0)),
+    Trial("paper_52.3", "paper", -52.3),
+    Trial("kepler_refit", "refit", survey="mock-kepler"),
+    Trial("kepler_paper", "paper", survey="mock-kepler"),
+    Trial("surface_refit", "refit", None),
+    *(Trial(f"seed_{seed}", "refit", seed=seed) for seed in range(8)),
+    Trial("clean_refit", "refit", contaminants=False),
+    Trial("clean_paper", "paper", contaminants=False),
+    Trial("surface_paper", "paper", None),
+    *(Trial(f"paper_{-value:g}", "paper", value) for value in (0.0, -100.0, -29.0)),
+)
 
 
 def simulate_sample(
@@ -90,3 +125,166 @@ def _normalised(design: Design, settings: Spectra) -> np.ndarray:
     observed = [one.combined() for one in simulate.observe_stars(design, range(len(design.stars["row"])))]
     flux, error, mask = (np.stack(parts) for parts in zip(*observed, strict=True))
     return spectra.apogee_continuum(flux, error, mask, spectra=settings)[0]
+
+
+def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
+    """The stars as Gaia would have seen them with the trial's zero point, and for a seed with other errors.
+
+    The sample stays the one that the survey's own zero point selected: the cuts hardly depend on it.
+    """
+    table = table.copy()
+    if trial.zero_point is None:
+        wanted = zero_point_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
+        wanted = np.where(np.isfinite(wanted), wanted, truth["zero_point"])
+    else:
+        wanted = np.full(len(table), trial.zero_point / 1000.0)
+    parallax = np.asarray(table["parallax"], float)
+    if trial.seed is not None:
+        error = np.asarray(table["parallax_error"], float)
+        drawn = (
+            truth["parallax_true"]
+            + truth["zero_point"]
+            + error * np.random.default_rng([trial.seed, 30]).standard_normal(len(table))
+        )
+        spoilt = np.isin(np.asarray(truth["contamination"]), ("wrong match", "wrong parallax"))
+        parallax = np.where(spoilt, parallax, drawn)
+    table["parallax"] = parallax + wanted - np.asarray(truth["zero_point"])
+    return table
+
+
+def training_rows(trial: Trial, table: Table, truth: Table, survey: Survey) -> np.ndarray:
+    """Rows of the trial's training sample."""
+    from apogaia.crossfit import usable
+
+    chosen = np.asarray(table["snr"]) > survey.cuts.snr_split
+    if trial.recipe == "refit":
+        chosen &= usable(table)
+    if not trial.contaminants:
+        chosen &= np.asarray(truth["contamination"]) == "none"
+    if trial.zero_point is None:
+        chosen &= np.logical_and.reduce([np.isfinite(np.asarray(table[name])) for name in ("g_mag", "bp_rp", "teff")])
+    rows = np.flatnonzero(chosen)
+    if trial.seed is not None:
+        rows = np.sort(np.random.default_rng([trial.seed, 31]).permutation(rows)[:REDUCED])
+    return rows
+
+
+def run(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
+    """Recover the trial's zero point; results [uas] and settings, as written to JSON."""
+    survey = workspace.survey
+    started = time.perf_counter()
+    simulate_sample(survey, workspace, n_training=SAMPLE[trial.survey][0], n_test=SAMPLE[trial.survey][1])
+    truth = read_sample_truth(workspace)
+    with stars.open_stars(workspace.stars) as opened:
+        table = with_zero_point(opened.table, truth, trial)
+        rows = training_rows(trial, table, truth, survey)
+        spectrum = opened.spectra_of(rows)
+    recover = _refit if trial.recipe == "refit" else _paper
+    result = {
+        "trial": dataclasses.asdict(trial),
+        "stars": len(rows),
+        **recover(trial, survey, workspace, table[rows], truth[rows], spectrum, verbose),
+        "seconds": time.perf_counter() - started,
+    }
+    return result
+
+
+def _sample(table: Table, spectrum: np.ndarray):
+    from apogaia.training import TrainingSet
+
+    names = [field.name for field in dataclasses.fields(TrainingSet)[1:]]
+    return TrainingSet(spectrum, *(np.asarray(table[name], float) for name in names))
+
+
+def _refit(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
+    from apogaia import crossfit
+
+    settings = survey.refit
+    if trial.seed is not None:
+        survey = dataclasses.replace(survey, refit=dataclasses.replace(settings, seed=settings.seed + 100 * trial.seed))
+    kept = workspace.data / "closure" / f"{trial.name}.npz"
+    if kept.is_file():
+        log_fakemag = np.load(kept)["log_fakemag"]
+    else:
+        log_fakemag = crossfit.cross_predict(survey, _sample(table, spectrum), verbose=verbose)
+        with files.atomic(kept) as temporary:
+            np.savez(temporary, log_fakemag=log_fakemag, apogee_id=np.asarray(table["apogee_id"]))
+    features = crossfit.features_of(survey, spectrum, log_fakemag)
+    fitted = crossfit.cross_fit(survey, table, log_fakemag, features)
+    true = np.log(np.asarray(truth["fakemag_true"], float))
+    giants = np.asarray(truth["logg"]) < 3.6
+    return fitted.in_uas() | {
+        "scatter_network": _robust(true[giants] - log_fakemag[giants]),
+        "scatter_refit": _robust(true[giants] - fitted.fit.log_fakemag[giants]),
+    }
+
+
+def _robust(values) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _paper(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
+    from apogaia import inference, training, zeropoint
+
+    offset = "constant" if trial.zero_point is not None else "multivariate"
+    path = workspace.data / "closure" / f"{trial.name}.keras"
+    sample = _sample(table, spectrum)
+    if offset == "multivariate":
+        relative = np.asarray(table["parallax_error"]) / np.asarray(table["parallax"])
+        sample = sample.subset(np.flatnonzero(relative < survey.cuts.max_relative_parallax_error_multivariate))
+    history = {}
+    if path.is_file():
+        model = training.load_model(path)
+    else:
+        model, history = training.train(survey, sample, offset, verbose=verbose)
+        training.save_model(model, path, training.provenance(survey, sample, offset))
+    draws = {"draws": survey.inference.offset_draws, "seed": survey.inference.seed}
+    if offset == "constant":
+        value = zeropoint.constant_zero_point(model, **draws).in_uas()
+    else:
+        value = {}
+    true = np.log(np.asarray(truth["fakemag_true"], float))
+    fakemag = np.asarray(model.get_layer("luminosity")(spectrum[:8192]))[:, 0]
+    del inference
+    return value | {
+        "offset_history_uas": [1000 * offset for offset in history.get("offset", [])],
+        "scatter_network": _robust(true[: len(fakemag)] - np.log(fakemag)),
+    }
+
+
+def read_sample_truth(workspace: Workspace) -> Table:
+    """The truth of the stars of `simulate_sample`, row by row."""
+    truth = Table.read(workspace.sample_truth)
+    truth.convert_bytestring_to_unicode()
+    return truth
+
+
+def result_path(trial: Trial, root: Path | None = None) -> Path:
+    return Workspace(load_survey(trial.survey), root).root / "results" / "closure" / f"{trial.name}.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m apogaia.closure", description=__doc__)
+    parser.add_argument("trials", nargs="*", help="names of trials; all by default")
+    parser.add_argument("--list", action="store_true", help="list the trials and whether each is done")
+    chosen = parser.parse_args(arguments)
+    known = {trial.name: trial for trial in TRIALS}
+    unknown = set(chosen.trials) - set(known)
+    if unknown:
+        parser.error(f"no trial called {sorted(unknown)[0]}; there are {', '.join(known)}")
+    for name in chosen.trials or known:
+        trial, path = known[name], result_path(known[name])
+        if chosen.list:
+            print(f"{name:16s} {'done' if path.is_file() else '-'}")
+        elif path.is_file():
+            print(f"{name}: done before, {path}")
+        else:
+            print(f"{name}: {trial}", flush=True)
+            result = run(trial, Workspace(load_survey(trial.survey)))
+            files.write_json(path, result)
+            print(f"{name}: {result.get('value_uas', float('nan')):.1f} +- {result.get('error_uas', float('nan')):.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

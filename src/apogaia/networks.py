@@ -15,7 +15,7 @@ from keras import ops
 
 from apogaia.survey import Network
 
-__all__ = ["OFFSETS", "build_joint_network", "parallax_loss"]
+__all__ = ["OFFSETS", "build_joint_network", "parallax_loss", "robust_parallax_loss"]
 
 OFFSETS = ("none", "constant", "multivariate")
 OFFSET_INPUTS = ("g_mag", "bp_rp", "teff")
@@ -189,9 +189,31 @@ def parallax_loss(y_true, y_pred):
     y_pred
         (n, 2) predicted Gaia parallax [mas] and log variance of the predicted true parallax [ln mas^2].
     """
+    square, log_total = _square_and_log_variance(y_true, y_pred)
+    return 0.5 * square + 0.5 * log_total
+
+
+def robust_parallax_loss(fraction: float, width: float):
+    """A loss like `parallax_loss` that a few wrong parallaxes, matches or magnitudes cannot carry away.
+
+    Each star is, with probability `fraction`, a contaminant whose standard deviation is `width` times as large:
+    J = -ln[(1 - fraction) N(1) + fraction N(width)] (Hogg, Bovy & Lang 2010, section 3).
+    """
+    log_good, log_bad = math.log1p(-fraction), math.log(fraction / width)
+
+    def loss(y_true, y_pred):
+        square, log_total = _square_and_log_variance(y_true, y_pred)
+        good, bad = log_good - 0.5 * square, log_bad - 0.5 * square / width**2
+        return 0.5 * log_total - ops.logaddexp(good, bad)
+
+    return loss
+
+
+def _square_and_log_variance(y_true, y_pred):
+    """Squared residual in units of the total variance, and the log of that variance, per star."""
     parallax, error = y_true[:, 0], y_true[:, 1]
     log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
-    return 0.5 * ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total) + 0.5 * log_total
+    return ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total), log_total
 
 
 def build_joint_network(

@@ -110,6 +110,30 @@ class Training:
     plateau_threshold: float
     min_learning_rate: float
     validation_fraction: float
+    contaminant_fraction: float  # of the likelihood: share of stars with a wrong parallax or match; 0: Gaussian
+    contaminant_width: float  # their standard deviation, in units of an ordinary star's
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The zero point by cross-fitting: networks learn from part of the stars, the rest calibrates them and the offset.
+
+    The networks are those of [network] and [training] but for the values given here.
+    """
+
+    folds: int
+    seed: int
+    dropout: float
+    epochs: int
+    learning_rate: float
+    plateau_patience: int  # epochs
+    contaminant_fraction: float  # of the likelihood that trains the networks; the refit fits its own
+    contaminant_width: float
+    components: int  # principal components of the spectra in which the refitted luminosity is linear
+    products: int  # of how many first components the products count too
+    stars_per_feature: float  # fewer components and products in smaller samples
+    ridge: float  # penalty on a feature's weight, in inverse squares of ln fakemag
+    systematic_share: float  # of the correction for the density, added to the error in quadrature
 
 
 @dataclass(frozen=True)
@@ -154,6 +178,7 @@ class Survey:
     cuts: Cuts
     network: Network
     training: Training
+    refit: Refit
     inference: Inference
     maps: Maps
     simulation: Simulation | None
@@ -165,7 +190,7 @@ class Survey:
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}
 
 
-SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "inference", "maps")
+SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "refit", "inference", "maps")
 
 
 def survey_names() -> list[str]:
@@ -345,6 +370,17 @@ _RANGES = {
     "training.batch_size": (1, math.inf),
     "training.epochs": (1, math.inf),
     "training.validation_fraction": (0, 0.9),
+    "training.contaminant_fraction": (0, 0.5),
+    "training.contaminant_width": (1, math.inf),
+    "refit.folds": (2, 20),
+    "refit.dropout": (0, 0.99),
+    "refit.epochs": (1, math.inf),
+    "refit.contaminant_fraction": (0, 0.5),
+    "refit.contaminant_width": (1, math.inf),
+    "refit.components": (1, 1000),
+    "refit.products": (0, 100),
+    "refit.stars_per_feature": (1, math.inf),
+    "refit.systematic_share": (0, 1),
     "inference.passes": (2, math.inf),
     "inference.offset_draws": (2, math.inf),
     "inference.batch_size": (1, math.inf),

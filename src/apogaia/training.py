@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from apogaia import device_training, devices, files, networks, samples, stars
-from apogaia.survey import Survey
+from apogaia.survey import Survey, Training
 from apogaia.workspace import Workspace
 
 __all__ = ["ModelFileError", "TrainingSet", "load_model", "read_provenance", "save_model", "train", "trained_model"]
@@ -51,6 +51,10 @@ class TrainingSet:
         columns = {f.name: opened.table[f.name] for f in dataclasses.fields(cls)[1:]}
         labels = {name: np.asarray(column[rows], np.float64) for name, column in columns.items()}
         return cls(opened.spectra_of(rows), **labels)
+
+    def subset(self, rows: np.ndarray) -> TrainingSet:
+        """Some rows; spectra are copied."""
+        return TrainingSet(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
 
     def arrays(self, offset: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Inputs by name and (n, 2) targets [parallax, error] of the model with this offset, float32.
@@ -117,7 +121,7 @@ def train(
             offset_mean=colours.mean(axis=0),
             offset_sd=colours.std(axis=0),
         )
-        model.compile(optimizer=keras.optimizers.Adam(rate), loss=networks.parallax_loss)
+        model.compile(optimizer=keras.optimizers.Adam(rate), loss=_loss(settings))
     batches = Batches(inputs, targets, gradient, settings.batch_size, shuffle_seed=settings.seed)
     validation_batches = Batches(inputs, targets, validation, settings.batch_size)
     callbacks = [
@@ -308,6 +312,12 @@ class EpochReport(keras.callbacks.Callback):
         if self.verbose:
             values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
             print(f"epoch {epoch + 1}/{self.epochs}  {values}", flush=True)
+
+
+def _loss(settings: Training):
+    if settings.contaminant_fraction == 0:
+        return networks.parallax_loss
+    return networks.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)
 
 
 def _split(n_stars: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

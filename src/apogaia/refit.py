@@ -1,0 +1,243 @@
+"""The zero point by a refit of the luminosities of stars that the network has not learnt from.
+
+The joint network reaches the zero point only as far as its luminosities converge, and its selection by magnitude biases
+both (docs/closure.md). Here a network that was trained on other stars only says how luminous stars of one spectrum are
+relative to others. Scale, shape and scatter of the luminosities are then fitted again, together with the zero point:
+
+    parallax_i = exp(ln L_i + w . features_i - 0.2 ln(10) K0_i - c s_i^2 slope_i) + zero point . offset_basis_i
+
+by iterated, weighted least squares until it stands still. The term with `slope` is the shift of `apogaia.density`
+(c = 5 / ln 10); s_i is the scatter of ln luminosity, fitted too. A star may be a contaminant, as in
+`networks.robust_parallax_loss`, with a fraction that is fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import BSpline
+
+__all__ = ["Refit", "SpectralFeatures", "fit", "log_fakemag_to_abs_mag", "luminosity_spline"]
+
+LN10 = np.log(10.0)
+MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
+MAX_ITERATIONS, TOLERANCE_UAS = 200, 0.02
+CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
+
+
+def log_fakemag_to_abs_mag(log_fakemag):
+    """Absolute Ks magnitude [mag] from ln of fakemag, L = 10^(0.2 M + 2)."""
+    return MAG_PER_LN * (np.asarray(log_fakemag) - 2.0 * LN10)
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A fitted zero point with the luminosities that belong to it."""
+
+    zero_point: np.ndarray  # uas, one per column of the offset basis
+    covariance: np.ndarray  # uas^2, from the residuals themselves (sandwich)
+    weights: np.ndarray  # of the features, in ln fakemag
+    log_fakemag: np.ndarray  # (n,) refitted, without the shift of the density
+    scatter: np.ndarray  # (n,) of ln fakemag
+    contaminant_fraction: float
+    log_likelihood: float
+    iterations: int
+
+    @property
+    def error(self) -> np.ndarray:
+        """Standard errors of the zero point [uas]."""
+        return np.sqrt(np.diag(self.covariance))
+
+
+def fit(
+    parallax,
+    parallax_error,
+    k0_mag,
+    log_fakemag,
+    features,
+    *,
+    slope=None,
+    offset_basis=None,
+    scatter_basis=None,
+    ridge=0.0,
+    star_weight=None,
+    offset_prior=None,
+    robust: bool = True,
+) -> Refit:
+    """Fit luminosities and zero point together.
+
+    Parameters
+    ----------
+    parallax, parallax_error
+        (n,) Gaia's, uncorrected [mas].
+    k0_mag
+        (n,) Ks without extinction.
+    log_fakemag
+        (n,) ln of fakemag of a network that has not seen the star.
+    features
+        (n, p) in which a correction of ln fakemag is linear.
+    slope
+        (n,) of `apogaia.density` [1 / mag]; None: 0, as if the spectrum told nothing about distance.
+    offset_basis
+        (n, q) in which the zero point is linear; None: a constant.
+    scatter_basis
+        (n, r) in which ln of the scatter is linear; None: a spline of the luminosity.
+    ridge
+        (p,) or a number: penalty on the squares of the features' weights.
+    star_weight
+        (n,) of the likelihood, for the bootstrap; None: 1.
+    offset_prior
+        (q,) standard deviations [uas] of a Gaussian prior about zero; inf: none. None: no prior.
+    robust
+        Whether there may be contaminants.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or the fit does not come to rest.
+    """
+    parallax, error, k0, start = (np.asarray(v, float) for v in (parallax, parallax_error, k0_mag, log_fakemag))
+    n = len(parallax)
+    basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
+    spread = luminosity_spline(start, 6) if scatter_basis is None else np.asarray(scatter_basis, float)
+    slope = np.zeros(n) if slope is None else np.asarray(slope, float)
+    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
+    for name, values in {"parallax": parallax, "K0": k0, "ln fakemag": start, "features": features}.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has values that are not finite: leave those stars out")
+    p, q = features.shape[1], basis.shape[1]
+    # the prior acts on the features' weights and on the zero point alike, as a pull towards zero
+    prior = np.zeros(q) if offset_prior is None else 1.0 / np.asarray(offset_prior, float) ** 2
+    pull = np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
+    centre = start - 0.2 * LN10 * k0
+    weights, offset, fraction = np.zeros(p), np.zeros(q), 0.01
+    log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
+
+    def predicted() -> tuple[np.ndarray, np.ndarray]:
+        variance = np.exp(2.0 * np.clip(spread @ log_scatter, -4.0, 0.5))
+        log_parallax = centre + features @ weights - MAG_PER_LN * variance * slope
+        return np.exp(np.clip(log_parallax, -7.0, 4.0)), variance
+
+    for iteration in range(1, MAX_ITERATIONS + 1):
+        true, variance = predicted()
+        total = error**2 + variance * true**2
+        residual = parallax - true - 1e-3 * (basis @ offset)
+        good = _good(residual**2 / total, fraction) if robust else np.ones(n)
+        weight = star_weight * (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
+        jacobian = np.column_stack([true[:, None] * features, 1e-3 * basis])
+        information = jacobian.T @ (jacobian * weight[:, None])
+        matrix = information + np.diag(pull)
+        matrix[np.diag_indices(p + q)] *= 1.0 + 1e-9
+        step = np.linalg.solve(matrix, jacobian.T @ (weight * residual) - pull * np.concatenate([weights, offset]))
+        weights, offset = weights + step[:p], offset + step[p:]
+        true, variance = predicted()
+        total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
+        residual = parallax - true - 1e-3 * (basis @ offset)
+        log_scatter = log_scatter + _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        if robust:
+            fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.1))
+        if iteration > 5 and np.abs(step[p:]).max() < TOLERANCE_UAS:
+            break
+    else:
+        raise ValueError(f"the zero point still moves by {np.abs(step[p:]).max():.2g} uas after {iteration} iterations")
+    inverse = np.linalg.inv(matrix)
+    scores = jacobian * (weight * residual)[:, None]
+    covariance = (inverse @ (scores.T @ scores) @ inverse)[p:, p:]
+    if offset_prior is not None:  # a prior narrows the estimate, not what we know: the posterior's width
+        covariance = inverse[p:, p:]
+    return Refit(
+        offset,
+        covariance,
+        weights,
+        start + features @ weights,
+        np.sqrt(variance),
+        fraction if robust else 0.0,
+        float(np.sum(star_weight * _log_density(residual, total, fraction if robust else 0.0))),
+        iteration,
+    )
+
+
+def _good(square, fraction: float) -> np.ndarray:
+    """Probability of each star not to be a contaminant."""
+    odds = np.log(fraction / (1 - fraction) / CONTAMINANT_WIDTH) + 0.5 * square * (1 - CONTAMINANT_WIDTH**-2.0)
+    return 1.0 / (1.0 + np.exp(np.clip(odds, -60, 60)))
+
+
+def _log_density(residual, total, fraction: float) -> np.ndarray:
+    good = -0.5 * residual**2 / total - 0.5 * np.log(total)
+    if fraction == 0:
+        return good
+    bad = -0.5 * residual**2 / total / CONTAMINANT_WIDTH**2 - 0.5 * np.log(total) - np.log(CONTAMINANT_WIDTH)
+    return np.logaddexp(np.log1p(-fraction) + good, np.log(fraction) + bad)
+
+
+def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray:
+    """One step of Fisher scoring for the coefficients of ln scatter."""
+    score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2)
+    information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None])
+    return np.clip(np.linalg.solve(information + 1e-6 * np.eye(len(score)), score), -0.5, 0.5)
+
+
+def luminosity_spline(log_fakemag, coefficients: int) -> np.ndarray:
+    """(n, coefficients) cubic B-splines with as many stars between any two knots, constant beyond the outer ones."""
+    knots = np.percentile(log_fakemag, np.linspace(0.5, 99.5, coefficients - 2))
+    full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
+    return BSpline.design_matrix(np.clip(log_fakemag, knots[0], knots[-1]), full, 3).toarray()
+
+
+@dataclass(frozen=True)
+class SpectralFeatures:
+    """Principal components of the training spectra and products of the first ones, each with unit variance."""
+
+    mean: np.ndarray  # (pixels,)
+    components: np.ndarray  # (pixels, components), scaled to unit variance
+    products: int  # of how many of the first components
+    product_mean: np.ndarray
+    product_sd: np.ndarray
+
+    @classmethod
+    def fit(cls, spectra: np.ndarray, *, components: int, products: int, seed: int) -> SpectralFeatures:
+        """Of (n, pixels) spectra, by a randomised decomposition (Halko et al. 2011) in single precision."""
+        mean = spectra.mean(axis=0, dtype=np.float64).astype(np.float32)
+        rng = np.random.default_rng(seed)
+        components = min(components, len(spectra) - 1)
+        basis = rng.standard_normal((spectra.shape[1], components + 20), dtype=np.float32)
+        for _ in range(4):
+            basis = np.linalg.qr(_gram_times(spectra, mean, basis))[0]
+        projected = _project(spectra, mean, basis)
+        _, singular, rotation = np.linalg.svd(projected, full_matrices=False)
+        scaled = basis @ rotation[:components].T / (singular[:components] / np.sqrt(len(spectra)))
+        made = cls(mean, scaled.astype(np.float32), products, np.zeros(1), np.ones(1))
+        squares = made._products(made._linear(spectra))
+        sd = squares.std(axis=0)
+        return cls(mean, made.components, products, squares.mean(axis=0), np.where(sd > 0, sd, 1.0))
+
+    def of(self, spectra: np.ndarray) -> np.ndarray:
+        """(n, pixels) -> (n, features)."""
+        linear = self._linear(spectra)
+        return np.column_stack([linear, (self._products(linear) - self.product_mean) / self.product_sd])
+
+    def _linear(self, spectra) -> np.ndarray:
+        # beyond five standard deviations a component is a defect: it must not run away with a product
+        return np.clip(_project(spectra, self.mean, self.components), -5.0, 5.0).astype(float)
+
+    def _products(self, linear) -> np.ndarray:
+        first, second = np.triu_indices(self.products)
+        return linear[:, first] * linear[:, second]
+
+
+BLOCK = 4096  # spectra at a time: memory
+
+
+def _project(spectra, mean, basis) -> np.ndarray:
+    blocks = range(0, len(spectra), BLOCK)
+    return np.concatenate([(spectra[start : start + BLOCK] - mean) @ basis for start in blocks])
+
+
+def _gram_times(spectra, mean, basis) -> np.ndarray:
+    total = np.zeros(basis.shape, np.float32)
+    for start in range(0, len(spectra), BLOCK):
+        block = spectra[start : start + BLOCK] - mean
+        total += block.T @ (block @ basis)
+    return total
