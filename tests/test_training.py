@@ -224,6 +224,8 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
     assert len(json.loads(workspace.history("constant").read_text())["loss"]) == 1
     assert training.read_provenance(workspace.model("constant"))["gradient_stars"] == 135
+    known = training.read_domain(workspace.model("constant"))  # of those stars alone
+    assert len(known.positions) == 135 and known.mean.shape == (N_PIXELS,)
     training.trained_model(survey, workspace, "multivariate")
     assert training.read_provenance(workspace.model("multivariate"))["gradient_stars"] == 90
     changed = small_survey(epochs=1, seed=8)

@@ -17,6 +17,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from apogaia import files, luminosity
+from apogaia.domain import Placement
 from apogaia.survey import Inference, Survey
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Flags(enum.IntFlag):
     SPECTRUM_FLAGGED = 1 << 10
     NO_RESULT = 1 << 11
     PARALLAXES_DISAGREE = 1 << 12
+    OUTSIDE_TRAINING_SET = 1 << 13
 
 
 FLAG_MEANINGS = {
@@ -78,6 +80,7 @@ FLAG_MEANINGS = {
     Flags.SPECTRUM_FLAGGED: "APOGEE's STARFLAG is not zero",
     Flags.NO_RESULT: "no usable spectrum: see reason",
     Flags.PARALLAXES_DISAGREE: "network and Gaia differ by > 5 sigma",
+    Flags.OUTSIDE_TRAINING_SET: "unlike training stars; errors grown",
 }
 
 BAD = Flags.FAKEMAG_UNRELIABLE | Flags.MISSING_PHOTOMETRY | Flags.DIST_OUT_OF_RANGE | Flags.NO_RESULT
@@ -130,6 +133,7 @@ EXTRA = (
     ("logg", "", "log10 of surface gravity in cm/s2"),
     ("telescope", "", "telescope"),
     ("field", "", "APOGEE field"),
+    ("training_distance", "", "of the spectrum from training set; 1: its edge"),
 )
 
 COLUMNS = TABLE_1 + EXTRA
@@ -155,7 +159,9 @@ def describe_flags(flags: int) -> list[str]:
     return [f"{flag:6d} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items() if int(flags) & flag]
 
 
-def distance_table(prediction: Prediction, k_mag, a_k_mag, inference: Inference) -> Table:
+def distance_table(
+    prediction: Prediction, k_mag, a_k_mag, inference: Inference, placement: Placement | None = None
+) -> Table:
     """Parallax and distance of any stars, from their luminosity, Ks and extinction.
 
     Parameters
@@ -166,17 +172,23 @@ def distance_table(prediction: Prediction, k_mag, a_k_mag, inference: Inference)
         Observed Ks and its extinction [mag]; (n,), NaN where unknown. Unknown extinction counts as zero.
     inference
         For the relative total error from which a star is flagged as unreliable.
+    placement
+        Where the stars lie with respect to the training set, from `apogaia.domain.TrainingDomain.place`: outside, both
+        parts of the error grow by ``placement.inflation``. None: the model does not know, and no star is flagged.
 
     Returns
     -------
     Table
         fakemag, nn_parallax [mas] and dist [pc], each with ``_model_error``, ``_predictive_error`` and the total
-        ``_error``, and flags. NaN where unknown.
+        ``_error``, then training_distance and flags. NaN where unknown.
     """
     fakemag, model_error, predictive_error, k_mag, a_k_mag = (
         np.atleast_1d(np.asarray(column, dtype=float))
         for column in (prediction.fakemag, prediction.model_error, prediction.predictive_error, k_mag, a_k_mag)
     )
+    if placement is None:
+        placement = Placement.unknown(len(fakemag))
+    model_error, predictive_error = placement.inflation * model_error, placement.inflation * predictive_error
     k0_mag = luminosity.extinction_correction(k_mag, a_k_mag)
     dist = luminosity.fakemag_to_pc(fakemag, k0_mag)
     in_range = dist <= MAX_DIST
@@ -201,6 +213,7 @@ def distance_table(prediction: Prediction, k_mag, a_k_mag, inference: Inference)
                 _, error = luminosity.fakemag_to_pc(fakemag, k0_mag, error)
             table[name + kind] = Column(np.where(np.isfinite(value), error, np.nan), unit=unit)
 
+    table["training_distance"] = placement.spectrum
     has_result, has_k = np.isfinite(fakemag), np.isfinite(k_mag)
     table["flags"] = _bits(
         {
@@ -211,12 +224,15 @@ def distance_table(prediction: Prediction, k_mag, a_k_mag, inference: Inference)
             Flags.MISSING_PHOTOMETRY: ~has_k,
             Flags.MISSING_EXTINCTION: ~luminosity.has_extinction(a_k_mag),
             Flags.DIST_OUT_OF_RANGE: has_result & has_k & ~in_range,
+            Flags.OUTSIDE_TRAINING_SET: placement.outside,
         }
     )
     return table
 
 
-def build_catalogue(stars: Table, prediction: Prediction, zero_point, inference: Inference) -> Table:
+def build_catalogue(
+    stars: Table, prediction: Prediction, zero_point, inference: Inference, placement: Placement | None = None
+) -> Table:
     """The catalogue: Table 1's columns in its order, then flags and what else a user needs (`COLUMNS`).
 
     Row i is row i of `stars`, and of allStar. A star whose spectrum has not passed reduction has no result, whatever
@@ -232,19 +248,23 @@ def build_catalogue(stars: Table, prediction: Prediction, zero_point, inference:
         Gaia minus true parallax [mas]: a number, or one per star.
     inference
         For the limit of the relative error.
+    placement
+        Of every row with respect to the training set, as for `distance_table`.
 
     Raises
     ------
     CatalogueError
-        If the prediction or the zero point does not have one value per star.
+        If the prediction, the zero point or the placement does not have one value per star.
     """
     zero_point = np.asarray(zero_point, dtype=float)
-    for name, shape in {"prediction": np.shape(prediction.fakemag), "zero point": zero_point.shape or None}.items():
+    shapes = {"prediction": np.shape(prediction.fakemag), "zero point": zero_point.shape or None}
+    shapes["placement"] = None if placement is None else placement.spectrum.shape
+    for name, shape in shapes.items():
         if shape not in (None, (len(stars),)):
             raise CatalogueError(f"the {name} has shape {shape}, but there are {len(stars)} stars")
     good = np.asarray(stars["status"]) == 0
     prediction = prediction._replace(fakemag=np.where(good, prediction.fakemag, np.nan))
-    distances = distance_table(prediction, stars["k_mag"], stars["a_k_mag"], inference)
+    distances = distance_table(prediction, stars["k_mag"], stars["a_k_mag"], inference, placement)
     weighted, gaia_flags = _weighted_distance(stars, distances, zero_point)
     catalogue = Table()
     made = {

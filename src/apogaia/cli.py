@@ -23,7 +23,8 @@ DISTANCE = """Distances from apStar files: luminosity (fakemag), parallax and di
 spread of dropout passes (model), the network's own estimate (predictive) and both together (total).
 
 Ks and A_Ks are read from the files' headers. Stars without a usable spectrum or Ks keep their row: the column
-`reason` says why, and `flags` (bits, explained under the table) whether something else is missing or doubtful.
+`reason` says why, and `flags` (bits, explained under the table) whether something else is missing or doubtful. A star
+unlike those that the model was trained on is flagged (OUTSIDE_TRAINING_SET), and its errors grow.
 
 Exit code: 0 if every file has a distance, 1 if at least one has none, 2 if nothing could be tried (no model, wrong
 arguments)."""
@@ -190,15 +191,16 @@ def _distance(options: argparse.Namespace) -> int:
     model_path = _model_path(options.model, "constant")
     from apogaia.catalogue import Flags, describe_flags, write_table
     from apogaia.distance import measure_distances
-    from apogaia.training import load_model, read_provenance
+    from apogaia.training import load_model, read_domain, read_provenance
 
-    model = load_model(model_path)
+    model, domain = load_model(model_path), read_domain(model_path)
     provenance = read_provenance(model_path)
     _warn_if_simulated(model_path, provenance)
     table = measure_distances(
         options.files,
         model,
         restore_survey(provenance["settings"]),
+        domain=domain,
         passes=options.passes,
         seed=options.seed,
         progress=len(options.files) > 20,

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from apogaia.catalogue import distance_table
+from apogaia.domain import TrainingDomain
 from apogaia.inference import Prediction, predict
 from apogaia.spectra import N_PIXELS, SpectrumError, Status, apogee_continuum, read_apstar
 from apogaia.survey import Survey
@@ -21,6 +22,7 @@ def measure_distances(
     model,
     survey: Survey,
     *,
+    domain: TrainingDomain | None = None,
     passes: int | None = None,
     seed: int | None = None,
     progress: bool = False,
@@ -35,6 +37,9 @@ def measure_distances(
         A trained model from `apogaia.training.load_model`.
     survey
         The survey that the model was trained for: continuum pixels, mask bits, number of passes.
+    domain
+        The model's training set, from `apogaia.training.read_domain`: stars unlike it are flagged, and their errors
+        grow. None: no star is.
     passes, seed
         Dropout passes and seed, if not the survey's.
 
@@ -77,7 +82,8 @@ def measure_distances(
     table["status"] = [Status(value).name for value in status]
     table["reason"] = reason
     table["snr"] = star["snr"]
-    distances = distance_table(prediction, star["k_mag"], star["a_k_mag"], survey.inference)
+    placement = None if domain is None else domain.place(spectra)
+    distances = distance_table(prediction, star["k_mag"], star["a_k_mag"], survey.inference, placement)
     for name in distances.colnames:
         table[name] = distances[name]
     return table

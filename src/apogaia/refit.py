@@ -22,7 +22,7 @@ __all__ = ["Refit", "SpectralFeatures", "fit", "log_fakemag_to_abs_mag", "lumino
 
 LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
-MAX_ITERATIONS, TOLERANCE_UAS = 200, 0.02
+MAX_ITERATIONS, TOLERANCE_UAS, MOVES_UAS = 60, 0.01, 0.5  # at most, good enough, an error
 CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
 
 
@@ -139,7 +139,7 @@ def fit(
             fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.1))
         if iteration > 5 and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
-    else:
+    if np.abs(step[p:]).max() > MOVES_UAS:
         raise ValueError(f"the zero point still moves by {np.abs(step[p:]).max():.2g} uas after {iteration} iterations")
     inverse = np.linalg.inv(matrix)
     scores = jacobian * (weight * residual)[:, None]

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from apogaia import device_training, devices, files, networks, samples, stars
+from apogaia import device_training, devices, domain, files, networks, samples, stars
+from apogaia.domain import TrainingDomain
 from apogaia.survey import Survey, Training
 from apogaia.workspace import Workspace
 
-__all__ = ["ModelFileError", "TrainingSet", "load_model", "read_provenance", "save_model", "train", "trained_model"]
+__all__ = [
+    "ModelFileError",
+    "TrainingSet",
+    "load_model",
+    "read_domain",
+    "read_provenance",
+    "save_model",
+    "train",
+    "trained_model",
+]
 
-PROVENANCE = "apogaia.json"  # member of the model file's zip
+PROVENANCE = "apogaia.json"  # members of the model file's zip
+DOMAIN = "domain.npz"
 COLUMNS = ("k0_mag", "parallax", "parallax_error")
 
 
@@ -157,7 +169,9 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Mo
     """
     path = workspace.model(offset)
     settings = survey.settings("cuts", "network", "training") | {"offset": offset}
-    key = files.fingerprint(settings, [workspace.stars], [networks, samples, device_training, sys.modules[__name__]])
+    key = files.fingerprint(
+        settings, [workspace.stars], [networks, samples, device_training, domain, sys.modules[__name__]]
+    )
     if files.is_current(path, key) and workspace.history(offset).is_file():
         return load_model(path)
     with stars.open_stars(workspace.stars) as opened:
@@ -165,8 +179,11 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Mo
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)
     model, history = train(survey, sample, offset)
+    gradient, _ = _split(len(sample), survey.training.validation_fraction, survey.training.seed)
+    training_domain = TrainingDomain.fit(sample, gradient, seed=survey.training.seed)
     files.write_json(workspace.history(offset), history)
-    files.mark_current(path, key, lambda temporary: save_model(model, temporary, provenance(survey, sample, offset)))
+    origin = provenance(survey, sample, offset)
+    files.mark_current(path, key, lambda temporary: save_model(model, temporary, origin, training_domain))
     return load_model(path)
 
 
@@ -194,10 +211,13 @@ def _training_range(sample: TrainingSet, rows: np.ndarray) -> dict[str, list[flo
     return {name: np.percentile(getattr(sample, name)[rows], [0.5, 99.5]).tolist() for name in networks.OFFSET_INPUTS}
 
 
-def save_model(model: keras.Model, path: str | Path, provenance: Mapping) -> None:
-    """Write a ``.keras`` file that is whole: network, weights, and `provenance` as the member ``apogaia.json``.
+def save_model(
+    model: keras.Model, path: str | Path, provenance: Mapping, training_domain: TrainingDomain | None = None
+) -> None:
+    """Write a ``.keras`` file that is whole: network, weights, provenance and, unless None, the training set in short.
 
-    The optimiser's state stays out, and so do dates: the same model gives the same bytes.
+    The last two are the members ``apogaia.json`` and ``domain.npz``. The optimiser's state stays out, and so do dates:
+    the same model gives the same bytes.
     """
     bare = keras.Model.from_config(model.get_config())
     bare.set_weights(model.get_weights())
@@ -208,6 +228,8 @@ def save_model(model: keras.Model, path: str | Path, provenance: Mapping) -> Non
         with zipfile.ZipFile(plain) as archive:
             members = {name: archive.read(name) for name in sorted(archive.namelist())}
         members[PROVENANCE] = origin.read_bytes()
+    if training_domain is not None:
+        members[DOMAIN] = training_domain.to_bytes()
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved", None)
     members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
@@ -246,6 +268,26 @@ def read_provenance(path: str | Path) -> dict:
             return json.loads(archive.read(PROVENANCE))
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
         raise ModelFileError(f"{path}: not a model that apogaia wrote: give the file that notebook 02 saves") from error
+
+
+def read_domain(path: str | Path) -> TrainingDomain | None:
+    """The training set of a model file, in short; raises as `load_model` does.
+
+    None, with a warning, for a file that was written before models knew their training set: it flags no star.
+    """
+    read_provenance(path)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(DOMAIN) if DOMAIN in archive.namelist() else None
+    if content is not None:
+        try:
+            return TrainingDomain.from_bytes(content)
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ModelFileError(f"{path}: {DOMAIN} is of another version of apogaia: train the model again") from error
+    warnings.warn(
+        f"{path} does not know its training set: no star is flagged as outside it; train the model again (notebook 02)",
+        stacklevel=2,
+    )
+    return None
 
 
 class Batches(keras.utils.PyDataset):
