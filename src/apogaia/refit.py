@@ -4,11 +4,11 @@ The joint network reaches the zero point only as far as its luminosities converg
 both (docs/closure.md). Here a network that was trained on other stars only says how luminous stars of one spectrum are
 relative to others. Scale, shape and scatter of the luminosities are then fitted again, together with the zero point:
 
-    parallax_i = exp(ln L_i + w . features_i - 0.2 ln(10) K0_i - c s_i^2 slope_i) + zero point . offset_basis_i
+    parallax_i = exp(ln L_i + w . features_i + shift_i - 0.2 ln(10) K0_i) + zero point . offset_basis_i
 
-by iterated, weighted least squares until it stands still. The term with `slope` is the shift of `apogaia.density`
-(c = 5 / ln 10); s_i is the scatter of ln luminosity, fitted too. A star may be a contaminant, as in
-`networks.robust_parallax_loss`, with a fraction that is fitted.
+by iterated, weighted least squares until it stands still. The scatter of ln luminosity, which weighs the stars, is
+fitted too; the shift is that of `apogaia.density`, known beforehand (`density_shift`). A star may be a contaminant, as
+in `networks.robust_parallax_loss`, with a fraction that is fitted.
 """
 
 from __future__ import annotations
@@ -18,17 +18,41 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import BSpline
 
-__all__ = ["Refit", "SpectralFeatures", "fit", "log_fakemag_to_abs_mag", "luminosity_spline"]
+__all__ = [
+    "Refit",
+    "SpectralFeatures",
+    "density_shift",
+    "fit",
+    "log_fakemag_to_abs_mag",
+    "luminosity_spline",
+]
 
 LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
 MAX_ITERATIONS, TOLERANCE_UAS, MOVES_UAS = 60, 0.01, 0.5  # at most, good enough, an error
+BLOCK = 4096  # spectra at a time: memory
+MAX_SPECTRA = 12_000  # from which the components are made, evenly from all
 CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
 
 
 def log_fakemag_to_abs_mag(log_fakemag):
     """Absolute Ks magnitude [mag] from ln of fakemag, L = 10^(0.2 M + 2)."""
     return MAG_PER_LN * (np.asarray(log_fakemag) - 2.0 * LN10)
+
+
+def density_shift(scatter, slope) -> np.ndarray:
+    """Mean shift of ln fakemag, -sigma_M^2 d ln A / dK in magnitudes (see `apogaia.density`), of stars of that scatter.
+
+    The scatter is that of a fit without shift: fitted together, each would feed the other.
+
+    Parameters
+    ----------
+    scatter
+        Of ln fakemag.
+    slope
+        d ln A / dK [1 / mag].
+    """
+    return -MAG_PER_LN * np.asarray(scatter) ** 2 * np.asarray(slope)
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,7 @@ def fit(
     log_fakemag,
     features,
     *,
-    slope=None,
+    shift=None,
     offset_basis=None,
     scatter_basis=None,
     ridge=0.0,
@@ -77,8 +101,8 @@ def fit(
         (n,) ln of fakemag of a network that has not seen the star.
     features
         (n, p) in which a correction of ln fakemag is linear.
-    slope
-        (n,) of `apogaia.density` [1 / mag]; None: 0, as if the spectrum told nothing about distance.
+    shift
+        (n,) of `density_shift`, in ln fakemag; None: 0, as if the spectrum told nothing about distance.
     offset_basis
         (n, q) in which the zero point is linear; None: a constant.
     scatter_basis
@@ -101,7 +125,6 @@ def fit(
     n = len(parallax)
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
     spread = luminosity_spline(start, 6) if scatter_basis is None else np.asarray(scatter_basis, float)
-    slope = np.zeros(n) if slope is None else np.asarray(slope, float)
     star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
     for name, values in {"parallax": parallax, "K0": k0, "ln fakemag": start, "features": features}.items():
         if not np.isfinite(values).all():
@@ -110,14 +133,13 @@ def fit(
     # the prior acts on the features' weights and on the zero point alike, as a pull towards zero
     prior = np.zeros(q) if offset_prior is None else 1.0 / np.asarray(offset_prior, float) ** 2
     pull = np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
-    centre = start - 0.2 * LN10 * k0
+    centre = start - 0.2 * LN10 * k0 + (0.0 if shift is None else np.asarray(shift, float))
     weights, offset, fraction = np.zeros(p), np.zeros(q), 0.01
     log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
 
     def predicted() -> tuple[np.ndarray, np.ndarray]:
-        variance = np.exp(2.0 * np.clip(spread @ log_scatter, -4.0, 0.5))
-        log_parallax = centre + features @ weights - MAG_PER_LN * variance * slope
-        return np.exp(np.clip(log_parallax, -7.0, 4.0)), variance
+        variance = np.exp(2.0 * np.clip(spread @ log_scatter, -4.0, -0.7))
+        return np.exp(np.clip(centre + features @ weights, -7.0, 4.0)), variance
 
     for iteration in range(1, MAX_ITERATIONS + 1):
         true, variance = predicted()
@@ -136,7 +158,7 @@ def fit(
         residual = parallax - true - 1e-3 * (basis @ offset)
         log_scatter = log_scatter + _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
         if robust:
-            fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.1))
+            fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.03))
         if iteration > 5 and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
     if np.abs(step[p:]).max() > MOVES_UAS:
@@ -203,11 +225,12 @@ class SpectralFeatures:
         rng = np.random.default_rng(seed)
         components = min(components, len(spectra) - 1)
         basis = rng.standard_normal((spectra.shape[1], components + 20), dtype=np.float32)
-        for _ in range(4):
-            basis = np.linalg.qr(_gram_times(spectra, mean, basis))[0]
-        projected = _project(spectra, mean, basis)
+        some = spectra[:: -(-len(spectra) // MAX_SPECTRA)]
+        for _ in range(3):
+            basis = np.linalg.qr(_gram_times(some, mean, basis))[0]
+        projected = _project(some, mean, basis)
         _, singular, rotation = np.linalg.svd(projected, full_matrices=False)
-        scaled = basis @ rotation[:components].T / (singular[:components] / np.sqrt(len(spectra)))
+        scaled = basis @ rotation[:components].T / (singular[:components] / np.sqrt(len(some)))
         made = cls(mean, scaled.astype(np.float32), products, np.zeros(1), np.ones(1))
         squares = made._products(made._linear(spectra))
         sd = squares.std(axis=0)
@@ -225,9 +248,6 @@ class SpectralFeatures:
     def _products(self, linear) -> np.ndarray:
         first, second = np.triu_indices(self.products)
         return linear[:, first] * linear[:, second]
-
-
-BLOCK = 4096  # spectra at a time: memory
 
 
 def _project(spectra, mean, basis) -> np.ndarray:
