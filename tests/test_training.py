@@ -97,7 +97,7 @@ def test_training_is_reproducible_bit_for_bit(tmp_path):
 def test_normalisation_comes_from_the_gradient_stars_alone():
     sample = synthetic_stars(100)
     model, _ = training.train(small_survey(epochs=1), sample, "multivariate", verbose=False)
-    gradient, validation = training._split(100, 0.1, small_survey().training.seed)
+    gradient, validation = training.split(100, 0.1, small_survey().training.seed)
     assert len(validation) == 10
     assert sorted([*gradient, *validation]) == list(range(100))
     mean = keras.ops.convert_to_numpy(model.get_layer("luminosity").get_layer("mean_subtraction").mean)
@@ -156,7 +156,7 @@ def test_model_file_comes_back_with_outputs_and_provenance(trained, tmp_path):
     origin = training.read_provenance(path)
     assert origin["survey"] == "smoke"
     assert (origin["gradient_stars"], origin["validation_stars"]) == (2700, 300)
-    gradient, _ = training._split(3000, 0.1, survey.training.seed)
+    gradient, _ = training.split(3000, 0.1, survey.training.seed)
     assert origin["parallax_scale_mas"] == pytest.approx(sample.parallax[gradient].std())
     assert origin["settings"]["training"]["epochs"] == 25
     assert origin["versions"]["keras"] == keras.__version__

@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         default=None,
-        help="trained model (.keras); default: data/mock/models/constant.keras, which `make all` makes",
+        help="trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` makes",
     )
     distance.add_argument("--passes", type=int, default=None, help="dropout passes (default: the survey's, 100)")
     distance.add_argument("--seed", type=int, default=None, help="of the dropout (default: the survey's)")
@@ -188,9 +188,10 @@ def _distance(options: argparse.Namespace) -> int:
         raise ValueError(f"--output {options.output}: write to a .ecsv or a .fits file")
     if options.passes is not None and options.passes < 2:
         raise ValueError(f"--passes {options.passes}: the model error is a spread, which needs at least 2 passes")
-    model_path = _model_path(options.model, "constant")
+    model_path = _model_path(options.model, "calibrated")
     from apogaia.catalogue import Flags, describe_flags, write_table
     from apogaia.distance import measure_distances
+    from apogaia.error_calibration import ErrorCalibration
     from apogaia.training import load_model, read_domain, read_provenance
 
     model, domain = load_model(model_path), read_domain(model_path)
@@ -201,6 +202,7 @@ def _distance(options: argparse.Namespace) -> int:
         model,
         restore_survey(provenance["settings"]),
         domain=domain,
+        errors=ErrorCalibration.of_model(model_path),
         passes=options.passes,
         seed=options.seed,
         progress=len(options.files) > 20,

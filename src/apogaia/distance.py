@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from apogaia.catalogue import distance_table
 from apogaia.domain import TrainingDomain
+from apogaia.error_calibration import ErrorCalibration
 from apogaia.inference import Prediction, predict
 from apogaia.spectra import N_PIXELS, SpectrumError, Status, apogee_continuum, read_apstar
 from apogaia.survey import Survey
@@ -23,6 +24,7 @@ def measure_distances(
     survey: Survey,
     *,
     domain: TrainingDomain | None = None,
+    errors: ErrorCalibration | None = None,
     passes: int | None = None,
     seed: int | None = None,
     progress: bool = False,
@@ -40,6 +42,9 @@ def measure_distances(
     domain
         The model's training set, from `apogaia.training.read_domain`: stars unlike it are flagged, and their errors
         grow. None: no star is.
+    errors
+        The model's calibration, from `apogaia.error_calibration.ErrorCalibration.of_model`. None: errors as the network
+        states them.
     passes, seed
         Dropout passes and seed, if not the survey's.
 
@@ -78,6 +83,8 @@ def measure_distances(
         batch_size=survey.inference.batch_size,
         progress=progress,
     )
+    if errors is not None:
+        prediction = errors.apply(prediction, star["snr"])
     table = Table({"file": [str(path) for path in paths], "apogee_id": apogee_id})
     table["status"] = [Status(value).name for value in status]
     table["reason"] = reason

@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from apogaia import device_dropout, devices, fast_dropout, files, networks, stars, training
+from apogaia import device_dropout, devices, error_calibration, fast_dropout, files, networks, stars, training
+from apogaia.error_calibration import ErrorCalibration
 from apogaia.fast_dropout import FastDropout
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
@@ -82,13 +83,14 @@ def predict(
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
     """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
 
-    They are current while model, stars.h5, the survey's settings and the modules of the passes have not changed.
+    A calibrated model's are calibrated (`apogaia.error_calibration`). They are current while model, stars.h5, the
+    survey's settings and the modules of the passes have not changed.
     """
     path, settings = workspace.prediction(offset), survey.inference
     key = files.fingerprint(
         {"passes": settings.passes, "seed": settings.seed},
         [workspace.model(offset), workspace.stars],
-        [sys.modules[__name__], fast_dropout, device_dropout],
+        [sys.modules[__name__], fast_dropout, device_dropout, error_calibration],
     )
     if not files.is_current(path, key):
         model = training.load_model(workspace.model(offset))
@@ -96,6 +98,7 @@ def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Predic
             prediction = predict(
                 model, opened.spectra, passes=settings.passes, seed=settings.seed, batch_size=settings.batch_size
             )
+            prediction = ErrorCalibration.of_model(workspace.model(offset)).apply(prediction, opened.table["snr"])
         files.mark_current(path, key, lambda temporary: np.savez(temporary, **prediction._asdict()))
     with np.load(path) as kept:
         return Prediction(**{name: kept[name] for name in Prediction._fields})

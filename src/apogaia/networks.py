@@ -151,15 +151,31 @@ class FakemagToParallax(keras.layers.Layer):
     """[fakemag, its log variance] and K0 -> [parallax in mas, its log variance in ln mas^2].
 
     The parallax is L 10^(-0.2 K0); its variance carries that factor squared, so the log variance loses 0.4 ln(10) K0.
+
+    Parameters
+    ----------
+    released_scale
+        None, or for the form of the code that was released with the paper: there the factor, in units of this fakemag
+        scale, enters the variance once, so that the errors are right near 10^(0.2 K0) = scale alone (K0 = 9.3).
     """
+
+    def __init__(self, released_scale: float | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.released_scale = released_scale
 
     def call(self, luminosity, k_mag):
         fakemag, log_variance = luminosity[:, :1], luminosity[:, 1:]
         log_factor = -0.2 * math.log(10.0) * k_mag
-        return ops.concatenate([fakemag * ops.exp(log_factor), log_variance + 2.0 * log_factor], axis=-1)
+        log_variance = log_variance + 2.0 * log_factor
+        if self.released_scale is not None:
+            log_variance = log_variance - (log_factor + math.log(self.released_scale))
+        return ops.concatenate([fakemag * ops.exp(log_factor), log_variance], axis=-1)
 
     def compute_output_shape(self, luminosity_shape, k_mag_shape):
         return luminosity_shape
+
+    def get_config(self):
+        return {**super().get_config(), "released_scale": self.released_scale}
 
 
 @register
@@ -224,6 +240,7 @@ def build_joint_network(
     parallax_scale: float,
     offset_mean: Sequence[float] = (0.0, 0.0, 0.0),
     offset_sd: Sequence[float] = (1.0, 1.0, 1.0),
+    variance_form: str = "parallax",
 ) -> keras.Model:
     """The network that predicts Gaia's parallax from spectrum, apparent magnitude and, for the zero point, colours.
 
@@ -239,6 +256,8 @@ def build_joint_network(
         Standard deviation of the training parallaxes [mas].
     offset_mean, offset_sd
         Training mean and standard deviation of G, BP-RP [mag] and Teff [K]; used by "multivariate" alone.
+    variance_form
+        "parallax" (Eqs. 3-4), or "released": see `FakemagToParallax`.
 
     Returns
     -------
@@ -261,7 +280,8 @@ def build_joint_network(
     spectrum = keras.Input((len(mean_spectrum),), name="spectrum")
     k_mag = keras.Input((1,), name="k_mag")
     inputs = {"spectrum": spectrum, "k_mag": k_mag}
-    output = FakemagToParallax(name="true_parallax")(luminosity(spectrum), k_mag)
+    released = network.fakemag_scale if variance_form == "released" else None
+    output = FakemagToParallax(released, name="true_parallax")(luminosity(spectrum), k_mag)
     if offset == "constant":
         ones = keras.Input((len(OFFSET_INPUTS),), name="ones")
         offset_network = keras.Model(ones, _offset_layers(network, ones, parallax_scale), name="offset")

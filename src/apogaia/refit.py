@@ -1,8 +1,6 @@
-"""The zero point by a refit of the luminosities of stars that the network has not learnt from.
+"""Luminosities and zero point fitted together, to the end: weighted least squares with contaminants.
 
-The joint network reaches the zero point only as far as its luminosities converge, and its selection by magnitude biases
-both (docs/closure.md). Here a network that was trained on other stars only says how luminous stars of one spectrum are
-relative to others. Scale, shape and scatter of the luminosities are then fitted again, together with the zero point:
+Luminosities that are linear in features of the spectra are fitted together with the zero point:
 
     parallax_i = exp(ln L_i + w . features_i + shift_i - 0.2 ln(10) K0_i) + zero point . offset_basis_i
 
@@ -29,7 +27,8 @@ __all__ = [
 
 LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
-MAX_ITERATIONS, TOLERANCE_UAS, MOVES_UAS = 60, 0.01, 0.5  # at most, good enough, an error
+MAX_ITERATIONS, UNDAMPED_ITERATIONS = 150, 15
+TOLERANCE_UAS, MOVES_UAS = 0.01, 0.5  # good enough; not good at all
 BLOCK = 4096  # spectra at a time: memory
 MAX_SPECTRA = 12_000  # from which the components are made, evenly from all
 CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
@@ -68,6 +67,15 @@ class Refit:
     log_likelihood: float
     iterations: int
 
+    def weight(self, parallax, parallax_error, true_parallax, scatter) -> np.ndarray:
+        """Weight of each star in the last iteration [mas^-2], from its residual, errors and probability to be good."""
+        total = np.asarray(parallax_error) ** 2 + (scatter * true_parallax) ** 2
+        residual = parallax - true_parallax - 1e-3 * self.zero_point[0]
+        if self.contaminant_fraction == 0:
+            return 1.0 / total
+        good = _good(residual**2 / total, self.contaminant_fraction)
+        return (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
+
     @property
     def error(self) -> np.ndarray:
         """Standard errors of the zero point [uas]."""
@@ -98,7 +106,7 @@ def fit(
     k0_mag
         (n,) Ks without extinction.
     log_fakemag
-        (n,) ln of fakemag of a network that has not seen the star.
+        (n,) ln of fakemag from which the fit starts; its scatter depends on it.
     features
         (n, p) in which a correction of ln fakemag is linear.
     shift
@@ -124,7 +132,9 @@ def fit(
     parallax, error, k0, start = (np.asarray(v, float) for v in (parallax, parallax_error, k0_mag, log_fakemag))
     n = len(parallax)
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
-    spread = luminosity_spline(start, 6) if scatter_basis is None else np.asarray(scatter_basis, float)
+    spread = (
+        luminosity_spline(start, scatter_coefficients(n)) if scatter_basis is None else np.asarray(scatter_basis, float)
+    )
     star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
     for name, values in {"parallax": parallax, "K0": k0, "ln fakemag": start, "features": features}.items():
         if not np.isfinite(values).all():
@@ -152,6 +162,8 @@ def fit(
         matrix = information + np.diag(pull)
         matrix[np.diag_indices(p + q)] *= 1.0 + 1e-9
         step = np.linalg.solve(matrix, jacobian.T @ (weight * residual) - pull * np.concatenate([weights, offset]))
+        if iteration > UNDAMPED_ITERATIONS:  # of small samples, whose scatter and contaminants swing with each step
+            step = 0.3 * step
         weights, offset = weights + step[:p], offset + step[p:]
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
@@ -199,6 +211,11 @@ def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray
     score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2)
     information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None])
     return np.clip(np.linalg.solve(information + 1e-6 * np.eye(len(score)), score), -0.5, 0.5)
+
+
+def scatter_coefficients(n_stars: int) -> int:
+    """Spline coefficients of ln scatter: six, fewer for a small sample."""
+    return int(np.clip(n_stars // 300, 4, 6))
 
 
 def luminosity_spline(log_fakemag, coefficients: int) -> np.ndarray:

@@ -110,30 +110,35 @@ class Training:
     plateau_threshold: float
     min_learning_rate: float
     validation_fraction: float
+    variance_form: str  # "parallax": Eqs. 3-4; "released": that of the released code, for comparison only
     contaminant_fraction: float  # of the likelihood: share of stars with a wrong parallax or match; 0: Gaussian
     contaminant_width: float  # their standard deviation, in units of an ordinary star's
 
 
 @dataclass(frozen=True)
-class Refit:
-    """The zero point by cross-fitting: networks learn from part of the stars, the rest calibrates them and the offset.
+class Calibration:
+    """The zero point from a refit of the spectra, and the network that is trained with it.
 
-    The networks are those of [network] and [training] but for the values given here.
+    The network is that of [network] and [training] but for the values given here.
     """
 
-    folds: int
+    model: str  # on which catalogue and maps rest: "calibrated", or the paper's "constant"
     seed: int
+    min_abs_glon: float = quantity("deg")  # stars nearer to the Galactic centre's longitude do not calibrate: the bar
+    components: int  # principal components of the spectra in which the fitted luminosity is linear
+    products: int  # of how many first components the products count too
+    stars_per_feature: float  # fewer components and products in smaller samples
+    ridge: float  # penalty on a feature's weight, in inverse squares of ln fakemag
+    iterations: int  # of the luminosities
+    systematic_share: float  # of the correction for the density, added to the error in quadrature
+    plane_prior: float = quantity("uas")  # sd of the trend of the zero point per sd of G, BP-RP or Teff
+    drift_prior: float  # sd of a drift of ln fakemag per mag of distance modulus
     dropout: float
     epochs: int
     learning_rate: float
     plateau_patience: int  # epochs
-    contaminant_fraction: float  # of the likelihood that trains the networks; the refit fits its own
+    contaminant_fraction: float  # of the likelihood that trains the network; the refit fits its own
     contaminant_width: float
-    components: int  # principal components of the spectra in which the refitted luminosity is linear
-    products: int  # of how many first components the products count too
-    stars_per_feature: float  # fewer components and products in smaller samples
-    ridge: float  # penalty on a feature's weight, in inverse squares of ln fakemag
-    systematic_share: float  # of the correction for the density, added to the error in quadrature
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ class Survey:
     cuts: Cuts
     network: Network
     training: Training
-    refit: Refit
+    calibration: Calibration
     inference: Inference
     maps: Maps
     simulation: Simulation | None
@@ -190,7 +195,7 @@ class Survey:
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}
 
 
-SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "refit", "inference", "maps")
+SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "calibration", "inference", "maps")
 
 
 def survey_names() -> list[str]:
@@ -351,6 +356,8 @@ _CHOICES = {
     "sources.gaia_release": ("dr2", "edr3"),
     "spectra.continuum_pixels": ("dr14", "dr17"),
     "simulation.fields": ("apogee", "kepler"),
+    "training.variance_form": ("parallax", "released"),
+    "calibration.model": ("calibrated", "constant"),
     "simulation.zero_point": ("constant", "surface"),
 }
 
@@ -372,15 +379,18 @@ _RANGES = {
     "training.validation_fraction": (0, 0.9),
     "training.contaminant_fraction": (0, 0.5),
     "training.contaminant_width": (1, math.inf),
-    "refit.folds": (2, 20),
-    "refit.dropout": (0, 0.99),
-    "refit.epochs": (1, math.inf),
-    "refit.contaminant_fraction": (0, 0.5),
-    "refit.contaminant_width": (1, math.inf),
-    "refit.components": (1, 1000),
-    "refit.products": (0, 100),
-    "refit.stars_per_feature": (1, math.inf),
-    "refit.systematic_share": (0, 1),
+    "calibration.min_abs_glon": (0, 179),
+    "calibration.components": (1, 1000),
+    "calibration.products": (0, 100),
+    "calibration.stars_per_feature": (1, math.inf),
+    "calibration.iterations": (1, 20),
+    "calibration.systematic_share": (0, 1),
+    "calibration.plane_prior": (1e-6, math.inf),
+    "calibration.drift_prior": (1e-9, math.inf),
+    "calibration.dropout": (0, 0.99),
+    "calibration.epochs": (1, math.inf),
+    "calibration.contaminant_fraction": (0, 0.5),
+    "calibration.contaminant_width": (1, math.inf),
     "inference.passes": (2, math.inf),
     "inference.offset_draws": (2, math.inf),
     "inference.batch_size": (1, math.inf),

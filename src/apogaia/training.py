@@ -119,7 +119,7 @@ def train(
         If the sample has values that are not finite or too few stars to split.
     """
     settings = survey.training
-    gradient, validation = _split(len(sample), settings.validation_fraction, settings.seed)
+    gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     inputs, targets = sample.arrays(offset)
     colours = np.column_stack([getattr(sample, name)[gradient] for name in networks.OFFSET_INPUTS])
     _be_reproducible(settings.seed)
@@ -132,6 +132,7 @@ def train(
             parallax_scale=float(np.std(sample.parallax[gradient])),
             offset_mean=colours.mean(axis=0),
             offset_sd=colours.std(axis=0),
+            variance_form=settings.variance_form,
         )
         model.compile(optimizer=keras.optimizers.Adam(rate), loss=_loss(settings))
     batches = Batches(inputs, targets, gradient, settings.batch_size, shuffle_seed=settings.seed)
@@ -179,7 +180,7 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Mo
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)
     model, history = train(survey, sample, offset)
-    gradient, _ = _split(len(sample), survey.training.validation_fraction, survey.training.seed)
+    gradient, _ = split(len(sample), survey.training.validation_fraction, survey.training.seed)
     training_domain = TrainingDomain.fit(sample, gradient, seed=survey.training.seed)
     files.write_json(workspace.history(offset), history)
     origin = provenance(survey, sample, offset)
@@ -190,7 +191,7 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> keras.Mo
 def provenance(survey: Survey, sample: TrainingSet, offset: str) -> dict:
     """What a model file says about its origin: survey, settings, sample counts, scale and package versions."""
     settings = survey.training
-    gradient, validation = _split(len(sample), settings.validation_fraction, settings.seed)
+    gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     return {
         "survey": survey.name,
         "title": survey.title,
@@ -362,7 +363,7 @@ def _loss(settings: Training):
     return networks.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)
 
 
-def _split(n_stars: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(n_stars: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of gradient and validation stars, each ascending."""
     n_validation = round(n_stars * validation_fraction)
     if not 0 < n_validation < n_stars:
