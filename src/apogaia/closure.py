@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import multiprocessing
 import sys
 import time
@@ -35,6 +36,9 @@ __all__ = ["TRIALS", "Trial", "run", "simulate_sample", "with_zero_point"]
 CHUNK = 200  # stars that a worker makes at a time
 SAMPLE = {"mock-dr14": (35_112, 24_000), "mock-kepler": (6_500, 3_000)}  # training (the paper's number) and test stars
 REDUCED = 9_000  # training stars of the trials with different seeds
+RELEASED = 12_000  # training stars of the network with the released code's form of the likelihood
+BINS = 10  # of Ks, SNR, log g, Teff and distance, with as many stars each
+LEVELS = {50: 0.6745, 68: 0.9945, 95: 1.96}  # per cent: half-width of a Gaussian's interval in standard deviations
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Trial:
     """One zero point to recover."""
 
     name: str
-    recipe: str  # "paper": the joint network and its dropout draws; "refit": `apogaia.calibration`
+    recipe: str  # "paper": the joint network and its dropout draws; "refit": `apogaia.calibration`; "distances": errors
     zero_point: float | None = -52.3  # uas; None: the surface of G, BP-RP and Teff
     survey: str = "mock-dr14"
     contaminants: bool = True
@@ -64,6 +68,7 @@ TRIALS = (
     Trial("surface_paper", "paper", None),
     Trial("clean_paper", "paper", contaminants=False),
     *(Trial(f"paper_{abs(value):g}", "paper", value) for value in (-100.0, -29.0)),
+    Trial("distances", "distances"),
 )
 FRESH_SEED = 2026  # added to the simulation's seed
 
@@ -190,6 +195,8 @@ def run(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
         table = with_zero_point(opened.table, truth, trial)
         rows = training_rows(trial, table, truth, survey)
         spectrum = opened.spectra_of(rows)
+    if trial.recipe == "distances":
+        return {"trial": dataclasses.asdict(trial), **_distances(survey, workspace, table, truth, verbose)}
     recover = _refit if trial.recipe == "refit" else _paper
     result = {
         "trial": dataclasses.asdict(trial),
@@ -214,7 +221,12 @@ def _refit(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
     giants = np.asarray(truth["logg"]) < 3.6
     true = np.log(np.asarray(truth["fakemag_true"], float))
     result = fitted.in_uas() | {"scatter_giants": _robust((true - fitted.fit.log_fakemag)[giants])}
-    if trial.seed is None:
+    if trial.zero_point is None:
+        result["surface"] = _surface_against_truth(workspace, survey, lambda *inputs: fitted.plane.at(*inputs)[0])
+        result["without_plane"] = _surface_against_truth(
+            workspace, survey, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point)
+        )
+    elif trial.seed is None:
         half = [_half(survey, table, spectrum, k) for k in range(2)]
         gaussian = calibration.calibrate(survey, table, spectrum, robust=False)
         result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point}
@@ -230,12 +242,41 @@ def _half(survey: Survey, table: Table, spectrum: np.ndarray, k: int) -> float:
     return calibration.calibrate(survey, table[rows], spectrum[rows]).zero_point
 
 
+def _surface_against_truth(workspace: Workspace, survey: Survey, at) -> dict:
+    """A recovered surface [uas] against the injected one, over the test stars."""
+    from apogaia.zeropoint import summaries
+
+    truth = read_sample_truth(workspace)
+    with stars.open_stars(workspace.stars) as opened:
+        rows = samples.select(opened.table, survey).test
+        table = opened.table[rows]
+    inputs = {name: np.asarray(table[name], float) for name in ("g_mag", "bp_rp", "teff")}
+    injected = 1000 * zero_point_surface(inputs["g_mag"], inputs["bp_rp"], np.asarray(truth["teff"], float)[rows])
+    recovered = at(*inputs.values())
+    known = np.isfinite(injected) & np.isfinite(recovered)
+    difference = (recovered - injected)[known]
+    slopes = {
+        name: [
+            float(np.polyfit((x[known] - x[known].mean()) / x[known].std(), y[known], 1)[0])
+            for y in (recovered, injected)
+        ]
+        for name, x in inputs.items()
+    }
+    return {
+        "mean_difference_uas": float(difference.mean()),
+        "rms_difference_uas": float(np.sqrt(np.mean(difference**2))),
+        "trend_recovered_and_injected_uas_per_sd": slopes,
+        "summaries_recovered": {name: made.coefficients for name, made in summaries(inputs, recovered).items()},
+        "summaries_injected": {name: made.coefficients for name, made in summaries(inputs, injected).items()},
+    }
+
+
 def _robust(values) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _paper(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
-    from apogaia import inference, training, zeropoint
+    from apogaia import training, zeropoint
 
     offset = "constant" if trial.zero_point is not None else "multivariate"
     path = workspace.data / "closure" / f"{trial.name}.keras"
@@ -253,14 +294,112 @@ def _paper(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
     if offset == "constant":
         value = zeropoint.constant_zero_point(model, **draws).in_uas()
     else:
-        value = {}
+
+        def at(*inputs):
+            return 1000 * zeropoint.zero_point(model, *inputs, **draws)[0]
+
+        value = {"surface": _surface_against_truth(workspace, survey, at)}
     true = np.log(np.asarray(truth["fakemag_true"], float))
     fakemag = np.asarray(model.get_layer("luminosity")(spectrum[:8192]))[:, 0]
-    del inference
     return value | {
         "offset_history_uas": [1000 * offset for offset in history.get("offset", [])],
         "scatter_network": _robust(true[: len(fakemag)] - np.log(fakemag)),
     }
+
+
+def _distances(survey: Survey, workspace: Workspace, table: Table, truth: Table, verbose: bool) -> dict:
+    """Coverage of the errors of the calibrated model, of the paper's, and of the released code's form of it."""
+    from apogaia import calibration, inference, training
+    from apogaia.error_calibration import ErrorCalibration, calibration_rows
+
+    calibration.calibrated_model(survey, workspace)
+    folder = workspace.data / "closure"
+    paper, released = folder / "paper_52.3.keras", folder / "released.keras"
+    if not paper.is_file():
+        raise FileNotFoundError(f"{paper} is missing: run the trial paper_52.3 first")
+    selected = samples.select(table, survey)
+    if not released.is_file():
+        form = dataclasses.replace(survey.training, variance_form="released")
+        changed = dataclasses.replace(survey, training=form)
+        rows = np.sort(np.random.default_rng(form.seed).permutation(selected.training)[:RELEASED])
+        with stars.open_stars(workspace.stars) as opened:
+            sample = _sample(table[rows], opened.spectra_of(rows))
+        model, _ = training.train(changed, sample, "constant", verbose=verbose)
+        training.save_model(model, released, training.provenance(changed, sample, "constant"))
+    test = np.setdiff1d(selected.test, calibration_rows(table, selected.test))
+    with stars.open_stars(workspace.stars) as opened:
+        spectrum = opened.spectra_of(test)
+    result = {"test_stars": len(test)}
+    for name, path in {"calibrated": workspace.model("calibrated"), "paper": paper, "released": released}.items():
+        made = {"passes": survey.inference.passes, "seed": survey.inference.seed}
+        prediction = inference.predict(training.load_model(path), spectrum, **made, progress=verbose)
+        prediction = ErrorCalibration.of_model(path).apply(prediction, table["snr"][test])
+        result[name] = coverage(prediction, table[test], truth[test])
+    return result
+
+
+def coverage(prediction, table: Table, truth: Table) -> dict:
+    """How often intervals of a stated level hold the truth, against Ks, SNR, log g, Teff and distance.
+
+    Returns
+    -------
+    dict
+        For "fakemag", "parallax" and "distance": "all" and, per variable, a list of bins with low, high, stars, level:
+        share of stars in per cent, median pull; and the histogram of the pulls. Also the robust scatter of distances
+        of giants (log g < 3.6) per cent, in all and in bins of log g and SNR.
+    """
+    k0 = np.asarray(table["k0_mag"], float)
+    factor = 10 ** (-0.2 * k0)
+    parallax, relative = prediction.fakemag * factor, prediction.total_error / prediction.fakemag
+    true_parallax = np.asarray(truth["parallax_true"], float)
+    distance, true_distance = 1.0 / parallax, np.asarray(truth["distance_kpc"], float)
+    pulls = {
+        "fakemag": (prediction.fakemag - np.asarray(truth["fakemag_true"], float)) / prediction.total_error,
+        "parallax": (parallax - true_parallax) / (relative * parallax),
+        "distance": (distance - true_distance) / (relative * distance),
+    }
+    variables = {
+        "k_mag": np.asarray(table["k_mag"], float),
+        "snr": np.asarray(table["snr"], float),
+        "logg": np.asarray(truth["logg"], float),
+        "teff": np.asarray(truth["teff"], float),
+        "distance_kpc": true_distance,
+    }
+    known = np.isfinite(pulls["distance"]) & np.isfinite(variables["k_mag"])
+    result: dict = {"stars": int(known.sum())}
+    edges = np.linspace(-5.0, 5.0, 41)
+    for name, pull in pulls.items():
+        result[name] = {"all": _covered(pull[known])} | {
+            variable: [
+                {"low": low, "high": high, **_covered(pull[inside])} for low, high, inside in _bins(values, known)
+            ]
+            for variable, values in variables.items()
+        }
+        counts, _ = np.histogram(np.clip(pull[known], -4.99, 4.99), edges)
+        result[name]["pull_histogram"] = {"edges": edges, "counts": counts}
+    giants = known & (variables["logg"] < 3.6)
+    off = 100 * (distance / true_distance - 1)
+    result["scatter_percent"] = {"giants": 100 * _robust(distance[giants] / true_distance[giants])} | {
+        variable: [
+            {"low": low, "high": high, "scatter": _robust(off[inside]), "median": float(np.median(off[inside]))}
+            for low, high, inside in _bins(variables[variable], giants)
+        ]
+        for variable in ("logg", "snr", "k_mag")
+    }
+    result["median_offset_percent"] = float(np.median(off[known]))
+    return result
+
+
+def _bins(values, known) -> Iterator[tuple[float, float, np.ndarray]]:
+    edges = np.percentile(values[known], np.linspace(0, 100, BINS + 1))
+    for k, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = known & (values >= low) & ((values < high) | (k == BINS - 1))
+        yield float(low), float(high), inside
+
+
+def _covered(pull) -> dict:
+    shares = {f"within_{level}": float(100 * np.mean(np.abs(pull) < z)) for level, z in LEVELS.items()}
+    return {"stars": len(pull), **shares, "median_pull": float(np.median(pull))}
 
 
 def read_sample_truth(workspace: Workspace) -> Table:
