@@ -27,7 +27,7 @@ from apogaia.survey import Survey
 from apogaia.training import TrainingSet
 from apogaia.workspace import Workspace
 
-__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "calibrated_model", "usable"]
+__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "calibrated_model", "spectral_features", "usable"]
 
 SPLINE_COEFFICIENTS = 10  # at most, of the correction by the luminosity of the iteration before
 
@@ -122,7 +122,7 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     place = [np.asarray(table[name], float) for name in ("glon", "glat")]
     fe_h = np.asarray(table["fe_h"], float)
     chemistry = (fe_h, np.asarray(table["mg_h"], float) - fe_h)
-    spectral = _spectral_features(survey, spectra)
+    spectral = spectral_features(survey, spectra)
 
     # a start without any luminosity: one for all stars, and what is linear in the features
     same = np.full(len(table), np.median(np.log(np.maximum(parallax, 0.05)) + 0.2 * np.log(10.0) * k0_mag))
@@ -163,7 +163,7 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     )
 
 
-def _spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
+def spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
     """(n, features) principal components of the spectra and products of the first ones, fewer for a small sample."""
     settings = survey.calibration
     most = max(2, int(len(spectra) / settings.stars_per_feature))

@@ -46,7 +46,7 @@ class Trial:
     """One zero point to recover."""
 
     name: str
-    recipe: str  # "paper": the joint network and its dropout draws; "refit": `apogaia.calibration`; "distances": errors
+    recipe: str  # "paper": the joint network and its dropout draws; "refit": `apogaia.calibration`; else an experiment
     zero_point: float | None = -52.3  # uas; None: the surface of G, BP-RP and Teff
     survey: str = "mock-dr14"
     contaminants: bool = True
@@ -69,6 +69,8 @@ TRIALS = (
     Trial("clean_paper", "paper", contaminants=False),
     *(Trial(f"paper_{abs(value):g}", "paper", value) for value in (-100.0, -29.0)),
     Trial("distances", "distances"),
+    Trial("selections", "selections"),
+    Trial("decomposition", "decomposition", contaminants=False),
 )
 FRESH_SEED = 2026  # added to the simulation's seed
 
@@ -168,7 +170,7 @@ def training_rows(trial: Trial, table: Table, truth: Table, survey: Survey) -> n
     from apogaia.calibration import usable
 
     chosen = np.asarray(table["snr"]) > survey.cuts.snr_split
-    if trial.recipe == "refit":
+    if trial.recipe != "paper":
         chosen &= usable(survey, table)
     if not trial.contaminants:
         chosen &= np.asarray(truth["contamination"]) == "none"
@@ -197,11 +199,11 @@ def run(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
         spectrum = opened.spectra_of(rows)
     if trial.recipe == "distances":
         return {"trial": dataclasses.asdict(trial), **_distances(survey, workspace, table, truth, verbose)}
-    recover = _refit if trial.recipe == "refit" else _paper
+    recover = {"paper": _paper, "refit": _refit, "selections": _selections, "decomposition": _decomposition}
     result = {
         "trial": dataclasses.asdict(trial),
         "stars": len(rows),
-        **recover(trial, survey, workspace, table[rows], truth[rows], spectrum, verbose),
+        **recover[trial.recipe](trial, survey, workspace, table[rows], truth[rows], spectrum, verbose),
         "seconds": time.perf_counter() - started,
     }
     return result
@@ -231,6 +233,18 @@ def _refit(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
         gaussian = calibration.calibrate(survey, table, spectrum, robust=False)
         result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point}
     return result
+
+
+def _selections(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
+    from apogaia.closure_experiments import naive_selections
+
+    return naive_selections(survey, table, spectrum)
+
+
+def _decomposition(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
+    from apogaia.closure_experiments import decomposition
+
+    return decomposition(survey, table, truth, spectrum)
 
 
 def _half(survey: Survey, table: Table, spectrum: np.ndarray, k: int) -> float:
