@@ -228,7 +228,7 @@ def _refit(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
         result["without_plane"] = _surface_against_truth(
             workspace, survey, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point)
         )
-    elif trial.seed is None:
+    elif trial.name in ("refit_52.3", "clean_refit"):
         half = [_half(survey, table, spectrum, k) for k in range(2)]
         gaussian = calibration.calibrate(survey, table, spectrum, robust=False)
         result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point}

@@ -1,0 +1,210 @@
+"""Write the numbers of docs/closure.md from the results of `make closure`: docs/closure/numbers.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from apogaia.ledger import replace_block
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, NUMBERS = DOCS / "closure.md", DOCS / "closure" / "numbers.json"
+VALUES = ("0", "29", "52.3", "100")
+
+
+def pm(result: dict | None) -> str:
+    return "-" if result is None else f"{result['value_uas']:.1f} ± {result['error_uas']:.1f}"
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    columns = head.split("|")
+    lines = ["| " + " | ".join(column.strip() for column in columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def zero_points(r: dict) -> str:
+    rows = [
+        [f"{-float(v):g}", pm(r.get(f"paper_{v}")), pm(r.get(f"refit_{v}")), pm(r.get(f"fresh_{v}"))] for v in VALUES
+    ]
+    text = table("injected [uas] | the paper's recipe (error: dropout) | refit | refit, fresh Galaxy", rows)
+    for name, label in (("refit", "refit"), ("fresh", "refit, fresh Galaxy"), ("paper", "paper's recipe")):
+        known = [(-float(v), r[f"{name}_{v}"]["value_uas"]) for v in VALUES if f"{name}_{v}" in r]
+        if len(known) > 1:
+            text += (
+                f"\nSlope of recovered against injected, {label}: {np.polyfit(*zip(*known, strict=True), 1)[0]:.3f}."
+            )
+    return text + "\n"
+
+
+def kepler(r: dict) -> str:
+    names = {"kepler_paper": "the paper's recipe", "kepler_refit": "refit", "fresh_kepler": "refit, fresh Galaxy"}
+    rows = [[label, str(r[name]["stars"]), pm(r[name])] for name, label in names.items() if name in r]
+    return table("Kepler-like field, injected -52.3 | stars | recovered [uas]", rows)
+
+
+def errors(r: dict) -> str:
+    seeds = [r[f"seed_{k}"] for k in range(8) if f"seed_{k}" in r]
+    if not seeds:
+        return "No seeds have run.\n"
+    value, error, own = (np.array([s[k] for s in seeds]) for k in ("value_uas", "error_uas", "statistical_error_uas"))
+    pull = (value + 52.3) / error
+    rows = [
+        ["mean of the values [uas]", f"{value.mean():.1f}"],
+        ["scatter of the values [uas]", f"{value.std(ddof=1):.2f}"],
+        ["mean statistical error [uas]", f"{own.mean():.2f}"],
+        ["mean quoted error [uas]", f"{error.mean():.2f}"],
+        ["mean pull", f"{pull.mean():+.2f}"],
+        ["standard deviation of the pulls", f"{pull.std(ddof=1):.2f}"],
+    ]
+    full = r.get("refit_52.3")
+    if full:
+        rows.append(["two halves of the full sample [uas]", ", ".join(f"{half:.1f}" for half in full["halves_uas"])])
+        rows.append(
+            [
+                "statistical and quoted error of the full sample [uas]",
+                f"{full['statistical_error_uas']:.2f}, {full['error_uas']:.2f}",
+            ]
+        )
+    if "paper_52.3" in r:
+        rows.append(["the paper's recipe: dropout's error [uas]", f"{r['paper_52.3']['error_uas']:.2f}"])
+    return table(f"{len(seeds)} seeds, {seeds[0]['stars']} stars each |", rows)
+
+
+def surface(r: dict) -> str:
+    rows = []
+    for name, label in (
+        ("surface_paper", "the paper's recipe"),
+        ("surface_refit", "plane"),
+        ("fresh_surface", "plane, fresh Galaxy"),
+    ):
+        if name in r:
+            s = r[name]["surface"]
+            trends = s["trend_recovered_and_injected_uas_per_sd"]
+            cells = [f"{trends[k][0]:.1f} ({trends[k][1]:.1f})" for k in ("g_mag", "bp_rp", "teff")]
+            rows.append([label, f"{s['rms_difference_uas']:.1f}", f"{s['mean_difference_uas']:+.1f}", *cells])
+    head = "| rms difference [uas] | mean difference [uas] | trend with G (injected) | with BP-RP | with Teff"
+    text = table(head, rows)
+    rows = []
+    for name, label in (("surface_paper", "paper's recipe"), ("surface_refit", "plane")):
+        if name in r:
+            s = r[name]["surface"]
+            for key, axis in (("g_mag", "G - 16"), ("bp_rp", "BP-RP"), ("teff", "Teff - 4500")):
+                rows.append(
+                    [
+                        f"{label}, {axis}",
+                        *(", ".join(f"{c:.3g}" for c in s[f"summaries_{k}"][key]) for k in ("recovered", "injected")),
+                    ]
+                )
+    return text + "\n" + table("quadratic summaries a2, a1, a0 [uas] | recovered | injected", rows)
+
+
+def contaminants(r: dict) -> str:
+    rows = []
+    for name, label in (("paper", "the paper's recipe, Gaussian"), ("refit", "refit, contaminants allowed for")):
+        full, clean = r.get(f"{name}_52.3"), r.get(f"clean_{name}")
+        if full and clean:
+            rows.append(
+                [
+                    label,
+                    f"{clean['value_uas']:.1f}",
+                    f"{full['value_uas']:.1f}",
+                    f"{full['value_uas'] - clean['value_uas']:+.1f}",
+                ]
+            )
+    full, clean = r.get("refit_52.3"), r.get("clean_refit")
+    if full and clean and "gaussian_uas" in clean:
+        rows.append(
+            [
+                "refit, Gaussian",
+                f"{clean['gaussian_uas']:.1f}",
+                f"{full['gaussian_uas']:.1f}",
+                f"{full['gaussian_uas'] - clean['gaussian_uas']:+.1f}",
+            ]
+        )
+    return table("zero point [uas] | without contaminants | with 0.3 % | shift", rows)
+
+
+def calibration(r: dict) -> str:
+    if "distances" not in r:
+        return "The trial `distances` has not run.\n"
+    d, rows = r["distances"], []
+    for name, label in (
+        ("calibrated", "calibrated model"),
+        ("paper", "the paper's recipe"),
+        ("released", "the released code's form"),
+    ):
+        for quantity in ("fakemag", "parallax", "distance"):
+            a = d[name][quantity]["all"]
+            worst = []
+            for variable in ("k_mag", "snr", "logg", "teff", "distance_kpc"):
+                inside = [b["within_68"] for b in d[name][quantity][variable]]
+                worst.append(f"{min(inside):.0f}-{max(inside):.0f}")
+            rows.append(
+                [
+                    f"{label}, {quantity}",
+                    *(f"{a[f'within_{k}']:.1f}" for k in (50, 68, 95)),
+                    f"{a['median_pull']:+.2f}",
+                    *worst,
+                ]
+            )
+    head = (
+        "% of the truth within | 50 % | 68 % | 95 % | median pull | 68 % in bins of Ks | SNR | log g | Teff | distance"
+    )
+    text = table(head, rows) + "\n"
+    for variable, label in (("k_mag", "Ks"), ("snr", "SNR"), ("logg", "log g")):
+        bins = d["calibrated"]["distance"][variable]
+        rows = []
+        for k, b in enumerate(bins):
+            row = [f"{b['low']:.2f} to {b['high']:.2f}", str(b["stars"])]
+            row += [
+                f"{d[name]['distance'][variable][k]['within_68']:.1f}" for name in ("calibrated", "paper", "released")
+            ]
+            rows.append(row)
+        text += (
+            table(f"68 % intervals of distance, {label} | stars | calibrated | paper's recipe | released form", rows)
+            + "\n"
+        )
+    rows = []
+    for variable, label in (("logg", "log g"), ("snr", "SNR")):
+        for k, b in enumerate(d["calibrated"]["scatter_percent"][variable]):
+            cells = [f"{d[name]['scatter_percent'][variable][k]['scatter']:.1f}" for name in ("calibrated", "paper")]
+            rows.append([f"{label} {b['low']:.2f} to {b['high']:.2f}", *cells])
+    giants = [f"{d[name]['scatter_percent']['giants']:.1f}" for name in ("calibrated", "paper")]
+    return text + table(
+        "robust scatter of the giants' distances [%] | calibrated | paper's recipe", [["all giants", *giants], *rows]
+    )
+
+
+def plain(r: dict, name: str, head: str) -> str:
+    if name not in r:
+        return f"The trial `{name}` has not run.\n"
+    rows = [
+        [key.removesuffix("_uas").replace("_", " "), f"{value:.2f}" if isinstance(value, float) else str(value)]
+        for key, value in r[name].items()
+        if key not in ("trial", "seconds") and isinstance(value, (int, float))
+    ]
+    return table(head, rows)
+
+
+def main() -> None:
+    results = json.loads(NUMBERS.read_text())
+    page = PAGE.read_text()
+    blocks = {
+        "zero points": zero_points(results),
+        "kepler": kepler(results),
+        "errors": errors(results),
+        "surface": surface(results),
+        "contaminants": contaminants(results),
+        "calibration": calibration(results),
+        "selections": plain(results, "selections", "zero point [uas], injected -52.3 |"),
+        "decomposition": plain(results, "decomposition", "zero point [uas], injected -52.3 |"),
+    }
+    for name, text in blocks.items():
+        page = replace_block(page, name, text)
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()
