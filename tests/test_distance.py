@@ -120,4 +120,4 @@ def test_command_line_errors_name_the_thing(arguments, message, capsys):
 def test_default_model_is_that_of_make_all(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
     assert cli.main(["distance", "star.fits"]) == 2
-    assert str(Workspace(load_survey("mock")).model("constant")) in capsys.readouterr().err
+    assert str(Workspace(load_survey("mock")).model("calibrated")) in capsys.readouterr().err

@@ -22,6 +22,7 @@ def workspace(tmp_path):
             target = target.setdefault(part, {})
         target[last] = 1000.5 + number
     results["03_offset_analysis"]["injected_uas"] = -77.7
+    results["03_offset_analysis"]["calibrated"]["error_uas"] = 3.25
     results["04_inference_catalogue"]["truth"] = {
         "median_offset_percent": 1.5,
         "robust_scatter_percent": 9.5,
@@ -44,7 +45,7 @@ def test_every_number_of_the_paper_stands_beside_ours(workspace):
 def test_readme_results_come_from_the_files(workspace):
     text = ledger.result_lines(workspace)
     zero_point = next(i for i, entry in enumerate(ledger.ENTRIES) if entry.key == ("constant", "value_uas"))
-    assert f"{1000.5 + zero_point:.1f}" in text and "-77.7" in text and "66 %" in text
+    assert f"{1000.5 + zero_point:.1f}" in text and "-77.7" in text and "± 3.2" in text and "66 %" in text
 
 
 def test_blocks_are_replaced_and_the_rest_is_kept():
