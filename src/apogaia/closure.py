@@ -10,30 +10,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from tqdm.auto import tqdm
 
-from apogaia import files, reduction, samples, simulate, spectra, stars
-from apogaia.simulate import Design
-from apogaia.simulate.files import write_tables
+from apogaia import files, samples, stars
+from apogaia.closure_sample import read_sample_truth, simulate_sample
 from apogaia.simulate.gaia import zero_point_surface
-from apogaia.spectra import Status
-from apogaia.survey import Spectra, Survey, load_survey
-from apogaia.truth import read_truth
+from apogaia.survey import Survey, load_survey
 from apogaia.workspace import Workspace
 
 __all__ = ["TRIALS", "Trial", "run", "simulate_sample", "with_zero_point"]
 
-CHUNK = 200  # stars that a worker makes at a time
 SAMPLE = {"mock-dr14": (35_112, 24_000), "mock-kepler": (6_500, 3_000)}  # training (the paper's number) and test stars
 REDUCED = 9_000  # training stars of the trials with different seeds
 RELEASED = 12_000  # training stars of the network with the released code's form of the likelihood
@@ -73,71 +66,6 @@ TRIALS = (
     Trial("decomposition", "decomposition", contaminants=False),
 )
 FRESH_SEED = 2026  # added to the simulation's seed
-
-
-def simulate_sample(
-    survey: Survey, workspace: Workspace, *, n_training: int, n_test: int, processes: int | None = None
-) -> Path:
-    """Make stars.h5 of some of a simulated survey's stars in memory, without their apStar files; return its path.
-
-    Tables go through the files of the reduction; spectra are those that `apogaia mock` would write, normalised as the
-    reduction does. Stars of the training and the test set are drawn at random, in allStar's order; every other star of
-    the survey is left out, so row i of this stars.h5 is not row i of allStar. `closure_truth` gives its truth.
-
-    Parameters
-    ----------
-    n_training, n_test
-        Stars above and below the SNR split that pass every cut; fewer if the survey has fewer.
-    processes
-        That make spectra; by default one per usable core.
-    """
-    settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
-    modules = [*simulate.modules(), reduction, spectra, stars, samples, sys.modules[__name__]]
-    key = files.fingerprint(settings, modules=modules)
-    if files.is_current(workspace.stars, key):
-        return workspace.stars
-    design = simulate.design_survey(survey)
-    write_tables(design, workspace)
-    table = reduction.star_table(reduction.read_allstar(workspace.allstar), survey, workspace)
-    whole = simulate.has_file(design) & (design.stars["spectrum_state"] == "")
-    table["status"] = np.where(whole, Status.OK, Status.NO_FILE).astype(np.int8)
-    table["reason"] = np.where(whole, "", Status.NO_FILE.reason)
-    selected = samples.select(table, survey)
-    rng = np.random.default_rng([design.seed, 20])
-    rows = np.sort(
-        np.concatenate(
-            [
-                rng.permutation(chosen)[:size]
-                for chosen, size in ((selected.training, n_training), (selected.test, n_test))
-            ]
-        )
-    )
-    truth = read_truth(workspace)[rows]
-    with files.atomic(workspace.sample_truth) as temporary:
-        truth.write(temporary, format="fits")
-    blocks = _spectra(design, rows, survey.spectra, processes)
-    files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table[rows], blocks))
-    return workspace.stars
-
-
-def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int | None) -> Iterator[np.ndarray]:
-    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(processes, mp_context=context) as pool,
-        tqdm(total=len(rows), unit="star", desc="spectra") as bar,
-    ):
-        for block in pool.map(
-            _normalised, (simulate.part(design, chunk) for chunk in chunks), [settings] * len(chunks)
-        ):
-            bar.update(len(block))
-            yield block
-
-
-def _normalised(design: Design, settings: Spectra) -> np.ndarray:
-    observed = [one.combined() for one in simulate.observe_stars(design, range(len(design.stars["row"])))]
-    flux, error, mask = (np.stack(parts) for parts in zip(*observed, strict=True))
-    return spectra.apogee_continuum(flux, error, mask, spectra=settings)[0]
 
 
 def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
@@ -267,7 +195,7 @@ def _surface_against_truth(workspace: Workspace, survey: Survey, at) -> dict:
     inputs = {name: np.asarray(table[name], float) for name in ("g_mag", "bp_rp", "teff")}
     injected = 1000 * zero_point_surface(inputs["g_mag"], inputs["bp_rp"], np.asarray(truth["teff"], float)[rows])
     recovered = at(*inputs.values())
-    known = np.isfinite(injected) & np.isfinite(recovered)
+    known = np.isfinite(np.column_stack([injected, recovered, *inputs.values()])).all(axis=1)
     difference = (recovered - injected)[known]
     slopes = {
         name: [
@@ -414,13 +342,6 @@ def _bins(values, known) -> Iterator[tuple[float, float, np.ndarray]]:
 def _covered(pull) -> dict:
     shares = {f"within_{level}": float(100 * np.mean(np.abs(pull) < z)) for level, z in LEVELS.items()}
     return {"stars": len(pull), **shares, "median_pull": float(np.median(pull))}
-
-
-def read_sample_truth(workspace: Workspace) -> Table:
-    """The truth of the stars of `simulate_sample`, row by row."""
-    truth = Table.read(workspace.sample_truth)
-    truth.convert_bytestring_to_unicode()
-    return truth
 
 
 def result_path(trial: Trial, root: Path | None = None) -> Path:
