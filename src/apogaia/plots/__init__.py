@@ -4,6 +4,15 @@ Nothing is computed here beyond display binning; the numbers come from the packa
 per notebook, `save` once per figure.
 """
 
+from apogaia.plots.closure import (
+    coverage_panels,
+    giant_scatter,
+    offset_histories,
+    pull_histograms,
+    recovered_zero_points,
+    reliability,
+    seed_pulls,
+)
 from apogaia.plots.common import COLUMN_WIDTH, PAGE_WIDTH, binned_median_map, running_median, save, use_style
 from apogaia.plots.distances import (
     binned_scatter,
@@ -32,21 +41,28 @@ __all__ = [
     "binned_median_map",
     "binned_scatter",
     "coverage",
+    "coverage_panels",
     "cut_flow",
     "distance_against_gaia",
     "distance_comparison",
     "face_on_map",
+    "giant_scatter",
     "jacobian",
     "kiel_diagram",
     "learning_curves",
     "offset_dependence",
+    "offset_histories",
     "offset_map",
     "orbits",
     "parallax_difference",
     "precision_kiel",
+    "pull_histograms",
+    "recovered_zero_points",
+    "reliability",
     "running_median",
     "sample_histograms",
     "save",
+    "seed_pulls",
     "snr_gain_map",
     "spectrum_example",
     "status_bars",
