@@ -25,11 +25,13 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 
 def zero_points(r: dict) -> str:
-    rows = [
-        [f"{-float(v):g}", pm(r.get(f"paper_{v}")), pm(r.get(f"refit_{v}")), pm(r.get(f"fresh_{v}"))] for v in VALUES
-    ]
-    text = table("injected [uas] | the paper's recipe (error: dropout) | refit | refit, fresh Galaxy", rows)
-    for name, label in (("refit", "refit"), ("fresh", "refit, fresh Galaxy"), ("paper", "paper's recipe")):
+    columns = ("paper_{}", "refit_{}", "fresh_{}")
+    rows = [[f"{-float(v):g}", *(pm(r.get(name.format(v))) for name in columns)] for v in VALUES]
+    head = "injected [uas] | the paper's recipe (error: dropout) | refit | refit, fresh Galaxy"
+    text = table(head, rows)
+    if "clean_paper" in r:
+        text += f"\nThe paper's recipe without contaminants, injected -52.3: {pm(r['clean_paper'])}.\n"
+    for name, label in (("refit", "refit"), ("fresh", "refit, fresh Galaxy"), ("paper", "the paper's recipe")):
         known = [(-float(v), r[f"{name}_{v}"]["value_uas"]) for v in VALUES if f"{name}_{v}" in r]
         if len(known) > 1:
             text += (
@@ -59,7 +61,7 @@ def errors(r: dict) -> str:
         ["standard deviation of the pulls", f"{pull.std(ddof=1):.2f}"],
     ]
     full = r.get("refit_52.3")
-    if full:
+    if full and "halves_uas" in full:
         rows.append(["two halves of the full sample [uas]", ", ".join(f"{half:.1f}" for half in full["halves_uas"])])
         rows.append(
             [
@@ -114,7 +116,7 @@ def contaminants(r: dict) -> str:
                 ]
             )
     full, clean = r.get("refit_52.3"), r.get("clean_refit")
-    if full and clean and "gaussian_uas" in clean:
+    if full and clean and "gaussian_uas" in clean and "gaussian_uas" in full:
         rows.append(
             [
                 "refit, Gaussian",
