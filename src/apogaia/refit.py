@@ -132,18 +132,20 @@ def fit(
     parallax, error, k0, start = (np.asarray(v, float) for v in (parallax, parallax_error, k0_mag, log_fakemag))
     n = len(parallax)
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
+    shift = np.zeros(n) if shift is None else np.asarray(shift, float)
+    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
+    given = {"parallax": parallax, "parallax error": error, "K0": k0, "ln fakemag": start, "features": features}
+    for name, values in (given | {"shift": shift, "offset basis": basis, "star weight": star_weight}).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has values that are not finite: leave those stars out")
     spread = (
         luminosity_spline(start, scatter_coefficients(n)) if scatter_basis is None else np.asarray(scatter_basis, float)
     )
-    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
-    for name, values in {"parallax": parallax, "K0": k0, "ln fakemag": start, "features": features}.items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} has values that are not finite: leave those stars out")
     p, q = features.shape[1], basis.shape[1]
     # the prior acts on the features' weights and on the zero point alike, as a pull towards zero
     prior = np.zeros(q) if offset_prior is None else 1.0 / np.asarray(offset_prior, float) ** 2
     pull = np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
-    centre = start - 0.2 * LN10 * k0 + (0.0 if shift is None else np.asarray(shift, float))
+    centre = start - 0.2 * LN10 * k0 + shift
     weights, offset, fraction = np.zeros(p), np.zeros(q), 0.01
     log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
 
@@ -241,6 +243,7 @@ class SpectralFeatures:
         mean = spectra.mean(axis=0, dtype=np.float64).astype(np.float32)
         rng = np.random.default_rng(seed)
         components = min(components, len(spectra) - 1)
+        products = min(products, components)
         basis = rng.standard_normal((spectra.shape[1], components + 20), dtype=np.float32)
         some = spectra[:: -(-len(spectra) // MAX_SPECTRA)]
         for _ in range(3):
