@@ -153,7 +153,7 @@ def test_values_that_are_not_finite_are_refused_by_name(place, name, value):
 
 def test_a_shift_that_is_not_finite_is_refused():
     data = sample(9, n=300)
-    with pytest.raises(ValueError, match="^shift has values that are not finite"):
+    with pytest.raises(ValueError, match=r"^shift has values that are not finite"):
         refit.fit(*data, shift=np.where(np.arange(300) == 3, np.nan, 0.0))
 
 
