@@ -29,6 +29,7 @@ LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
 MAX_ITERATIONS, UNDAMPED_ITERATIONS = 150, 15
 TOLERANCE_UAS, MOVES_UAS = 0.01, 0.5  # good enough; not good at all
+SCATTER_TOLERANCE = 0.02  # of ln scatter
 BLOCK = 4096  # spectra at a time: memory
 MAX_SPECTRA = 12_000  # from which the components are made, evenly from all
 CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
@@ -170,10 +171,12 @@ def fit(
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset)
-        log_scatter = log_scatter + _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        scatter_step = _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        log_scatter = log_scatter + scatter_step
         if robust:
             fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.03))
-        if iteration > 5 and np.abs(step[p:]).max() < TOLERANCE_UAS:
+        settled = np.abs(spread @ scatter_step).max() < SCATTER_TOLERANCE
+        if iteration > 5 and settled and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
     if np.abs(step[p:]).max() > MOVES_UAS:
         raise ValueError(f"the zero point still moves by {np.abs(step[p:]).max():.2g} uas after {iteration} iterations")
@@ -209,10 +212,15 @@ def _log_density(residual, total, fraction: float) -> np.ndarray:
 
 
 def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray:
-    """One step of Fisher scoring for the coefficients of ln scatter."""
+    """One step of Fisher scoring for the coefficients of ln scatter, which moves by at most 0.5 for any star.
+
+    The damping holds back combinations of the basis that the stars do not tell apart; it does not move the optimum.
+    """
     score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2)
     information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None])
-    return np.clip(np.linalg.solve(information + 1e-6 * np.eye(len(score)), score), -0.5, 0.5)
+    damping = 1e-3 * np.trace(information) / len(score) + 1e-6
+    step = np.linalg.solve(information + damping * np.eye(len(score)), score)
+    return step * min(1.0, 0.5 / max(np.abs(spread @ step).max(), 1e-12))
 
 
 def scatter_coefficients(n_stars: int) -> int:
