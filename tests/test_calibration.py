@@ -87,7 +87,7 @@ def test_a_second_call_gives_the_same_bits(fitted):
 
 def test_the_density_moves_the_zero_point_towards_the_truth():
     """Many stars of small errors, so that the shift stands out of the noise."""
-    table, spectra, _ = sample(n=6000, seed=3)
+    table, spectra, _ = sample(n=4000, seed=3)
     found = calibrate(SURVEY, table, spectra)
     assert found.without_density - found.zero_point > 2.0
     assert abs(found.zero_point - ZERO_POINT) < 3 * found.error
@@ -118,13 +118,13 @@ def test_the_plane_is_the_constant_in_the_middle_and_flat_where_the_zero_point_i
 
 
 def test_a_trend_comes_back_in_a_plane_that_is_free():
-    table, spectra, _ = sample(n=1500, seed=6, surface=40.0)
+    table, spectra, _ = sample(n=1500, seed=6, surface=10.0)
     free = dataclasses.replace(SURVEY.calibration, plane_prior=1000.0, drift_prior=1e-6)
     plane = calibrate(dataclasses.replace(SURVEY, calibration=free), table, spectra).plane
     per_mag, error = plane.weights[1] / plane.sd[0], np.sqrt(plane.covariance[1, 1]) / plane.sd[0]
-    assert abs(per_mag - 40.0) < 3 * error < 30.0
+    assert abs(per_mag - 10.0) < 3 * error < 8.0
     held = calibrate(SURVEY, table, spectra).plane
-    assert abs(held.weights[1]) < 0.5 * abs(plane.weights[1])
+    assert abs(held.weights[1]) < 0.7 * abs(plane.weights[1])
 
 
 def test_the_plane_stays_nan_where_an_input_is_unknown():
