@@ -162,6 +162,74 @@ def test_loss_is_finite_for_any_log_variance(log_variance):
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+def robust(parallax, error, predicted, log_variance, fraction=0.02, width=12.0):
+    y_true, y_pred = np.column_stack([parallax, error]), np.column_stack([predicted, log_variance])
+    return numbers(
+        networks.robust_parallax_loss(fraction, width)(ops.array(y_true, "float32"), ops.array(y_pred, "float32"))
+    )
+
+
+def test_robust_loss_is_the_log_likelihood_of_the_mixture():
+    rng = np.random.default_rng(4)
+    parallax, error = rng.normal(1, 0.5, 40), rng.uniform(0.02, 0.1, 40)
+    predicted, log_variance = parallax + rng.normal(0, 1, 40) * 10 ** rng.uniform(-2, 1, 40), rng.normal(-6, 1, 40)
+    total = np.sqrt(error**2 + np.exp(log_variance))
+    good = stats.norm.logpdf(parallax, predicted, total) + np.log(0.98)
+    bad = stats.norm.logpdf(parallax, predicted, 12.0 * total) + np.log(0.02)
+    assert (bad > good).any() and (bad < good).any()
+    expected = -np.logaddexp(good, bad) - 0.5 * np.log(2 * np.pi)
+    assert robust(parallax, error, predicted, log_variance) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_robust_loss_of_good_stars_is_the_gaussian_one():
+    rng = np.random.default_rng(5)
+    parallax, error, log_variance = rng.normal(1, 0.5, 30), rng.uniform(0.02, 0.1, 30), rng.normal(-6, 1, 30)
+    predicted = parallax + 0.5 * error * rng.standard_normal(30)
+    y_true, y_pred = (ops.array(np.column_stack(c)) for c in ([parallax, error], [predicted, log_variance]))
+    gaussian = numbers(networks.parallax_loss(y_true, y_pred))
+    tiny = robust(parallax, error, predicted, log_variance, fraction=1e-6, width=15.0)
+    assert tiny == pytest.approx(gaussian, abs=1e-4)
+    assert robust(parallax, error, predicted, log_variance) - gaussian == pytest.approx(-np.log(0.98), abs=0.01)
+
+
+@pytest.mark.parametrize("log_variance", [-1e4, -7.0, 80.0, 1e4])
+@pytest.mark.parametrize("sigmas", [0.0, 1e4])
+def test_robust_loss_and_its_gradient_are_finite(sigmas, log_variance):
+    tf = pytest.importorskip("tensorflow")
+    prediction = tf.Variable([[1.0 + 0.03 * sigmas, log_variance]])
+    with tf.GradientTape() as tape:
+        loss = networks.robust_parallax_loss(0.01, 15.0)(tf.constant([[1.0, 0.03]]), prediction)
+    assert np.isfinite(loss).all()
+    gradient = tape.gradient(loss, prediction).numpy()
+    assert np.isfinite(gradient).all()
+    if sigmas and log_variance == -1e4:  # a contaminant pulls 15^2 times less than in a Gaussian likelihood
+        assert gradient[0, 0] == pytest.approx(sigmas / 0.03 / 15.0**2, rel=1e-3)
+
+
+def test_released_variance_is_right_at_one_magnitude_and_off_by_the_factor_elsewhere(tmp_path):
+    scale = 70.0
+    k_mag = np.array([[5 * np.log10(scale)], [7.0], [12.0]], np.float32)
+    luminosity = np.array([[50.0, 3.0], [40.0, 2.0], [30.0, 1.0]], np.float32)
+    right = numbers(networks.FakemagToParallax()(luminosity, k_mag))
+    released = numbers(networks.FakemagToParallax(scale)(luminosity, k_mag))
+    assert np.array_equal(released[:, 0], right[:, 0])
+    assert released[0, 1] == pytest.approx(right[0, 1], abs=1e-5)
+    # its variance has the factor once, where it belongs in twice
+    excess = np.exp(right[:, 1] - released[:, 1])
+    assert excess == pytest.approx(10 ** (-0.2 * k_mag[:, 0]) * scale, rel=1e-4)
+    assert abs(np.log(excess[1:])).min() > 0.5
+    model = small_model("constant", variance_form="released")
+    assert model.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
+    training.save_model(model, tmp_path / "m.keras", {})
+    again = training.load_model(tmp_path / "m.keras")
+    assert again.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
+    inputs = inputs_for(model)
+    assert np.array_equal(numbers(again(inputs)), numbers(model(inputs)))
+    plain = small_model("constant")
+    assert plain.get_layer("true_parallax").released_scale is None
+    assert np.abs(numbers(plain(inputs)) - numbers(model(inputs)))[:, 1].min() > 0.05
+
+
 @pytest.mark.parametrize(
     ("filters", "width", "pool", "pixels"),
     [((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],

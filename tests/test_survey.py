@@ -57,6 +57,13 @@ def test_extends_changes_only_what_is_stated():
     )
 
 
+def test_the_calibration_of_dr14_is_ours_and_its_joint_model_the_papers():
+    survey = load_survey("dr14")
+    assert survey.training.contaminant_fraction == 0 and survey.training.variance_form == "parallax"
+    assert survey.calibration.model == "calibrated" and survey.calibration.contaminant_fraction > 0
+    assert survey.calibration.min_abs_glon == 30 and survey.calibration.plane_prior == 2.0
+
+
 def write(folder, text, name="mine"):
     path = folder / f"{name}.toml"
     path.write_text(text, encoding="utf-8")
@@ -90,6 +97,11 @@ WRONG = {
     "no quantity": ('[cuts]\nmax_parallax_error = "small"', "cuts.max_parallax_error"),
     "not a number": ("[cuts]\nsnr_split = nan", "cuts.snr_split"),
     "not an allowed word": ('[sources]\ngaia_release = "dr1"', "sources.gaia_release"),
+    "no form of the variance": ('[training]\nvariance_form = "fakemag"', "training.variance_form"),
+    "no model of the catalogue": ('[calibration]\nmodel = "multivariate"', "calibration.model"),
+    "no angle": ('[calibration]\nmin_abs_glon = "30 pc"', "calibration.min_abs_glon"),
+    "a prior without its unit": ("[calibration]\nplane_prior = 2.0", "calibration.plane_prior"),
+    "half a component": ("[calibration]\ncomponents = 99.5", "calibration.components"),
     "section that is not one": ("cuts = 3", "cuts"),
     "simulated without a simulation": ('[sources]\nkind = "simulated"', "sources.kind"),
 }
@@ -168,6 +180,22 @@ def test_settings_for_provenance():
         ("cuts", 'max_parallax_error = "-1 mas"', "cuts.max_parallax_error"),
         ("network", "dropout = 1.5", "network.dropout"),
         ("training", "epochs = -3", "training.epochs"),
+        ("training", "contaminant_fraction = 0.6", "training.contaminant_fraction"),
+        ("training", "contaminant_width = 0.9", "training.contaminant_width"),
+        ("calibration", "contaminant_fraction = -0.01", "calibration.contaminant_fraction"),
+        ("calibration", "contaminant_width = 0.0", "calibration.contaminant_width"),
+        ("calibration", 'min_abs_glon = "180 deg"', "calibration.min_abs_glon"),
+        ("calibration", "components = 0", "calibration.components"),
+        ("calibration", "products = -1", "calibration.products"),
+        ("calibration", "stars_per_feature = 0.5", "calibration.stars_per_feature"),
+        ("calibration", "iterations = 0", "calibration.iterations"),
+        ("calibration", "systematic_share = 1.1", "calibration.systematic_share"),
+        ("calibration", 'plane_prior = "0 uas"', "calibration.plane_prior"),
+        ("calibration", "drift_prior = 0.0", "calibration.drift_prior"),
+        ("calibration", "dropout = 1.0", "calibration.dropout"),
+        ("calibration", "ridge = -1.0", "calibration.ridge"),
+        ("calibration", "learning_rate = 0.0", "calibration.learning_rate"),
+        ("calibration", "plateau_patience = -1", "calibration.plateau_patience"),
     ],
 )
 def test_value_out_of_range_is_an_error(tmp_path, section, line, named):

@@ -29,6 +29,7 @@ LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
 MAX_ITERATIONS, UNDAMPED_ITERATIONS = 150, 15
 TOLERANCE_UAS, MOVES_UAS = 0.01, 0.5  # good enough; not good at all
+SCATTER_TOLERANCE = 0.02  # of ln scatter
 BLOCK = 4096  # spectra at a time: memory
 MAX_SPECTRA = 12_000  # from which the components are made, evenly from all
 CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
@@ -132,18 +133,20 @@ def fit(
     parallax, error, k0, start = (np.asarray(v, float) for v in (parallax, parallax_error, k0_mag, log_fakemag))
     n = len(parallax)
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
+    shift = np.zeros(n) if shift is None else np.asarray(shift, float)
+    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
+    given = {"parallax": parallax, "parallax error": error, "K0": k0, "ln fakemag": start, "features": features}
+    for name, values in (given | {"shift": shift, "offset basis": basis, "star weight": star_weight}).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has values that are not finite: leave those stars out")
     spread = (
         luminosity_spline(start, scatter_coefficients(n)) if scatter_basis is None else np.asarray(scatter_basis, float)
     )
-    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
-    for name, values in {"parallax": parallax, "K0": k0, "ln fakemag": start, "features": features}.items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} has values that are not finite: leave those stars out")
     p, q = features.shape[1], basis.shape[1]
     # the prior acts on the features' weights and on the zero point alike, as a pull towards zero
     prior = np.zeros(q) if offset_prior is None else 1.0 / np.asarray(offset_prior, float) ** 2
     pull = np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
-    centre = start - 0.2 * LN10 * k0 + (0.0 if shift is None else np.asarray(shift, float))
+    centre = start - 0.2 * LN10 * k0 + shift
     weights, offset, fraction = np.zeros(p), np.zeros(q), 0.01
     log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
 
@@ -168,10 +171,12 @@ def fit(
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset)
-        log_scatter = log_scatter + _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        scatter_step = _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        log_scatter = log_scatter + scatter_step
         if robust:
             fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.03))
-        if iteration > 5 and np.abs(step[p:]).max() < TOLERANCE_UAS:
+        settled = np.abs(spread @ scatter_step).max() < SCATTER_TOLERANCE
+        if iteration > 5 and settled and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
     if np.abs(step[p:]).max() > MOVES_UAS:
         raise ValueError(f"the zero point still moves by {np.abs(step[p:]).max():.2g} uas after {iteration} iterations")
@@ -207,10 +212,15 @@ def _log_density(residual, total, fraction: float) -> np.ndarray:
 
 
 def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray:
-    """One step of Fisher scoring for the coefficients of ln scatter."""
+    """One step of Fisher scoring for the coefficients of ln scatter, which moves by at most 0.5 for any star.
+
+    The damping holds back combinations of the basis that the stars do not tell apart; it does not move the optimum.
+    """
     score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2)
     information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None])
-    return np.clip(np.linalg.solve(information + 1e-6 * np.eye(len(score)), score), -0.5, 0.5)
+    damping = 1e-3 * np.trace(information) / len(score) + 1e-6
+    step = np.linalg.solve(information + damping * np.eye(len(score)), score)
+    return step * min(1.0, 0.5 / max(np.abs(spread @ step).max(), 1e-12))
 
 
 def scatter_coefficients(n_stars: int) -> int:
@@ -241,6 +251,7 @@ class SpectralFeatures:
         mean = spectra.mean(axis=0, dtype=np.float64).astype(np.float32)
         rng = np.random.default_rng(seed)
         components = min(components, len(spectra) - 1)
+        products = min(products, components)
         basis = rng.standard_normal((spectra.shape[1], components + 20), dtype=np.float32)
         some = spectra[:: -(-len(spectra) // MAX_SPECTRA)]
         for _ in range(3):
