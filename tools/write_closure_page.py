@@ -26,7 +26,7 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 def zero_points(r: dict) -> str:
     columns = ("paper_{}", "refit_{}", "fresh_{}")
-    rows = [[f"{-float(v):g}", *(pm(r.get(name.format(v))) for name in columns)] for v in VALUES]
+    rows = [[f"{0.0 - float(v):g}", *(pm(r.get(name.format(v))) for name in columns)] for v in VALUES]
     head = "injected [uas] | the paper's recipe (error: dropout) | refit | refit, fresh Galaxy"
     text = table(head, rows)
     if "clean_paper" in r:
