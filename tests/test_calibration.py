@@ -183,7 +183,7 @@ def test_few_stars_have_few_features():
     rng = np.random.default_rng(5)
     per_feature = SURVEY.calibration.stars_per_feature
     for n in (60, 100, 400, 3000):
-        features = calibration._spectral_features(SURVEY, rng.standard_normal((n, PIXELS)).astype(np.float32))
+        features = calibration.spectral_features(SURVEY, rng.standard_normal((n, PIXELS)).astype(np.float32))
         assert len(features) == n and 1 <= features.shape[1] <= max(2, n / per_feature)
         assert np.isfinite(features).all()
     assert features.shape[1] > 0.6 * 3000 / per_feature

@@ -124,7 +124,13 @@ def test_trials_have_names_of_their_own_and_known_surveys():
     names = [trial.name for trial in closure.TRIALS]
     assert len(set(names)) == len(names)
     assert {trial.survey for trial in closure.TRIALS} <= set(closure.SAMPLE)
-    assert {trial.recipe for trial in closure.TRIALS} == {"paper", "refit"}
+    assert {trial.recipe for trial in closure.TRIALS} == {
+        "paper",
+        "refit",
+        "distances",
+        "selections",
+        "decomposition",
+    }
     for trial in closure.TRIALS:
         # two trials that differ in name alone would be one
         assert sum(dataclasses.replace(trial, name="") == dataclasses.replace(t, name="") for t in closure.TRIALS) == 1

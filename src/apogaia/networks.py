@@ -205,8 +205,9 @@ def parallax_loss(y_true, y_pred):
     y_pred
         (n, 2) predicted Gaia parallax [mas] and log variance of the predicted true parallax [ln mas^2].
     """
-    square, log_total = _square_and_log_variance(y_true, y_pred)
-    return 0.5 * square + 0.5 * log_total
+    parallax, error = y_true[:, 0], y_true[:, 1]
+    log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
+    return 0.5 * ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total) + 0.5 * log_total
 
 
 def robust_parallax_loss(fraction: float, width: float):
@@ -218,18 +219,13 @@ def robust_parallax_loss(fraction: float, width: float):
     log_good, log_bad = math.log1p(-fraction), math.log(fraction / width)
 
     def loss(y_true, y_pred):
-        square, log_total = _square_and_log_variance(y_true, y_pred)
+        parallax, error = y_true[:, 0], y_true[:, 1]
+        log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
+        square = ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total)
         good, bad = log_good - 0.5 * square, log_bad - 0.5 * square / width**2
         return 0.5 * log_total - ops.logaddexp(good, bad)
 
     return loss
-
-
-def _square_and_log_variance(y_true, y_pred):
-    """Squared residual in units of the total variance, and the log of that variance, per star."""
-    parallax, error = y_true[:, 0], y_true[:, 1]
-    log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
-    return ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total), log_total
 
 
 def build_joint_network(
