@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 from astropy.table import Table
 
-from apogaia.closure import MODELS, TRIALS, coverage
+from apogaia.closure import TRIALS
+from apogaia.closure_coverage import coverage
+from apogaia.closure_report import MODELS
 
 LOST = 0.4  # share of an injected zero point that the made-up recipe of the paper does not find
 

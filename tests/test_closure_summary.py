@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from closure_results import LOST, made_up_results
 
-from apogaia import closure, files, plots
+from apogaia import closure, closure_report, files, plots
 
 UNITLESS = {
     "seed",
@@ -31,7 +31,7 @@ def results(tmp_path_factory) -> dict:
     made = made_up_results()
     for trial in closure.TRIALS:
         files.write_json(closure.result_path(trial, root), made[trial.name])
-    return closure.read_results(root)
+    return closure_report.read_results(root)
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +43,14 @@ def closed_figures():
 
 
 def test_results_are_those_that_exist(tmp_path):
-    assert closure.read_results(tmp_path) == {}
+    assert closure_report.read_results(tmp_path) == {}
     trial = next(trial for trial in closure.TRIALS if trial.name == "seed_3")
     files.write_json(closure.result_path(trial, tmp_path), {"value_uas": 1.0})
-    assert closure.read_results(tmp_path) == {"seed_3": {"value_uas": 1.0}}
+    assert closure_report.read_results(tmp_path) == {"seed_3": {"value_uas": 1.0}}
 
 
 def test_summary_of_known_trials(results):
-    numbers = closure.summary(results)
+    numbers = closure_report.summary(results)
     assert numbers["slope"]["paper"]["slope"] == pytest.approx(1 - LOST)
     assert numbers["slope"]["refit"]["slope"] == pytest.approx(1, abs=0.1)
     assert numbers["slope"]["fresh"]["trials"] == 4
@@ -65,7 +65,7 @@ def test_summary_of_known_trials(results):
 
 def test_summary_of_the_seeds_is_that_of_a_loop(results):
     values = np.array([results[f"seed_{seed}"]["value_uas"] for seed in range(8)])
-    numbers = closure.summary(results)["seeds"]
+    numbers = closure_report.summary(results)["seeds"]
     assert numbers["trials"] == 8
     assert numbers["mean_pull"] == pytest.approx(np.mean((values + 52.3) / 2.5))
     assert numbers["sd_pull"] == pytest.approx(np.std((values + 52.3) / 2.5, ddof=1))
@@ -74,7 +74,7 @@ def test_summary_of_the_seeds_is_that_of_a_loop(results):
 
 
 def test_coverage_tells_honest_errors_from_others(results):
-    numbers = closure.summary(results)["coverage"]
+    numbers = closure_report.summary(results)["coverage"]
     expected = {"calibrated": 68.0, "paper": 38.1, "released": 95.3}
     for model, share in expected.items():
         covered = numbers[model]["fakemag"]
@@ -83,27 +83,27 @@ def test_coverage_tells_honest_errors_from_others(results):
             assert covered[variable]["min_68"] <= covered["within_68"] <= covered[variable]["max_68"]
             bins = [each["within_68"] for each in results["distances"][model]["fakemag"][variable]]
             assert covered[variable] == {"min_68": min(bins), "max_68": max(bins)}
-    assert closure.summary(results)["scatter_percent"]["calibrated"] == pytest.approx(8, abs=1)
+    assert closure_report.summary(results)["scatter_percent"]["calibrated"] == pytest.approx(8, abs=1)
 
 
 @pytest.mark.parametrize("names", [(), ("seed_0",), ("refit_52.3", "kepler_paper"), ("distances",), ("surface_paper",)])
 def test_missing_trials_are_absent_from_the_summary(results, names):
-    numbers = closure.summary({name: results[name] for name in names})
+    numbers = closure_report.summary({name: results[name] for name in names})
     assert "slope" not in numbers and "seeds" not in numbers and "contaminants_shift_uas" not in numbers
     assert set(numbers.get("difference_uas", {})) == set(names) - {"distances", "surface_paper"}
     assert ("coverage" in numbers) == ("distances" in names)
     assert json.dumps(numbers, allow_nan=False)
-    assert set(closure.sentences(numbers)) <= {"histories", "reliability", "coverage", "pulls", "scatter"}
+    assert set(closure_report.sentences(numbers)) <= {"histories", "reliability", "coverage", "pulls", "scatter"}
 
 
 def test_a_training_without_a_number_counts_as_missing(results):
-    numbers = closure.summary(results | {"paper_0": results["paper_0"] | {"value_uas": None}})
+    numbers = closure_report.summary(results | {"paper_0": results["paper_0"] | {"value_uas": None}})
     assert numbers["slope"]["paper"]["trials"] == 3
     assert "paper_0" not in numbers["difference_uas"]
 
 
 def test_sentences_bear_the_numbers(results):
-    said = closure.sentences(closure.summary(results))
+    said = closure_report.sentences(closure_report.summary(results))
     assert set(said) == {"recovered", "seeds", "reliability", "coverage", "pulls", "scatter", "histories"}
     assert "paper 0.60 (mean difference" in said["recovered"]
     assert "fresh_52.3" not in said["histories"] and "paper_100 +40.0" in said["histories"]
@@ -116,8 +116,8 @@ def test_report_writes_numbers_and_pictures(tmp_path, results):
     pictures = tmp_path / "figures" / "mock-dr14"
     pictures.mkdir(parents=True)
     for name in ("08_seeds.png", "08_seeds.pdf", "04_truth.png"):
-        plots.seed_pulls(**closure.seeds(results)).figure.savefig(pictures / name, dpi=300)
-    folder = closure.report(tmp_path)
+        plots.seed_pulls(**closure_report.seeds(results)).figure.savefig(pictures / name, dpi=300)
+    folder = closure_report.report(tmp_path)
     assert {path.name for path in folder.iterdir()} == {"numbers.json", "seeds.png"}
     picture, copied = plt.imread(pictures / "08_seeds.png"), plt.imread(folder / "seeds.png")
     assert np.abs(picture[..., :3] - copied[..., :3]).mean() < 0.01  # matplotlib reads 0 to 1
@@ -128,14 +128,14 @@ def test_report_writes_numbers_and_pictures(tmp_path, results):
 def figure_functions(results: dict) -> dict:
     distances = results.get("distances", {})
     return {
-        "recovered": lambda: plots.recovered_zero_points(closure.recovered(results)),
-        "seeds": lambda: plots.seed_pulls(**closure.seeds(results)),
+        "recovered": lambda: plots.recovered_zero_points(closure_report.recovered(results)),
+        "seeds": lambda: plots.seed_pulls(**closure_report.seeds(results)),
         "reliability": lambda: plots.reliability(distances),
-        "reliability three": lambda: plots.reliability(distances, quantities=closure.QUANTITIES),
+        "reliability three": lambda: plots.reliability(distances, quantities=closure_report.QUANTITIES),
         "coverage": lambda: plots.coverage_panels(distances),
         "pulls": lambda: plots.pull_histograms(distances),
         "scatter": lambda: plots.giant_scatter(distances),
-        "histories": lambda: plots.offset_histories(closure.histories(results)),
+        "histories": lambda: plots.offset_histories(closure_report.histories(results)),
     }
 
 
@@ -154,7 +154,7 @@ def test_every_figure_is_drawn_and_its_labels_bear_units(results, sample):
 
 
 def test_differences_and_errors_are_drawn(results):
-    points = closure.recovered(results)
+    points = closure_report.recovered(results)
     axes = plots.recovered_zero_points(points)
     assert (len(axes[0].containers), len(axes[1].containers)) == (6, 4)  # the enlarged panel is without the paper's
     line, _, (bars,) = axes[0].containers[0]
@@ -163,8 +163,8 @@ def test_differences_and_errors_are_drawn(results):
 
 
 def test_seeds_state_their_mean_and_scatter(results):
-    numbers = closure.summary(results)["seeds"]
-    axes = plots.seed_pulls(**closure.seeds(results))
+    numbers = closure_report.summary(results)["seeds"]
+    axes = plots.seed_pulls(**closure_report.seeds(results))
     stated = f"mean {numbers['mean_pull']:+.2f}, sd {numbers['sd_pull']:.2f}".replace("-", "−")
     assert any(stated in text.get_text() for text in axes.texts)
 
@@ -181,7 +181,7 @@ def test_coverage_and_pulls_show_the_bins_of_the_results(results):
 
 
 def test_histories_have_injected_values_of_their_colour(results):
-    courses = closure.histories(results)
+    courses = closure_report.histories(results)
     assert list(courses) == ["−52.3, Kepler-like field", "−52.3", "0", "−52.3, no contaminants", "−100", "−29"]
     axes = plots.offset_histories(courses)
     lines = {line.get_label(): line for line in axes.lines}

@@ -106,19 +106,6 @@ def test_offset_prior_holds_the_zero_point(fitted):
     assert 0.3 < half / fitted.zero_point[0] < 0.7
 
 
-def test_star_weight_zero_leaves_a_star_out_and_two_counts_twice():
-    data = sample(6, n=1500)
-    data[0][0] += 5.0
-    weight = np.ones(1500)
-    weight[0] = 0.0
-    without = fit([values[1:] for values in data], robust=False)
-    assert fit(data, star_weight=weight, robust=False).zero_point == pytest.approx(without.zero_point, abs=0.05)
-    twice = fit([np.concatenate([values, values]) for values in data])
-    double = fit(data, star_weight=np.full(1500, 2.0))
-    assert double.zero_point == pytest.approx(twice.zero_point, abs=0.05)
-    assert double.log_likelihood == pytest.approx(twice.log_likelihood, rel=1e-3)
-
-
 def test_ridge_pulls_the_weights_to_zero():
     data = sample(7, n=1000)
     ridge = np.array([0.0, 1e9, 0.0, 0.0])

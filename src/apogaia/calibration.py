@@ -115,7 +115,21 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     spectra
         (n, pixels) normalised spectra of the same stars.
     robust
-        Whether there may be contaminants; the survey's choice is True.
+        Whether there may be contaminants; False for comparison only.
+
+    Returns
+    -------
+    Calibration
+        Zero points and errors in uas; Gaia minus true parallax.
+
+    Raises
+    ------
+    ValueError
+        If a parallax or K0 is not finite, or a fit does not come to rest.
+
+    Notes
+    -----
+    Not in the paper; docs/closure.md section 3 has the method, sections 1 and 4 what it recovers.
     """
     settings = survey.calibration
     parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))

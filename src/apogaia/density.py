@@ -20,9 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 from scipy.optimize import minimize
 from scipy.special import logsumexp
+
+from apogaia.splines import quantile_knots, spline_basis
 
 __all__ = ["DensityModel"]
 
@@ -70,14 +71,14 @@ class DensityModel:
         own = np.clip(np.digitize(abs_mag[use], edges) - 1, 0, LUMINOSITY_BINS - 1)
         radius, height = _place(k0_mag - abs_mag, glon, glat)
         knots = (
-            np.percentile(radius, np.linspace(0.5, 99.5, RADIAL - 2)),
-            np.percentile(np.sqrt(height), np.linspace(0.5, 99.5, VERTICAL - 2)),
+            quantile_knots(radius, RADIAL),
+            quantile_knots(np.sqrt(height), VERTICAL),
         )
         modulus = k0_mag[use, None] - middle
         place = (np.asarray(glon)[use, None], np.asarray(glat)[use, None])
         features = _features(modulus, *place, chemistry[use], knots).astype(np.float32)
         shell = (SHELL_SLOPE * modulus).astype(np.float32)
-        of_luminosity = _basis(middle, np.linspace(low, high, LUMINOSITY - 2)).astype(np.float32)
+        of_luminosity = spline_basis(middle, np.linspace(low, high, LUMINOSITY - 2)).astype(np.float32)
         weights = np.column_stack([np.ones(len(use)), chemistry[use]]).astype(np.float32)
         penalty = _penalty(chemistry.shape[1])
         n_density, rows = features.shape[2], np.arange(len(use))
@@ -142,17 +143,10 @@ def _chemistry(fe_h, mg_fe, n: int) -> np.ndarray:
     return np.column_stack([iron, iron**2 - 1.0, alpha])
 
 
-def _basis(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Cubic B-splines, constant beyond the outer knots: (...) -> (..., len(knots) + 2)."""
-    full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
-    inside = np.clip(values, knots[0], knots[-1])
-    return BSpline.design_matrix(inside.ravel(), full, 3).toarray().reshape(*inside.shape, -1)
-
-
 def _features(modulus, glon, glat, chemistry, knots) -> np.ndarray:
     """(n, m) distance moduli -> (n, m, features) of ln rho."""
     radius, height = _place(modulus, glon, glat)
-    radial, vertical = _basis(radius, knots[0]), _basis(np.sqrt(height), knots[1])
+    radial, vertical = spline_basis(radius, knots[0]), spline_basis(np.sqrt(height), knots[1])
     both = (radial[..., :, None] * vertical[..., None, :]).reshape(*radius.shape, -1)
     tails = np.stack([radius / 5.0, height], axis=-1)  # splines are constant beyond the last star
     separate = np.concatenate([radial, vertical], axis=-1)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table
-from scipy.interpolate import BSpline
 
 from apogaia import refit
+from apogaia.splines import quantile_knots, spline_basis
 
 if TYPE_CHECKING:
     from apogaia.inference import Prediction
@@ -70,8 +70,7 @@ class ErrorCalibration:
         parallax, error, k0_mag, snr, _ = (column[rows] for column in columns)
         variables = _variables(prediction.fakemag[rows], prediction.total_error[rows], snr)
         knots = [
-            np.percentile(values, np.linspace(0.5, 99.5, n - 2)).tolist()
-            for values, n in zip(variables, (LUMINOSITY, ERROR, SNR), strict=True)
+            quantile_knots(values, n).tolist() for values, n in zip(variables, (LUMINOSITY, ERROR, SNR), strict=True)
         ]
         correction, scatter = _bases(variables, knots)
         fitted = refit.fit(
@@ -125,12 +124,6 @@ def _variables(fakemag, total_error, snr) -> list[np.ndarray]:
 
 def _bases(variables, knots) -> tuple[np.ndarray, np.ndarray]:
     """Bases of the correction (luminosity, SNR) and of ln scatter (luminosity, stated error, SNR)."""
-    luminosity, error, snr = (_spline(v, k) for v, k in zip(variables, knots, strict=True))
+    luminosity, error, snr = (spline_basis(v, k) for v, k in zip(variables, knots, strict=True))
     # every spline sums to 1: leave one coefficient of the later ones out
     return np.column_stack([luminosity, snr[:, 1:]]), np.column_stack([luminosity, error[:, 1:], snr[:, 1:]])
-
-
-def _spline(values, knots) -> np.ndarray:
-    """Cubic B-splines, constant beyond the outer knots."""
-    full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
-    return BSpline.design_matrix(np.clip(values, knots[0], knots[-1]), full, 3).toarray()

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
+
+from apogaia.splines import quantile_knots, spline_basis
 
 __all__ = [
     "Refit",
@@ -94,7 +95,6 @@ def fit(
     offset_basis=None,
     scatter_basis=None,
     ridge=0.0,
-    star_weight=None,
     offset_prior=None,
     robust: bool = True,
 ) -> Refit:
@@ -118,25 +118,33 @@ def fit(
         (n, r) in which ln of the scatter is linear; None: a spline of the luminosity.
     ridge
         (p,) or a number: penalty on the squares of the features' weights.
-    star_weight
-        (n,) of the likelihood, for the bootstrap; None: 1.
     offset_prior
         (q,) standard deviations [uas] of a Gaussian prior about zero; inf: none. None: no prior.
     robust
         Whether there may be contaminants.
 
+    Returns
+    -------
+    Refit
+        Arrays of length n, q or p as its attributes say; the errors are those of the residuals themselves (sandwich),
+        or with a prior the posterior's.
+
     Raises
     ------
     ValueError
         If a value is not finite, or the fit does not come to rest.
+
+    Notes
+    -----
+    Contaminants as in Hogg, Bovy & Lang (2010), section 3, by expectation and maximisation. The luminosities follow
+    from the mean alone (quasi-likelihood): a wrong scatter costs precision, and does not bias them.
     """
     parallax, error, k0, start = (np.asarray(v, float) for v in (parallax, parallax_error, k0_mag, log_fakemag))
     n = len(parallax)
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
     shift = np.zeros(n) if shift is None else np.asarray(shift, float)
-    star_weight = np.ones(n) if star_weight is None else np.asarray(star_weight, float)
     given = {"parallax": parallax, "parallax error": error, "K0": k0, "ln fakemag": start, "features": features}
-    for name, values in (given | {"shift": shift, "offset basis": basis, "star weight": star_weight}).items():
+    for name, values in (given | {"shift": shift, "offset basis": basis}).items():
         if not np.isfinite(values).all():
             raise ValueError(f"{name} has values that are not finite: leave those stars out")
     spread = (
@@ -159,7 +167,7 @@ def fit(
         total = error**2 + variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset)
         good = _good(residual**2 / total, fraction) if robust else np.ones(n)
-        weight = star_weight * (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
+        weight = (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
         jacobian = np.column_stack([true[:, None] * features, 1e-3 * basis])
         information = jacobian.T @ (jacobian * weight[:, None])
         matrix = information + np.diag(pull)
@@ -171,10 +179,10 @@ def fit(
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset)
-        scatter_step = _scatter_step(spread, star_weight * good, residual, total, slope_of_total)
+        scatter_step = _scatter_step(spread, good, residual, total, slope_of_total)
         log_scatter = log_scatter + scatter_step
         if robust:
-            fraction = float(np.clip(np.average(1.0 - good, weights=star_weight), 1e-4, 0.03))
+            fraction = float(np.clip(np.mean(1.0 - good), 1e-4, 0.03))
         settled = np.abs(spread @ scatter_step).max() < SCATTER_TOLERANCE
         if iteration > 5 and settled and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
@@ -192,7 +200,7 @@ def fit(
         start + features @ weights,
         np.sqrt(variance),
         fraction if robust else 0.0,
-        float(np.sum(star_weight * _log_density(residual, total, fraction if robust else 0.0))),
+        float(np.sum(_log_density(residual, total, fraction if robust else 0.0))),
         iteration,
     )
 
@@ -230,9 +238,7 @@ def scatter_coefficients(n_stars: int) -> int:
 
 def luminosity_spline(log_fakemag, coefficients: int) -> np.ndarray:
     """(n, coefficients) cubic B-splines with as many stars between any two knots, constant beyond the outer ones."""
-    knots = np.percentile(log_fakemag, np.linspace(0.5, 99.5, coefficients - 2))
-    full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
-    return BSpline.design_matrix(np.clip(log_fakemag, knots[0], knots[-1]), full, 3).toarray()
+    return spline_basis(log_fakemag, quantile_knots(log_fakemag, coefficients))
 
 
 @dataclass(frozen=True)
