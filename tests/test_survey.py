@@ -48,7 +48,7 @@ def test_dr14_is_the_papers():
 def test_extends_changes_only_what_is_stated():
     dr14, dr17 = load_survey("dr14"), load_survey("dr17")
     assert dr17.cuts == dataclasses.replace(
-        dr14.cuts, max_ruwe=1.4, max_ipd_frac_multi_peak=2.0, max_ipd_gof_harmonic_amplitude=0.1
+        dr14.cuts, needs_extinction=True, max_ruwe=1.4, max_ipd_frac_multi_peak=2.0, max_ipd_gof_harmonic_amplitude=0.1
     )
     assert dr17.maps == dr14.maps
     # two steps: smoke <- mock <- mock-dr14 <- dr14

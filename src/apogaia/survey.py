@@ -34,12 +34,31 @@ def quantity(unit: str, **kwargs) -> float:
 class Sources:
     """Which releases the survey joins, and where its raw files are."""
 
-    kind: str  # "simulated" (made by `apogaia mock`) or "archive" (fetched)
+    kind: str  # "simulated" (made by `apogaia mock`), "archive" (`apogaia fetch`) or "folder" (your own files)
+    folder: str  # of your own files if kind = "folder", relative to the survey file; else empty
+    spectra: str  # "apstar": one file per star; "released": the paper's training and test set from Zenodo
     apogee_release: str  # "dr14" or "dr17": file names, layout and columns of the spectra
     gaia_release: str  # "dr2" or "edr3"
     gaia_epoch: float = quantity("yr")  # epoch of Gaia's positions
     apogee_epoch: float = quantity("yr")  # epoch of APOGEE's (2MASS) positions, as far as J2000 positions go
     match_radius: float = quantity("arcsec")  # Gaia source nearest to the star within this radius
+    parallax_zero_point: str  # subtracted from Gaia's parallaxes beforehand: "none", or "lindegren2021" (EDR3 only)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where `apogaia fetch` finds the files, and how hard it may pull."""
+
+    sas: str  # root of SDSS's Science Archive Server
+    gaia_tap: str  # TAP service with Gaia's tables
+    stellar_parameters: str  # the stellar-parameter catalogue, if it is not on the SAS; else empty
+    zenodo: str  # API record of the paper's training and test set
+    streams: int  # files fetched at a time
+    attempts: int  # at each file, before it is given up until the next run
+    gaia_chunk: int  # stars per query
+    gaia_radius: float = quantity("arcsec")  # sources kept around each star
+    gaia_radius_moving: float = quantity("arcsec")  # the same for those of high proper motion
+    timeout: float = quantity("s")  # without a byte
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,7 @@ class Cuts:
     min_log_luminosity: float  # dex, in solar Ks luminosities; negative parallaxes always pass
     max_relative_parallax_error_multivariate: float  # parallax_error / parallax; lets negative parallaxes through
     min_a_k_targ: float = quantity("mag")  # smaller AK_TARG counts as missing
+    needs_extinction: bool  # stars with missing extinction do not train; else they count as unreddened
     max_ruwe: float
     max_ipd_frac_multi_peak: float
     max_ipd_gof_harmonic_amplitude: float
@@ -179,6 +199,7 @@ class Survey:
     name: str
     title: str
     sources: Sources
+    archive: Archive
     spectra: Spectra
     cuts: Cuts
     network: Network
@@ -195,7 +216,18 @@ class Survey:
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}
 
 
-SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "calibration", "inference", "maps")
+SECTIONS = (
+    "sources",
+    "archive",
+    "simulation",
+    "spectra",
+    "cuts",
+    "network",
+    "training",
+    "calibration",
+    "inference",
+    "maps",
+)
 
 
 def survey_names() -> list[str]:
@@ -230,6 +262,9 @@ def load_survey(survey: str | Path) -> Survey:
             sections[section] = None
             continue
         sections[section] = _section(typing.get_args(kind)[0] if optional else kind, values[section], path, section)
+    if sections["sources"].folder:
+        folder = (path.parent / sections["sources"].folder).resolve()
+        sections["sources"] = dataclasses.replace(sections["sources"], folder=str(folder))
     loaded = Survey(name=name, title=values["title"], **sections)
     _check(loaded, path)
     return loaded
@@ -351,20 +386,28 @@ def _value(value: object, kind: type, unit: str | None, where: str):
 
 
 _CHOICES = {
-    "sources.kind": ("simulated", "archive"),
+    "sources.kind": ("simulated", "archive", "folder"),
+    "sources.spectra": ("apstar", "released"),
+    "sources.parallax_zero_point": ("none", "lindegren2021"),
     "sources.apogee_release": ("dr14", "dr17"),
     "sources.gaia_release": ("dr2", "edr3"),
     "spectra.continuum_pixels": ("dr14", "dr17"),
     "simulation.fields": ("apogee", "kepler"),
     "training.variance_form": ("parallax", "released"),
     "calibration.model": ("calibrated", "constant"),
-    "simulation.zero_point": ("constant", "surface"),
+    "simulation.zero_point": ("constant", "surface", "lindegren2021"),
 }
 
 
 # Keys that must lie in a range, ends included.
 _RANGES = {
     "sources.match_radius": (0, 3600),
+    "archive.streams": (1, 64),
+    "archive.attempts": (1, 100),
+    "archive.gaia_chunk": (1, math.inf),
+    "archive.gaia_radius": (0, 600),
+    "archive.gaia_radius_moving": (0, 3600),
+    "archive.timeout": (0.01, math.inf),
     "simulation.n_stars": (1, math.inf),
     "simulation.max_visits": (1, 50),
     "simulation.contaminant_fraction": (0, 1),
@@ -413,5 +456,14 @@ def _check(survey: Survey, path: Path) -> None:
         part = getattr(survey, section)
         if part is not None and not low <= getattr(part, key) <= high:
             raise SurveyError(f"{path}: {dotted} = {getattr(part, key)!r} must lie between {low} and {high}")
+    sources = survey.sources
+    if (sources.kind == "folder") != bool(sources.folder):
+        raise SurveyError(f"{path}: sources.folder is needed if sources.kind = 'folder', and only then")
+    if sources.parallax_zero_point == "lindegren2021" and sources.gaia_release != "edr3":
+        raise SurveyError(f"{path}: sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone")
+    if sources.spectra == "released" and sources.apogee_release != "dr14":
+        raise SurveyError(
+            f"{path}: sources.spectra = 'released' is the paper's DR14 sample: apogee_release is not dr14"
+        )
     if survey.sources.kind == "simulated" and survey.simulation is None:
         raise SurveyError(f"{path}: sources.kind is 'simulated', but section [simulation] is missing")

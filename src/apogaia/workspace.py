@@ -6,13 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from apogaia.releases import GAIA_RELEASES, RELEASES, GaiaRelease, Release
 from apogaia.survey import Survey
 
 __all__ = ["Workspace"]
-
-APSTAR_FILES = {"dr14": "apStar-r8-{apogee_id}.fits", "dr17": "apStar-dr17-{apogee_id}.fits"}
-ALLSTAR_FILES = {"dr14": "allStar-l31c.2.fits", "dr17": "allStar-dr17-synspec_rev1.fits"}
-GAIA_FILES = {"dr2": "gaia_dr2_sources.fits", "edr3": "gaia_edr3_sources.fits"}
 
 
 @dataclass(frozen=True)
@@ -45,27 +42,46 @@ class Workspace:
 
     @property
     def raw_manifest(self) -> Path:
-        """Written last, when the raw folder is complete: by `apogaia mock`, or by hand as data/README.md says."""
+        """Written last, when the raw folder is complete, by `apogaia data` (`mock` or `fetch`)."""
         return self.raw / "manifest.json"
 
     @property
-    def allstar(self) -> Path:
-        return self.raw / ALLSTAR_FILES[self.survey.sources.apogee_release]
+    def release(self) -> Release:
+        """Names and places of APOGEE's files."""
+        return RELEASES[self.survey.sources.apogee_release]
 
-    def apstar(self, apogee_id: str, location_id: int, telescope: str = "apo25m") -> Path:
-        """The combined spectrum of one star: ``raw/<telescope>/<LOCATION_ID>/apStar-r8-<APOGEE_ID>.fits``."""
-        name = APSTAR_FILES[self.survey.sources.apogee_release].format(apogee_id=apogee_id)
-        return self.raw / telescope / str(location_id) / name
+    @property
+    def gaia_release(self) -> GaiaRelease:
+        """Gaia's table, columns and file."""
+        return GAIA_RELEASES[self.survey.sources.gaia_release]
+
+    @property
+    def allstar(self) -> Path:
+        return self.raw / self.release.allstar.name
+
+    def apstar(
+        self, apogee_id: str, location_id: int, telescope: str = "apo25m", field: str = "", file: str = ""
+    ) -> Path:
+        """The combined spectrum of one star, ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
+
+        See `apogaia.releases.Release.spectrum` for the parameters, which are columns of allStar.
+        """
+        return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file)
+
+    @property
+    def released_spectra(self) -> tuple[Path, Path]:
+        """The paper's training and test set as released on Zenodo (`sources.spectra = "released"`)."""
+        return self.raw / "gaia_dr2_train.h5", self.raw / "gaia_dr2_test.h5"
 
     @property
     def gaia(self) -> Path:
         """Gaia sources around the stars, unmatched."""
-        return self.raw / GAIA_FILES[self.survey.sources.gaia_release]
+        return self.raw / self.gaia_release.file
 
     @property
     def stellar_parameters(self) -> Path:
         """Stellar parameters and abundances, 22 values a star, row by row as allStar."""
-        return self.raw / f"astroNN_apogee_{self.survey.sources.apogee_release}_catalog.fits"
+        return self.raw / self.release.stellar_parameters.name
 
     @property
     def truth(self) -> Path:

@@ -1,0 +1,129 @@
+"""What a data release consists of: names, places, hashes and row counts of its files.
+
+Places are relative to the root of SDSS's Science Archive Server (SAS). Raw folders keep the layout below
+`Release.spectra_folder`, so that `raw/<telescope>/<folder>/<file>` is `<spectra_folder>/<telescope>/<folder>/<file>`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
+
+_STAR_FILE = re.compile(r"a[ps]Star-[A-Za-z0-9.]+-.+\.fits")
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One table of a release: a name in the raw folder, and where on the SAS it is ("" if it is not there)."""
+
+    name: str
+    folder: str = ""
+    sha1: str | None = None
+    rows: int | None = None
+    needed: bool = True  # by the reduction; others are for comparison
+
+    @property
+    def sas_path(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of APOGEE."""
+
+    name: str  # in file names on the SAS
+    reduction: str  # in the names of spectra: apStar-<reduction>-<APOGEE_ID>.fits
+    spectra_folder: str
+    folder_is_field: bool  # spectra of one pointing lie in a folder called by FIELD, else by LOCATION_ID
+    allstar: TableFile
+    stellar_parameters: TableFile
+    comparisons: tuple[TableFile, ...]
+    n_rows: int  # of allStar
+    mean_spectrum_bytes: float  # about, for estimates before a file has been seen
+
+    def spectrum(
+        self, apogee_id: str, telescope: str = "apo25m", location_id: int = 0, field: str = "", file: str = ""
+    ) -> str:
+        """Place of a star's combined spectrum below `spectra_folder`, and below a raw folder.
+
+        Parameters
+        ----------
+        apogee_id, telescope, location_id, field, file
+            As in allStar. FILE is taken where it is the name of a combined spectrum; otherwise the name follows from
+            the telescope: asStar at Las Campanas, apStar at Apache Point.
+        """
+        if not _STAR_FILE.fullmatch(file):
+            kind = "asStar" if telescope.startswith("lco") else "apStar"
+            file = f"{kind}-{self.reduction}-{apogee_id}.fits"
+        return f"{telescope}/{field if self.folder_is_field else location_id}/{file}"
+
+    def hash_list(self, telescope: str, folder: str) -> str:
+        """Place, below `spectra_folder`, of the SHA-1 list of one pointing's spectra."""
+        return f"{telescope}/{folder}/{self.reduction}_stars_{telescope}_{folder}.sha1sum"
+
+
+@dataclass(frozen=True)
+class GaiaRelease:
+    """One release of Gaia: its source table in the ESA archive, and the file that the raw folder keeps of it."""
+
+    name: str
+    table: str
+    file: str
+    columns: tuple[str, ...]
+
+
+_DR2_COLUMNS = (
+    *("source_id", "ra", "dec", "ra_error", "dec_error", "pmra", "pmdec", "pmra_error", "pmdec_error"),
+    *("parallax", "parallax_error", "phot_g_mean_mag", "bp_rp"),
+    *("visibility_periods_used", "astrometric_chi2_al", "astrometric_n_good_obs_al"),
+)
+_EDR3_COLUMNS = (
+    *("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude"),
+    *("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved"),
+)
+
+GAIA_RELEASES = {
+    "dr2": GaiaRelease("dr2", "gaiadr2.gaia_source", "gaia_dr2_sources.fits", _DR2_COLUMNS),
+    "edr3": GaiaRelease("edr3", "gaiaedr3.gaia_source", "gaia_edr3_sources.fits", _DR2_COLUMNS + _EDR3_COLUMNS),
+}
+
+RELEASES = {
+    "dr14": Release(
+        name="dr14",
+        reduction="r8",
+        spectra_folder="dr14/apogee/spectro/redux/r8/stars",
+        folder_is_field=False,
+        allstar=TableFile(
+            "allStar-l31c.2.fits",
+            "dr14/apogee/spectro/redux/r8/stars/l31c/l31c.2",
+            "a7e1801924661954da792e377ad54f412219b105",
+            277_371,
+        ),
+        # Not on the SAS: repository henrysky/astroNN_spectra_paper_figures.
+        stellar_parameters=TableFile("astroNN_apogee_dr14_catalog.fits", rows=277_371),
+        comparisons=(
+            TableFile("apogee-rc-DR14.fits", "dr14/apogee/vac/apogee-rc/cat", rows=29_502, needed=False),
+            TableFile("apogee_distances-DR14.fits", "dr14/apogee/vac/apogee-distances", needed=False),
+        ),
+        n_rows=277_371,
+        mean_spectrum_bytes=1.2e6,  # ten HDUs of 8575 pixels, three to four rows
+    ),
+    "dr17": Release(
+        name="dr17",
+        reduction="dr17",
+        spectra_folder="dr17/apogee/spectro/redux/dr17/stars",
+        folder_is_field=True,
+        allstar=TableFile(
+            "allStar-dr17-synspec_rev1.fits",
+            "dr17/apogee/spectro/aspcap/dr17/synspec_rev1",
+            "7aa2f381de0e8e246f9833cc7da540ef45096702",
+            733_901,
+        ),
+        stellar_parameters=TableFile("apogee_astroNN-DR17.fits", "dr17/apogee/vac/apogee-astronn", rows=733_901),
+        comparisons=(),
+        n_rows=733_901,
+        mean_spectrum_bytes=1.2e6,
+    ),
+}
