@@ -12,12 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import crossmatch, files, luminosity, spectra, stars
+from apogaia import crossmatch, files, luminosity, raw_tables, spectra, stars
 from apogaia.crossmatch import cross_match
+from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
 from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
 from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
@@ -37,170 +37,7 @@ __all__ = [
 ]
 
 CHUNK_ROWS = 1000  # stars per chunk: what a killed run loses at most, per process
-MISSING_BELOW = -9000.0  # -9999 and -9999.99 stand for unknown in APOGEE's tables
-MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
-
-
-class ReductionError(ValueError):
-    """A raw table that cannot be used; the message names the file and the remedy."""
-
-
-# column of stars.h5 -> names in allStar, the first that is there; in joined tables K may be something else than Ks
-ALLSTAR_COLUMNS = {
-    "apogee_id": ("APOGEE_ID",),
-    "telescope": ("TELESCOPE",),
-    "location_id": ("LOCATION_ID",),
-    "field": ("FIELD",),
-    "ra_apogee": ("RA",),
-    "dec_apogee": ("DEC",),
-    "glon": ("GLON",),
-    "glat": ("GLAT",),
-    "snr": ("SNR",),
-    "n_visits": ("NVISITS",),
-    "v_helio": ("VHELIO_AVG",),
-    "v_scatter": ("VSCATTER",),
-    "starflag": ("STARFLAG",),
-    "j_mag": ("J",),
-    "h_mag": ("H",),
-    "k_mag": ("KS", "K"),
-    "k_mag_error": ("KS_ERR", "K_ERR"),
-    "a_k_mag": ("AK_TARG",),
-    "aspcap_teff": ("TEFF",),
-    "aspcap_logg": ("LOGG",),
-}
-ALLSTAR_REQUIRED = (
-    *("apogee_id", "location_id", "ra_apogee", "dec_apogee"),
-    *("snr", "v_scatter", "starflag", "k_mag", "a_k_mag"),
-)
-
-GAIA_COLUMNS = {
-    "gaia_source_id": "source_id",
-    "g_mag": "phot_g_mean_mag",
-    **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
-    **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
-    **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
-    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")},
-}
-GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")  # not in DR2
-
 _COLUMN = {column.name: column for column in COLUMNS}
-LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS))
-
-
-# --- raw tables -------------------------------------------------------------------------------------------------------
-
-
-def read_allstar(path: str | Path) -> Table:
-    """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
-
-    Raises
-    ------
-    ReductionError
-        If the file cannot be read or lacks a column without which there is no distance.
-    """
-    names = {new: tuple(name.upper() for name in old) for new, old in ALLSTAR_COLUMNS.items()}
-    table = _read_columns(path, names, required=ALLSTAR_REQUIRED)
-    for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag"):
-        table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
-    table["telescope"][table["telescope"] == ""] = "apo25m"  # APOGEE's only telescope before it was a column
-    return table
-
-
-def read_gaia(path: str | Path) -> Table:
-    """Gaia's columns of stars.h5, one row per source; NaN where Gaia has none.
-
-    Raises
-    ------
-    ReductionError
-        If the file cannot be read or lacks a column.
-    """
-    required = [name for name in GAIA_COLUMNS if name not in GAIA_EDR3_COLUMNS]
-    return _read_columns(path, {new: (old.upper(),) for new, old in GAIA_COLUMNS.items()}, required=required)
-
-
-def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
-    """Teff, log g and abundances with errors from a catalogue that is row by row as allStar.
-
-    Raises
-    ------
-    ReductionError
-        If the file cannot be read, has not 22 values a row, or is not row by row as allStar.
-    """
-    table = Table()
-    with _open_table(path) as hdus:
-        data = hdus[1].data
-        present = {name.upper(): name for name in data.names}
-        if len(data) != len(apogee_id):
-            raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
-        if "APOGEE_ID" in present:
-            named = np.char.strip(np.asarray(data[present["APOGEE_ID"]]).astype(str))
-            differs = np.flatnonzero((named != apogee_id) & (named != ""))
-            if len(differs):
-                raise ReductionError(
-                    f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
-                    "the catalogue must be row by row as allStar: fetch both of the same release again"
-                )
-        for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
-            if column.upper() not in present:
-                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
-            values = _native(data[present[column.upper()]], "f4")
-            if values.shape != (len(apogee_id), len(LABELS)):
-                raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
-            for i, label in enumerate(LABELS):
-                table[label + suffix] = values[:, i]
-    return table
-
-
-def _open_table(path: str | Path) -> fits.HDUList:
-    try:
-        hdus = fits.open(path, memmap=True)
-        if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
-            raise ReductionError(
-                f"{path} holds no table in HDU 1: get it again as data/README.md says, or run `apogaia mock`"
-            )
-        return hdus
-    except FileNotFoundError:
-        raise ReductionError(
-            f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
-        ) from None
-    except (OSError, fits.VerifyError) as fault:
-        raise ReductionError(
-            f"{path} cannot be read ({fault}): get it again as data/README.md says, or run `apogaia mock`"
-        ) from fault
-
-
-def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
-    """Columns of a FITS table under our names and types; upper-case file names, absent optional ones are unknown."""
-    table = Table()
-    with _open_table(path) as hdus:
-        data = hdus[1].data
-        present = {name.upper(): name for name in data.names}
-        for new, candidates in names.items():
-            column = _COLUMN[new]
-            old = next((present[name] for name in candidates if name in present), None)
-            if old is not None:
-                table[new] = _native(data[old], column.kind, hdus[1].columns[old].null)
-            elif new in required:
-                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch or make it again")
-            else:
-                table[new] = np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
-    return table
-
-
-def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarray:
-    """In native byte order, our type, and with placeholders as NaN, 0 or the empty text."""
-    if kind == "U":
-        return np.char.strip(np.asarray(values).astype(str))
-    values = np.asarray(values)
-    if kind[0] == "f":
-        unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
-        values = values.astype(kind)
-        values[unknown | (values < MISSING_BELOW)] = np.nan
-        return values
-    unknown = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
-    if null is not None:
-        unknown |= values == null
-    return np.where(unknown, 0, values).astype(kind)
 
 
 # --- the star table ---------------------------------------------------------------------------------------------------
@@ -352,7 +189,7 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
         "min_a_k_targ": survey.cuts.min_a_k_targ,
         "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],
     }
-    modules = [spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
+    modules = [raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
-from apogaia.files import atomic
+from apogaia.raw_tables import write_gaia, write_table
 from apogaia.simulate import evolution, population
 from apogaia.simulate.allstar import allstar_columns, stellar_parameter_columns
 from apogaia.simulate.apstar import apstar_bytes, smallest_size, write_whole
@@ -16,31 +15,17 @@ from apogaia.simulate.spectrograph import BAD_ERROR, Observation
 
 __all__ = ["is_written", "write_apstar", "write_tables"]
 
-GAIA_UNITS = {
-    "ra": "deg",
-    "dec": "deg",
-    "ra_error": "mas",
-    "dec_error": "mas",
-    "pmra": "mas / yr",
-    "pmdec": "mas / yr",
-    "pmra_error": "mas / yr",
-    "pmdec_error": "mas / yr",
-    "parallax": "mas",
-    "parallax_error": "mas",
-    "phot_g_mean_mag": "mag",
-    "bp_rp": "mag",
-}
 K_MAG_SUN = 3.27  # Vega, Willmer (2018)
 
 
 def write_tables(design, workspace) -> None:
     """Write allStar, the Gaia sources, the stellar parameters and the truth."""
     rng = np.random.default_rng([design.seed, 5])
-    _write_table(workspace.allstar, allstar_columns(rng, design.stars))
-    _write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
-    _write_table(workspace.gaia, {"source_id": design.sources["source_id"]} | design.sources, GAIA_UNITS)
+    write_table(workspace.allstar, allstar_columns(rng, design.stars))
+    write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
+    write_gaia(workspace.gaia, design.sources)
     columns, units = truth_columns(design.stars)
-    _write_table(workspace.truth, columns, units)
+    write_table(workspace.truth, columns, units)
 
 
 def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -97,25 +82,6 @@ def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     units = described | {"parallax_true": "mas", "fakemag_true": "mas", "k0_true_mag": "mag"}
     # Logarithms (dex) bear no unit in the file: the FITS standard has none for them.
     return columns, {name: unit for name, unit in units.items() if unit != "dex"}
-
-
-def _write_table(path: Path, columns, units=None) -> None:
-    """One binary table in HDU 1; units are written as given. Bytes depend on nothing but the columns."""
-    units = units or {}
-    made = []
-    for name, values in columns.items():
-        if values.dtype.kind == "U":
-            # A column of empty texts still needs a width.
-            values = values.astype(f"S{max(1, values.dtype.itemsize // 4)}")
-            width = max(1, int(np.char.str_len(values).max(initial=1)))
-            made.append(fits.Column(name=name, format=f"{width}A", array=values, unit=units.get(name)))
-        else:
-            code = {"f4": "E", "f8": "D", "i2": "I", "i4": "J", "i8": "K", "b1": "L", "i1": "I"}[values.dtype.str[1:]]
-            values = values.astype(np.int16) if values.dtype == np.int8 else values
-            count = values.shape[1] if values.ndim == 2 else ""
-            made.append(fits.Column(name=name, format=f"{count}{code}", array=values, unit=units.get(name)))
-    with atomic(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(temporary)
 
 
 def write_apstar(path: Path, rng, observation: Observation, star) -> None:

@@ -1,0 +1,233 @@
+"""The raw tables: allStar, Gaia's sources, stellar parameters; read under our names and types, and written.
+
+Unknown is NaN (0 in whole numbers, empty in texts) in what the readers return, whatever the file has for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from apogaia import files, stars
+from apogaia.stars import COLUMNS
+
+__all__ = [
+    "GAIA_UNITS",
+    "ReductionError",
+    "read_allstar",
+    "read_gaia",
+    "read_stellar_parameters",
+    "write_gaia",
+    "write_table",
+]
+
+MISSING_BELOW = -9000.0  # -9999 and -9999.99 stand for unknown in APOGEE's tables
+MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
+
+GAIA_UNITS = {
+    "ra": "deg",
+    "dec": "deg",
+    "ra_error": "mas",
+    "dec_error": "mas",
+    "pmra": "mas / yr",
+    "pmdec": "mas / yr",
+    "pmra_error": "mas / yr",
+    "pmdec_error": "mas / yr",
+    "parallax": "mas",
+    "parallax_error": "mas",
+    "phot_g_mean_mag": "mag",
+    "bp_rp": "mag",
+}
+
+
+class ReductionError(ValueError):
+    """A raw table that cannot be used; the message names the file and the remedy."""
+
+
+# column of stars.h5 -> names in allStar, the first that is there; in joined tables K may be something else than Ks
+ALLSTAR_COLUMNS = {
+    "apogee_id": ("APOGEE_ID",),
+    "telescope": ("TELESCOPE",),
+    "location_id": ("LOCATION_ID",),
+    "field": ("FIELD",),
+    "ra_apogee": ("RA",),
+    "dec_apogee": ("DEC",),
+    "glon": ("GLON",),
+    "glat": ("GLAT",),
+    "snr": ("SNR",),
+    "n_visits": ("NVISITS",),
+    "v_helio": ("VHELIO_AVG",),
+    "v_scatter": ("VSCATTER",),
+    "starflag": ("STARFLAG",),
+    "j_mag": ("J",),
+    "h_mag": ("H",),
+    "k_mag": ("KS", "K"),
+    "k_mag_error": ("KS_ERR", "K_ERR"),
+    "a_k_mag": ("AK_TARG",),
+    "aspcap_teff": ("TEFF",),
+    "aspcap_logg": ("LOGG",),
+}
+ALLSTAR_REQUIRED = (
+    *("apogee_id", "location_id", "ra_apogee", "dec_apogee"),
+    *("snr", "v_scatter", "starflag", "k_mag", "a_k_mag"),
+)
+
+GAIA_COLUMNS = {
+    "gaia_source_id": "source_id",
+    "g_mag": "phot_g_mean_mag",
+    **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
+    **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
+    **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
+    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")},
+}
+GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")  # not in DR2
+
+_COLUMN = {column.name: column for column in COLUMNS}
+LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS))
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_allstar(path: str | Path) -> Table:
+    """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read or lacks a column without which there is no distance.
+    """
+    names = {new: tuple(name.upper() for name in old) for new, old in ALLSTAR_COLUMNS.items()}
+    table = _read_columns(path, names, required=ALLSTAR_REQUIRED)
+    for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag"):
+        table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
+    table["telescope"][table["telescope"] == ""] = "apo25m"  # APOGEE's only telescope before it was a column
+    return table
+
+
+def read_gaia(path: str | Path) -> Table:
+    """Gaia's columns of stars.h5, one row per source; NaN where Gaia has none.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read or lacks a column.
+    """
+    required = [name for name in GAIA_COLUMNS if name not in GAIA_EDR3_COLUMNS]
+    return _read_columns(path, {new: (old.upper(),) for new, old in GAIA_COLUMNS.items()}, required=required)
+
+
+def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
+    """Teff, log g and abundances with errors from a catalogue that is row by row as allStar.
+
+    Raises
+    ------
+    ReductionError
+        If the file cannot be read, has not 22 values a row, or is not row by row as allStar.
+    """
+    table = Table()
+    with _open_table(path) as hdus:
+        data = hdus[1].data
+        present = {name.upper(): name for name in data.names}
+        if len(data) != len(apogee_id):
+            raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
+        if "APOGEE_ID" in present:
+            named = np.char.strip(np.asarray(data[present["APOGEE_ID"]]).astype(str))
+            differs = np.flatnonzero((named != apogee_id) & (named != ""))
+            if len(differs):
+                raise ReductionError(
+                    f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
+                    "the catalogue must be row by row as allStar: fetch both of the same release again"
+                )
+        for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
+            if column.upper() not in present:
+                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
+            values = _native(data[present[column.upper()]], "f4")
+            if values.shape != (len(apogee_id), len(LABELS)):
+                raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
+            for i, label in enumerate(LABELS):
+                table[label + suffix] = values[:, i]
+    return table
+
+
+def _open_table(path: str | Path) -> fits.HDUList:
+    try:
+        hdus = fits.open(path, memmap=True)
+        if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
+            raise ReductionError(
+                f"{path} holds no table in HDU 1: get it again as data/README.md says, or run `apogaia mock`"
+            )
+        return hdus
+    except FileNotFoundError:
+        raise ReductionError(
+            f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
+        ) from None
+    except (OSError, fits.VerifyError) as fault:
+        raise ReductionError(
+            f"{path} cannot be read ({fault}): get it again as data/README.md says, or run `apogaia mock`"
+        ) from fault
+
+
+def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
+    """Columns of a FITS table under our names and types; upper-case file names, absent optional ones are unknown."""
+    table = Table()
+    with _open_table(path) as hdus:
+        data = hdus[1].data
+        present = {name.upper(): name for name in data.names}
+        for new, candidates in names.items():
+            column = _COLUMN[new]
+            old = next((present[name] for name in candidates if name in present), None)
+            if old is not None:
+                table[new] = _native(data[old], column.kind, hdus[1].columns[old].null)
+            elif new in required:
+                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch or make it again")
+            else:
+                table[new] = np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
+    return table
+
+
+def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarray:
+    """In native byte order, our type, and with placeholders as NaN, 0 or the empty text."""
+    if kind == "U":
+        return np.char.strip(np.asarray(values).astype(str))
+    values = np.asarray(values)
+    if kind[0] == "f":
+        unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
+        values = values.astype(kind)
+        values[unknown | (values < MISSING_BELOW)] = np.nan
+        return values
+    unknown = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
+    if null is not None:
+        unknown |= values == null
+    return np.where(unknown, 0, values).astype(kind)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_gaia(path: Path, sources: dict[str, np.ndarray]) -> None:
+    """Write Gaia's sources under the archive's names, source_id first; simulated and fetched ones alike."""
+    write_table(path, {"source_id": sources["source_id"]} | sources, GAIA_UNITS)
+
+
+def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str] | None = None) -> None:
+    """Write one binary table in HDU 1, atomically; units as given. Bytes depend on nothing but the columns."""
+    units = units or {}
+    made = []
+    for name, values in columns.items():
+        if values.dtype.kind == "U":
+            # A column of empty texts still needs a width.
+            values = values.astype(f"S{max(1, values.dtype.itemsize // 4)}")
+            width = max(1, int(np.char.str_len(values).max(initial=1)))
+            made.append(fits.Column(name=name, format=f"{width}A", array=values, unit=units.get(name)))
+        else:
+            code = {"f4": "E", "f8": "D", "i2": "I", "i4": "J", "i8": "K", "b1": "L", "i1": "I"}[values.dtype.str[1:]]
+            values = values.astype(np.int16) if values.dtype == np.int8 else values
+            count = values.shape[1] if values.ndim == 2 else ""
+            made.append(fits.Column(name=name, format=f"{count}{code}", array=values, unit=units.get(name)))
+    with files.atomic(path) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(temporary)
