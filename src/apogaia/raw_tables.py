@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files, stars
+from apogaia.releases import Release
 from apogaia.stars import COLUMNS
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "read_allstar",
     "read_gaia",
     "read_stellar_parameters",
+    "spectrum_places",
     "write_gaia",
     "write_table",
 ]
@@ -204,6 +206,18 @@ def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarra
     if null is not None:
         unknown |= values == null
     return np.where(unknown, 0, values).astype(kind)
+
+
+def spectrum_places(allstar: Table, release: Release) -> list[str]:
+    """Place of each row's combined spectrum below the raw folder; `allstar` as `read_allstar` gives it."""
+    names = [
+        name for name in ("apogee_id", "telescope", "location_id", "field", "spectrum_file") if name in allstar.colnames
+    ]
+    return [release.spectrum(*map(_plain, row)) for row in allstar.iterrows(*names)]
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class Archive:
     """Where `apogaia fetch` finds the files, and how hard it may pull."""
 
     sas: str  # root of SDSS's Science Archive Server
+    allstar_sha1: str  # of the release's allStar file
     gaia_tap: str  # TAP service with Gaia's tables
     stellar_parameters: str  # the stellar-parameter catalogue, if it is not on the SAS; else empty
     zenodo: str  # API record of the paper's training and test set
@@ -59,6 +60,18 @@ class Archive:
     gaia_radius: float = quantity("arcsec")  # sources kept around each star
     gaia_radius_moving: float = quantity("arcsec")  # the same for those of high proper motion
     timeout: float = quantity("s")  # without a byte
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Stars that the published analysis had; a full run of an archive survey is held to them."""
+
+    asserted: bool
+    rows: int  # of allStar, exactly
+    with_parallax_and_ks: int  # and the others within `tolerance`
+    training: int
+    test: int
+    tolerance: float  # relative
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,7 @@ class Survey:
     title: str
     sources: Sources
     archive: Archive
+    counts: Counts
     spectra: Spectra
     cuts: Cuts
     network: Network
@@ -219,6 +233,7 @@ class Survey:
 SECTIONS = (
     "sources",
     "archive",
+    "counts",
     "simulation",
     "spectra",
     "cuts",
@@ -408,6 +423,7 @@ _RANGES = {
     "archive.gaia_radius": (0, 600),
     "archive.gaia_radius_moving": (0, 3600),
     "archive.timeout": (0.01, math.inf),
+    "counts.tolerance": (0, 1),
     "simulation.n_stars": (1, math.inf),
     "simulation.max_visits": (1, 50),
     "simulation.contaminant_fraction": (0, 1),
