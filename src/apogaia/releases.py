@@ -106,7 +106,7 @@ RELEASES = {
             TableFile("apogee_distances-DR14.fits", "dr14/apogee/vac/apogee-distances", needed=False),
         ),
         n_rows=277_371,
-        mean_spectrum_bytes=1.2e6,  # ten HDUs of 8575 pixels, three to four rows
+        mean_spectrum_bytes=1.1e6,  # mean of four real files, of one to five visits
     ),
     "dr17": Release(
         name="dr17",
@@ -121,6 +121,6 @@ RELEASES = {
         stellar_parameters=TableFile("apogee_astroNN-DR17.fits", "dr17/apogee/vac/apogee-astronn", rows=733_901),
         comparisons=(),
         n_rows=733_901,
-        mean_spectrum_bytes=1.2e6,
+        mean_spectrum_bytes=1.1e6,
     ),
 }
