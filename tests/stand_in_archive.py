@@ -98,9 +98,7 @@ def fetched_survey(simulated: Workspace, url: str, **archive) -> Survey:
         "sas": f"{url}/sas",
         "allstar_sha1": sha1(simulated.allstar),
         "gaia_tap": f"{url}/tap",
-        "stellar_parameters": ""
-        if survey.sources.apogee_release == "dr17"
-        else f"{url}/github/stellar_parameters.fits",
+        "stellar_parameters": "" if on_sas else f"{url}/github/stellar_parameters.fits",
         "zenodo": f"{url}{ZENODO_RECORD}",
         "timeout": 0.5,
         **archive,
