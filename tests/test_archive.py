@@ -204,7 +204,7 @@ def test_a_hash_list_that_is_none_keeps_its_folder_out(simulated, archive, tmp_p
 
 
 def test_without_a_hash_list_spectra_come_and_are_noted(simulated, tmp_path):
-    folder, places = first_folder(simulated)
+    _, places = first_folder(simulated)
     handler = ArchiveOf(simulated)
     with StandIn(handler, [Fault(r"sha1sum$", "status", times=None, status=404)]) as server:
         workspace, report = fetch(simulated, server, tmp_path)
