@@ -142,7 +142,7 @@ class TapJobs:
     def _retrying(self, stop) -> tenacity.Retrying:
         patience = self.patience
         back_off = tenacity.wait_exponential_jitter(
-            patience.first_back_off, patience.longest_back_off, jitter=patience.first_back_off
+            multiplier=patience.first_back_off, max=patience.longest_back_off, jitter=patience.first_back_off
         )
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -174,15 +174,21 @@ class TapJobs:
         ------
         TooLarge
             If it is not in time, or ends without success.
+        Silence
+            If its state cannot be read, or it does not start.
         """
         poll = self._retrying(tenacity.stop_after_attempt(self.attempts))
         end = time.monotonic() + self.patience.job
         interval = self.patience.first_poll
+        pending = 0
         while (phase := poll(_phase, job)) != "COMPLETED":
             if phase in ("ERROR", "ABORTED"):
                 raise TooLarge(f"the job ended in phase {phase}: {_reason(job)}")
             if time.monotonic() >= end:
                 raise TooLarge(f"the job was in phase {phase} after {self.patience.job:g} s")
+            pending += phase == "PENDING"
+            if pending > 3:  # something else answered when it was told to run
+                raise Silence(f"{job.url} was not started")
             time.sleep(interval)
             interval = min(1.5 * interval, self.patience.longest_poll)
 
