@@ -7,22 +7,27 @@ with the archive's hash list; the manifest, written last, says what became of ev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
+from tqdm.auto import tqdm
 
 from apogaia import __version__, files
-from apogaia.download import FetchError, Outcome, RemoteFile, State, fetch_files, verify
-from apogaia.gaia_archive import fetch_gaia
+from apogaia.download import FetchError, Outcome, RemoteFile, State, fetch_files, link_file, verify
+from apogaia.gaia_archive import Patience, fetch_gaia
 from apogaia.raw_tables import read_allstar, spectrum_places
 from apogaia.releases import TableFile
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
 __all__ = ["FetchReport", "fetch_survey", "link_folder", "read_hash_list"]
+
+FIRST_WAIT_S = 1.0  # after a file's first fruitless attempt; doubles
+PATIENCE = Patience()  # with the Gaia archive
 
 
 @dataclass
@@ -185,52 +190,64 @@ class _Pull:
         self.check, self.progress = check, progress
         self.release, self.archive = workspace.release, survey.archive
 
-    def fetch(self, wanted: Iterable[RemoteFile], description: str, count: int) -> Iterator[Outcome]:
-        return fetch_files(
-            wanted,
+    def fetch(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
+        """Files by their place on the SAS: linked to if the mirror has them whole, else fetched."""
+        if self.check:
+            for file in tqdm(wanted.values(), desc=f"{description}: check", unit="file", disable=not self.progress):
+                if file.path.exists() and verify(file):
+                    file.path.unlink()
+        linked = self._link(wanted, description) if self.mirror else {}
+        rest = {place: file for place, file in wanted.items() if place not in linked}
+        fetched = fetch_files(
+            list(rest.values()),
             streams=self.archive.streams,
             attempts=self.archive.attempts,
             timeout_s=self.archive.timeout,
-            progress=self.progress,
+            progress=self.progress and bool(rest),
             description=description,
-            count=count,
+            first_wait_s=FIRST_WAIT_S,
         )
+        outcomes = linked | dict(zip(rest, fetched, strict=True))
+        return {place: outcomes[place] for place in wanted}
+
+    def _link(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
+        """What the mirror has whole; a file there that differs from the archive's hash does not count."""
+        there = [place for place, file in wanted.items() if not file.path.exists() and (self.mirror / place).is_file()]
+        linked = {}
+        with ThreadPoolExecutor(self.archive.streams) as pool:
+            outcomes = pool.map(lambda place: link_file(wanted[place], self.mirror / place), there)
+            bar = tqdm(
+                outcomes, f"{description}: mirror", len(there), unit="file", disable=not (self.progress and there)
+            )
+            for place, outcome in zip(there, bar, strict=True):
+                if outcome.whole:
+                    linked[place] = outcome
+        return linked
 
     def on_sas(self, place: str, target: Path, hash_: str | None = None) -> RemoteFile:
-        """A file of the SAS; from the mirror if it has it."""
-        source = self.mirror / place if self.mirror else None
-        if self.check and target.exists():
-            fault = verify(RemoteFile(target, "", hash_))
-            if fault:
-                target.unlink()
-        return RemoteFile(
-            target,
-            f"{self.archive.sas.rstrip('/')}/{place}",
-            hash_,
-            source=source if source is not None and source.is_file() else None,
-        )
+        return RemoteFile(target, f"{self.archive.sas.rstrip('/')}/{place}", hash_)
 
     # --- tables
 
     def tables(self, report: FetchReport) -> None:
         """allStar and the stellar parameters, which are needed, and what only comparisons read."""
-        self._needed(self._table(self.release.allstar, f"sha1:{self.archive.allstar_sha1}"))
-        parameters = self.release.stellar_parameters
+        allstar, parameters = self.release.allstar, self.release.stellar_parameters
+        self._needed(allstar.sas_path, self._table(allstar, f"sha1:{self.archive.allstar_sha1}"))
         if self.archive.stellar_parameters:
-            self._needed(RemoteFile(self.workspace.stellar_parameters, self.archive.stellar_parameters))
+            self._needed("", RemoteFile(self.workspace.stellar_parameters, self.archive.stellar_parameters))
         else:
-            self._needed(self._table(parameters))
-        wanted = [self._table(table) for table in self.release.comparisons]
-        for outcome in self.fetch(wanted, "tables", len(wanted)):
-            if outcome.state in (State.FAILED, State.ABSENT):
+            self._needed(parameters.sas_path, self._table(parameters))
+        wanted = {table.sas_path: self._table(table) for table in self.release.comparisons}
+        for outcome in self.fetch(wanted, "comparisons").values():
+            if not outcome.whole:
                 report.not_fetched[outcome.file.path.name] = outcome.reason
 
     def _table(self, table: TableFile, hash_: str | None = None) -> RemoteFile:
         return self.on_sas(table.sas_path, self.workspace.raw / table.name, hash_)
 
-    def _needed(self, wanted: RemoteFile) -> None:
-        (outcome,) = self.fetch([wanted], wanted.path.name, 1)
-        if outcome.state in (State.FAILED, State.ABSENT):
+    def _needed(self, place: str, wanted: RemoteFile) -> None:
+        (outcome,) = self.fetch({place: wanted}, wanted.path.name).values()
+        if not outcome.whole:
             raise FetchError(
                 f"{wanted.url}: {outcome.reason}. Run again later, or put the file at {wanted.path} yourself"
             )
@@ -242,22 +259,20 @@ class _Pull:
             np.asarray(allstar["ra_apogee"]),
             np.asarray(allstar["dec_apogee"]),
             progress=self.progress,
+            patience=PATIENCE,
         )
 
     def released_spectra(self) -> None:
         """The paper's training and test set from Zenodo, by the record that lists them with their hashes."""
         record = self.workspace.raw / "zenodo_record.json"
         record.unlink(missing_ok=True)
-        self._needed(RemoteFile(record, self.archive.zenodo))
+        self._needed("", RemoteFile(record, self.archive.zenodo))
         listed = {item["key"]: item for item in json.loads(record.read_text(encoding="utf-8"))["files"]}
         for path in self.workspace.released_spectra:
             if path.name not in listed:
                 raise FetchError(f"{self.archive.zenodo} does not list {path.name}: it has {', '.join(sorted(listed))}")
             item = listed[path.name]
-            wanted = RemoteFile(path, item["links"]["self"], item["checksum"], item["size"])
-            if self.check and path.exists() and verify(wanted):
-                path.unlink()
-            self._needed(wanted)
+            self._needed("", RemoteFile(path, item["links"]["self"], item["checksum"], item["size"]))
 
     # --- spectra
 
@@ -290,31 +305,26 @@ class _Pull:
                 report.unverified.append(place)
 
     def _fetch_spectra(self, places: Sequence[str], hashes: Mapping[str, dict]) -> dict[str, Outcome]:
-        def wanted() -> Iterator[RemoteFile]:
-            for place in places:
-                listed = hashes[_folder(place)].get(Path(place).name)
-                yield self.on_sas(
-                    f"{self.release.spectra_folder}/{place}",
-                    self.workspace.raw / place,
-                    f"sha1:{listed}" if listed else None,
-                )
-
-        if not places:
-            return {}
-        return dict(zip(places, self.fetch(wanted(), "spectra", len(places)), strict=True))
+        wanted = {}
+        for place in places:
+            on_sas, listed = f"{self.release.spectra_folder}/{place}", hashes[_folder(place)].get(Path(place).name)
+            wanted[on_sas] = self.on_sas(on_sas, self.workspace.raw / place, f"sha1:{listed}" if listed else None)
+        return dict(zip(places, self.fetch(wanted, "spectra").values(), strict=True)) if places else {}
 
     def _hash_lists(self, places: Sequence[str], report: FetchReport, *, anew: bool = False) -> dict[str, dict]:
         """Folder -> name -> SHA-1, for the folders of `places`; a folder is left out if its list cannot be had."""
         folders = sorted({_folder(place) for place in places})
-        wanted = []
+        wanted = {}
         for folder in folders:
             place = self.release.hash_list(*folder.split("/"))
             path = self.workspace.raw / place
             if anew or self.check:
                 path.unlink(missing_ok=True)
-            wanted.append(self.on_sas(f"{self.release.spectra_folder}/{place}", path))
+            wanted[f"{self.release.spectra_folder}/{place}"] = self.on_sas(
+                f"{self.release.spectra_folder}/{place}", path
+            )
         hashes: dict[str, dict] = {}
-        for folder, outcome in zip(folders, self.fetch(wanted, "hash lists", len(wanted)), strict=True):
+        for folder, outcome in zip(folders, self.fetch(wanted, "hash lists").values(), strict=True):
             if outcome.state == State.ABSENT:
                 hashes[folder] = {}
                 continue

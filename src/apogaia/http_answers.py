@@ -11,10 +11,13 @@ from enum import Enum
 import requests
 import urllib3.exceptions
 
-from .partial_files import Note
-from .remote_files import State
+from apogaia.partial_files import Note
+from apogaia.remote_files import State
 
-__all__ = ["Again", "Scope", "Settled", "misfit", "refusal", "stated_length", "strong_validator", "transport_trouble"]
+__all__ = [
+    *("Again", "Scope", "Settled", "WrongHash"),
+    *("misfit", "refusal", "stated_length", "strong_validator", "transport_trouble"),
+]
 
 LONGEST_WAIT_S = 600.0  # between attempts, whatever the server asks for
 
@@ -45,6 +48,13 @@ class Settled(Exception):
     def __init__(self, state: State, reason: str, scope: Scope = Scope.FILE):
         super().__init__(reason)
         self.state, self.scope = state, scope
+
+
+class WrongHash(Settled):
+    """The same content came twice, and its hash is not the stated one."""
+
+    def __init__(self, reason: str):
+        super().__init__(State.FAILED, reason)
 
 
 def refusal(status: int, words: str, headers: Mapping[str, str]) -> Exception:

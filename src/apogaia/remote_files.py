@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from .partial_files import partial_names
+from apogaia.partial_files import partial_names
 
 __all__ = ["FetchError", "Outcome", "RemoteFile", "State", "link_file", "verify"]
 
@@ -77,12 +77,16 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file; `reason` says why it is absent or failed, `bytes_fetched` what came over the network."""
+    """What became of a file; `reason` says why it is absent or failed, `bytes_fetched` what came over the network.
+
+    `hash_differs`: the file came twice alike, with another hash than the archive states.
+    """
 
     file: RemoteFile
     state: State
     reason: str = ""
     bytes_fetched: int = 0
+    hash_differs: bool = False
 
     @property
     def whole(self) -> bool:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import requests
 import tenacity
 import urllib3.exceptions
 
-from . import __version__
-from .http_answers import Again, Scope, Settled, misfit, refusal, stated_length, strong_validator, transport_trouble
-from .partial_files import Note, PartialFile, partial_names
-from .remote_files import (
+from apogaia import __version__
+from apogaia.http_answers import (
+    Again,
+    Scope,
+    Settled,
+    WrongHash,
+    misfit,
+    refusal,
+    stated_length,
+    strong_validator,
+    transport_trouble,
+)
+from apogaia.partial_files import Note, PartialFile, partial_names
+from apogaia.remote_files import (
     FileTrouble,
     Outcome,
     RemoteFile,
@@ -168,6 +179,9 @@ class Transfers:
             return self._give_up(
                 part, file, State.FAILED, f"given up after {self._tries} attempts: {error}", error.scope
             )
+        except WrongHash as error:
+            outcome, scope, size = self._give_up(part, file, error.state, str(error), error.scope)
+            return replace(outcome, hash_differs=True), scope, size
         except Settled as error:
             return self._give_up(part, file, error.state, str(error), error.scope)
         except FileTrouble as error:
@@ -318,6 +332,6 @@ class Transfers:
         if not fault.digits:
             raise Again(fault.text)
         if fault.digits == self._wrong_digits:
-            raise Settled(State.FAILED, f"{fault.text}, twice alike: the list or the file is wrong")
+            raise WrongHash(f"{fault.text}, twice alike: the list or the file is wrong")
         self._wrong_digits = fault.digits
         raise Again(fault.text, Scope.FILE)
