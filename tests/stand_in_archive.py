@@ -101,6 +101,7 @@ def fetched_survey(simulated: Workspace, url: str, **archive) -> Survey:
         "stellar_parameters": "" if on_sas else f"{url}/github/stellar_parameters.fits",
         "zenodo": f"{url}{ZENODO_RECORD}",
         "timeout": 0.5,
+        "gaia_radius": 8.0,  # simulated neighbours lie within 6 arcsec: the whole table comes back
         **archive,
     }
     return replace(
@@ -118,6 +119,7 @@ def survey_file(survey: Survey, base: str, path: Path) -> Path:
         f'[archive]\nsas = "{archive.sas}"\n'
         f'allstar_sha1 = "{archive.allstar_sha1}"\ngaia_tap = "{archive.gaia_tap}"\nzenodo = "{archive.zenodo}"\n'
         f'stellar_parameters = "{archive.stellar_parameters}"\ntimeout = "{archive.timeout} s"\n'
+        f'gaia_radius = "{archive.gaia_radius} arcsec"\n'
         f"attempts = {archive.attempts}\ngaia_chunk = {archive.gaia_chunk}\n",
         encoding="utf-8",
     )

@@ -20,7 +20,7 @@ from apogaia import __version__, files
 from apogaia.download import FetchError, Outcome, RemoteFile, State, fetch_files, link_file, verify
 from apogaia.gaia_archive import Patience, fetch_gaia
 from apogaia.raw_tables import read_allstar, spectrum_places
-from apogaia.releases import TableFile
+from apogaia.releases import Release, TableFile
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -278,15 +278,8 @@ class _Pull:
 
     def spectra(self, allstar: Table, report: FetchReport) -> None:
         """Every star's combined spectrum, checked by the hash list of its folder."""
-        places = spectrum_places(allstar, self.release)
-        outside = np.asarray(allstar["location_id"]) == 1
-        if self.release.folder_is_field:
-            outside &= False  # their folders are fields like others
-        report.missing = {
-            place: "LOCATION_ID 1: released without an apStar file"
-            for place in {place for place, out in zip(places, outside, strict=True) if out}
-        }
-        wanted = sorted({place for place, out in zip(places, outside, strict=True) if not out})
+        wanted, outside = wanted_spectra(allstar, self.release)
+        report.missing = dict.fromkeys(outside, "LOCATION_ID 1: released without an apStar file")
         hashes = self._hash_lists(wanted, report)
         outcomes = self._fetch_spectra([place for place in wanted if _folder(place) in hashes], hashes)
         mended = self._new_hash_lists(outcomes, hashes, report)
@@ -348,6 +341,13 @@ class _Pull:
         changed = {folder for folder, listed in fresh.items() if listed != hashes[folder]}
         hashes.update(fresh)
         return changed
+
+
+def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[str]]:
+    """Places of the spectra to fetch, each once and sorted, and of those that were never released."""
+    places = np.array(spectrum_places(allstar, release), dtype=object)
+    outside = (np.asarray(allstar["location_id"]) == 1) & (not release.folder_is_field)
+    return sorted(set(places[~outside])), sorted(set(places[outside]))
 
 
 def _folder(place: str) -> str:

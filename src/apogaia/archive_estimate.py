@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import requests
 
-from apogaia.raw_tables import read_allstar, spectrum_places
+from apogaia.archive import wanted_spectra
+from apogaia.raw_tables import read_allstar
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -73,7 +74,7 @@ def estimate(survey: Survey, workspace: Workspace, *, limit: int | None = None, 
             count, 0, release.mean_spectrum_bytes, None, "typical; allStar is not here yet", _free(workspace)
         )
     allstar = read_allstar(allstar_path)[:limit]
-    places = sorted(set(spectrum_places(allstar, release)))
+    places, _ = wanted_spectra(allstar, release)
     lacking = [place for place in places if not (workspace.raw / place).exists()]
     if mirror:
         lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
