@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
 from operator import length_hint
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
@@ -86,11 +86,12 @@ def fetch_file(
         return _in_order(crew.outcomes([file], show))[0]
 
 
-def _in_order(outcomes: Iterable[tuple[int, Outcome]]) -> list[Outcome]:
+def _in_order(outcomes: Generator[tuple[int, Outcome], None, None]) -> list[Outcome]:
     ordered: list = []
-    for index, outcome in outcomes:
-        ordered.extend([None] * (index + 1 - len(ordered)))
-        ordered[index] = outcome
+    with closing(outcomes):  # whatever happens, the threads end
+        for index, outcome in outcomes:
+            ordered.extend([None] * (index + 1 - len(ordered)))
+            ordered[index] = outcome
     return ordered
 
 
@@ -132,7 +133,7 @@ class _Crew:
         self.transfers: list[Transfers] = []
         self.unreached = self.failed = 0  # in a row
 
-    def outcomes(self, files: Iterable[RemoteFile], show) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, files: Iterable[RemoteFile], show) -> Generator[tuple[int, Outcome], None, None]:
         """Place in `files` and outcome of each file, as they come."""
         handed_out = 0
         try:
@@ -199,8 +200,8 @@ class _Crew:
             )
         if self.failed >= FAILED_IN_A_ROW:
             raise FetchError(
-                f"The last {self.failed} files in a row could not be had from {place}, {outcome.file.path.name} in "
-                f"{outcome.file.path.parent} because it was {outcome.reason}. Run again when the archive is well: "
+                f"The last {self.failed} files in a row could not be had from {place}, the last of them "
+                f"{outcome.file.path}: {outcome.reason}. Run again when the archive is well: "
                 "whole files stay, and those under way go on where they stopped"
             )
 

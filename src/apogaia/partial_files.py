@@ -37,6 +37,7 @@ class PartialFile:
         self.final = path
         self.path, self._note = partial_names(path)
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._held = False
 
     def take(self) -> bool:
         """Whether this thread now holds the part, and the part is still the one under this name."""
@@ -52,7 +53,8 @@ class PartialFile:
             named = os.stat(self.path)
         except FileNotFoundError:
             return False
-        return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+        self._held = (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+        return self._held
 
     @property
     def size(self) -> int:
@@ -100,11 +102,18 @@ class PartialFile:
         """Give the file its name. It is on the disk by then: what has its name is never looked at again."""
         os.fsync(self._descriptor)
         os.replace(self.path, self.final)
+        self._held = False
         self._note.unlink(missing_ok=True)
 
     def remove(self) -> None:
+        self._held = False
         for path in (self._note, self.path):
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Leave the part to others, and nothing of it if it is empty."""
+        try:
+            if self._held and not self.size:
+                self.remove()
+        finally:
+            os.close(self._descriptor)

@@ -140,7 +140,8 @@ class Transfers:
             return self._fetch_into(part, file)
         finally:
             self.size_so_far = 0
-            part.close()
+            with on_disk(file.path):
+                part.close()
 
     def _hold_part(self, file: RemoteFile) -> PartialFile:
         """Open the part, waiting a time-out for another process or thread that fetches the same file."""
@@ -150,7 +151,7 @@ class Transfers:
                 part = PartialFile(file.path)
                 if part.take():
                     return part
-            part.close()
+                part.close()
             if time.monotonic() > end:
                 raise Again("another process is fetching it")
             if self.shared.stop.wait(0.05):
@@ -189,8 +190,8 @@ class Transfers:
         return Outcome(file, State.FETCHED, bytes_fetched=self._received), None, self.size_so_far
 
     def _give_up(self, part: PartialFile, file: RemoteFile, state: State, reason: str, scope: Scope):
-        with on_disk(file.path):
-            if state is State.ABSENT or not part.size:
+        if state is State.ABSENT:
+            with on_disk(file.path):
                 part.remove()
         return Outcome(file, state, reason, self._received), None if state is State.ABSENT else scope, 0
 
