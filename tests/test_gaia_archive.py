@@ -361,11 +361,13 @@ def test_a_refused_query_ends_at_once(sky, tmp_path):
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("kind, options", [("status", {"status": 503}), ("html", {}), ("drop", {"at": -1})])
-def test_a_service_that_is_down_is_given_up_after_the_attempts(kind, options, sky, tmp_path):
+@pytest.mark.parametrize(
+    "kind, options, says", [("status", {"status": 503}, "Back soon"), ("html", {}, "job"), ("drop", {"at": -1}, "")]
+)
+def test_a_service_that_is_down_is_given_up_after_the_attempts(kind, options, says, sky, tmp_path):
     tables, ra, dec = sky
     with service(StandInTap(tables), [Fault("", kind, None, **options)]) as (server, survey):
-        with pytest.raises(GaiaArchiveError, match=r"in 4 attempts.*Finished chunks are kept"):
+        with pytest.raises(GaiaArchiveError, match=rf"in 4 attempts.*{says}.*Finished chunks are kept"):
             fetch(survey, tmp_path, ra, dec)
         assert len([request for request in server.requests if request.method == "POST"]) == survey.archive.attempts
 
