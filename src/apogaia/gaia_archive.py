@@ -97,7 +97,7 @@ def fetch_gaia(
         for part, chunk in lacking:
             rows = np.concatenate(list(_fetch(jobs, query, release, ra[chunk], dec[chunk], bar)))
             with files.atomic(part) as temporary:
-                np.save(temporary, _once(rows), allow_pickle=False)
+                np.save(temporary, rows, allow_pickle=False)
     for left in workspace.gaia.parent.glob(f".*{workspace.gaia.stem}.*-????????.*"):
         left.unlink()  # of a run that was killed while it wrote the table
     sources = _merged(parts, release)
@@ -209,11 +209,6 @@ def _rows(table, release: GaiaRelease) -> np.ndarray:
     if np.any(rows["source_id"] == 0):
         raise GaiaArchiveError(f"{release.table} at archive.gaia_tap has a source without source_id")
     return rows
-
-
-def _once(rows: np.ndarray) -> np.ndarray:
-    """Each source once, by source_id."""
-    return rows[np.unique(rows["source_id"], return_index=True)[1]]
 
 
 def _merged(parts: list[Path], release: GaiaRelease) -> dict[str, np.ndarray]:

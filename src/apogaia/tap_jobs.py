@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import tenacity
 import urllib3
 from astropy.io.votable import exceptions as votable_exceptions
 from astropy.io.votable import parse as parse_votable
+from astropy.io.votable.tree import VOTableFile
 from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALQueryError, DALServiceError, TAPResults, TAPService
 
@@ -201,16 +203,25 @@ class TapJobs:
             content = response.content
         try:
             # As a file, not as bytes: astropy then unpacks gzip too.
-            results = TAPResults(parse_votable(io.BytesIO(content)), url=job.url, session=self.session)
+            document = parse_votable(io.BytesIO(content))
+            results = TAPResults(document, url=job.url, session=self.session)
         except votable_exceptions.E19 as error:
             raise Silence(f"{job.url} answered with something other than a VOTable") from error
         except DALQueryError as error:
             raise TooLarge(f"the answer reports an error: {error}") from error
         except Exception as error:  # the parser may stumble anywhere over a broken document
             raise TooLarge(f"{job.url} answered with a VOTable that is cut short or broken: {error}") from error
-        if str(results.query_status).upper() == "OVERFLOW":
+        if _overflows(document):
             raise TooLarge(f"the answer is capped at {len(results)} rows", again=False)
         return read(results.to_table())
+
+
+def _overflows(document: VOTableFile) -> bool:
+    """Whether a document says, at any of the places where services say it, that its table is capped."""
+    infos = [*document.infos]
+    for resource in document.resources:
+        infos += [*resource.infos, *(info for table in resource.tables for info in table.infos)]
+    return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in infos)
 
 
 def _phase(job: AsyncTAPJob) -> str:
@@ -247,12 +258,21 @@ def _named(url: str) -> Iterator[None]:
 
 def _fault(error: Exception, code: int | None, message: str) -> Exception:
     response = getattr(error, "response", None)
+    message += _words(response)
     if code in REFUSED:
-        text = "" if response is None else " ".join(response.text.split())[:500]
-        return GaiaArchiveError(f"Gaia's archive refuses the query: {message}: {text}. See archive.gaia_tap")
+        return GaiaArchiveError(f"Gaia's archive refuses the query: {message}. See archive.gaia_tap")
     if code in OVERBURDENED or isinstance(error, requests.Timeout):
         return TooLarge(message)
     return Silence(message, _retry_after(response))
+
+
+def _words(response: requests.Response | None) -> str:
+    """What an answer says, without its markup and not more than a few lines."""
+    try:
+        text = re.sub("<[^>]*>", " ", response.text) if response is not None else ""
+    except requests.RequestException:  # not even that arrived
+        text = ""
+    return f": {' '.join(text.split())[:300]}" if text.strip() else ""
 
 
 def _retry_after(response: requests.Response | None) -> float:
