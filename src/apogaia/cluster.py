@@ -9,7 +9,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -72,7 +71,7 @@ def run_on_cluster(
         has another version of the package or does not see `shared`, or a task brings down one worker after another.
     """
     try:
-        from distributed import Client, FutureCancelledError, KilledWorker
+        from distributed import CancelledError, Client, KilledWorker, wait
     except ImportError as fault:
         raise ClusterError(f"a cluster needs Dask ({fault}): install apogaia[cluster]") from fault
 
@@ -93,11 +92,13 @@ def run_on_cluster(
         while True:
             try:
                 cores = sum(client.nthreads().values())
-                new = islice(tasks, max(0, 2 * cores - len(running)))
+                new = islice(tasks, max(0 if running else 1, 2 * cores - len(running)))
                 running |= {client.submit(_checked, expected, function, *task, pure=False) for task in new}
-                if not running and cores:
+                if not running:
                     return
-                finished = _wait_for_some(running)
+                with suppress(TimeoutError), client.as_current():
+                    wait(running, timeout=POLL_S, return_when="FIRST_COMPLETED")
+                finished = {future for future in running if future.done()}
             except (OSError, CancelledError) as fault:
                 raise _gone(scheduler, fault) from fault
             seen = time.monotonic() if cores else seen
@@ -111,27 +112,17 @@ def run_on_cluster(
                     raise ClusterError(
                         f"a chunk brought down one worker after another (out of memory?): {fault}"
                     ) from fault
-                except FutureCancelledError as fault:
+                except CancelledError as fault:
                     raise _gone(scheduler, fault) from fault
+                except (ImportError, AttributeError) as fault:
+                    raise ClusterError(
+                        f"a worker cannot load the same apogaia ({fault!r}): install it there"
+                    ) from fault
                 yield result
 
 
-def _wait_for_some(running: set) -> set:
-    """Those of `running` that have finished, after some seconds at most."""
-    from distributed import wait
-
-    if not running:
-        time.sleep(POLL_S)
-        return set()
-    with suppress(TimeoutError):
-        wait(running, timeout=POLL_S, return_when="FIRST_COMPLETED")
-    return {future for future in running if future.done()}
-
-
-def _gone(scheduler: str, fault: BaseException) -> ClusterError:
-    return ClusterError(
-        f"the Dask scheduler at {scheduler} went away ({type(fault).__name__}: {fault}): start it again"
-    )
+def _gone(scheduler: str, fault: Exception) -> ClusterError:
+    return ClusterError(f"the Dask scheduler at {scheduler} went away ({type(fault).__name__}): start it again")
 
 
 def wait_for_file(path: Path, patience: float = SHARED_DISK_S) -> bool:
