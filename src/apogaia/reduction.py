@@ -35,7 +35,7 @@ __all__ = [
     "status_counts",
 ]
 
-CHUNK_ROWS = 1000  # stars per chunk: what a killed run loses at most, per process
+CHUNK_ROWS = 500  # stars per chunk: what a killed run loses at most, per process; a multiple of _BLOCK_ROWS
 _BLOCK_ROWS = 100  # of a chunk, in memory with their 8575 pixels of flux, error and mask
 _COLUMN = {column.name: column for column in COLUMNS}
 
