@@ -73,7 +73,9 @@ def run_on_cluster(
     try:
         from distributed import CancelledError, Client, KilledWorker, wait
     except ImportError as fault:
-        raise ClusterError(f"a cluster needs Dask ({fault}): install apogaia[cluster]") from fault
+        raise ClusterError(
+            f"a cluster needs Dask ({fault}): run `pip install '.[cluster]'` in apogaia's folder"
+        ) from fault
 
     names = tuple(module.__name__ for module in modules)
     digests = tuple((str(Path(path).absolute()), files.file_digest(path).hex()) for path in shared)
