@@ -198,7 +198,7 @@ def test_a_worker_that_does_not_see_the_folder_is_refused(tmp_path, scheduler, m
 def test_without_dask_the_error_says_what_to_install(raw, monkeypatch):
     survey, workspace = raw
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ReductionError, match="pip install '.\[cluster\]'"):
+    with pytest.raises(ReductionError, match=r"pip install '.\[cluster\]'"):
         reduce_survey(survey, workspace, scheduler="tcp://127.0.0.1:9", progress=False)
 
 

@@ -48,8 +48,8 @@ REDUCE_EPILOG = """examples:
   apogaia reduce dr14 --processes 8
   apogaia reduce dr17 --scheduler tcp://node1:8786
 
-A cluster needs Dask, which `make environment` installs (else: pip install '.[cluster]' in apogaia's folder), apogaia in the
-same version on every machine, and a disk that all of them see at the same path. Start it so, and leave it running:
+A cluster needs Dask, which `make environment` installs (else `pip install '.[cluster]'` in apogaia's folder), the
+same version of apogaia and a disk on all machines, at the same path. Start it so, and leave it running:
   dask scheduler --port 8786                                      on one machine, node1
   dask worker tcp://node1:8786 --nworkers 16 --nthreads 1         on every machine that works
 Workers may come and go: the chunk of one that dies is done again by another. If none is left for a minute, or the
