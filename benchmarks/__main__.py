@@ -16,6 +16,7 @@ NAMES = (
     "linear_growth",
     "continuum",
     "apstar_reading",
+    "reduction",
     "zero_point",
     "stages",
     "gpu",

@@ -162,6 +162,22 @@ def test_a_file_is_current_only_for_the_fingerprint_it_was_made_with(tmp_path):
     assert not files.is_current(product, "k2")
 
 
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    kept = [".a.h5.fingerprint", ".other.12-ab.h5", ".other.h5.12-ab.fingerprint", "a.12-ab.h5", "a.h5"]
+    for name in (*kept, ".a.12-ab.h5", "..a.h5.12-ab.fingerprint"):
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path / "a.h5")
+    assert left_over(tmp_path) == kept
+
+
+def test_leftovers_have_the_names_that_are_looked_for(tmp_path):
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a.h5") as temporary:
+        temporary.touch()
+        files.remove_leftovers(tmp_path / "a.h5")
+        assert left_over(tmp_path) == []
+        raise RuntimeError
+
+
 def test_an_input_with_a_fingerprint_counts_by_it(tmp_path):
     made = tmp_path / "made.txt"
     files.mark_current(made, "k1", lambda path: path.write_text("one"))

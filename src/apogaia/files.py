@@ -13,7 +13,16 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["atomic", "fingerprint", "is_current", "mark_current", "read_json", "write_json"]
+__all__ = [
+    "atomic",
+    "file_digest",
+    "fingerprint",
+    "is_current",
+    "mark_current",
+    "read_json",
+    "remove_leftovers",
+    "write_json",
+]
 
 
 @contextmanager
@@ -87,10 +96,16 @@ def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: S
         path = Path(path)
         mark = _mark(path)
         digest.update(path.name.encode())
-        digest.update(mark.read_bytes() if mark.is_file() else hashlib.sha256(path.read_bytes()).digest())
+        digest.update(mark.read_bytes() if mark.is_file() else file_digest(path))
     for module in modules:
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()
+
+
+def file_digest(path: str | Path) -> bytes:
+    """SHA-256 of a file's content, read in pieces: raw tables are as large as 4 GB."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").digest()
 
 
 def is_current(product: str | Path, key: str) -> bool:
@@ -107,6 +122,14 @@ def mark_current(product: str | Path, key: str, make: Callable[[Path], None]) ->
         make(temporary)
     with atomic(_mark(product)) as temporary:
         temporary.write_text(key + "\n")
+
+
+def remove_leftovers(product: str | Path) -> None:
+    """Remove what runs that were killed while they wrote `product` or its fingerprint left beside it."""
+    product = Path(product)
+    for path in (product, _mark(product)):
+        for leftover in path.parent.glob(f".{path.stem}.*-*{path.suffix}"):
+            leftover.unlink()
 
 
 def _mark(path: Path) -> Path:

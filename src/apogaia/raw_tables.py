@@ -5,7 +5,7 @@ Unknown is NaN (0 in whole numbers, empty in texts) in what the readers return, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 MISSING_BELOW = -9000.0  # -9999 and -9999.99 stand for unknown in APOGEE's tables
+BLOCK_ROWS = 20_000  # of a table's file in memory at a time: 100 MB of allStar
 MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
 
 GAIA_UNITS = {
@@ -176,20 +177,31 @@ def _open_table(path: str | Path) -> fits.HDUList:
 
 def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
     """Columns of a FITS table under our names and types; upper-case file names, absent optional ones are unknown."""
-    table = Table()
-    with _open_table(path) as hdus:
-        data = hdus[1].data
+    pieces = {new: [] for new in names}
+    for data in _blocks(path):
         present = {name.upper(): name for name in data.names}
         for new, candidates in names.items():
             column = _COLUMN[new]
             old = next((present[name] for name in candidates if name in present), None)
             if old is not None:
-                table[new] = _native(data[old], column.kind, hdus[1].columns[old].null)
+                pieces[new].append(_native(data[old], column.kind, data.columns[old].null))
             elif new in required:
                 raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch or make it again")
             else:
-                table[new] = np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
-    return table
+                kind = f"U{8}" if column.kind == "U" else column.kind
+                pieces[new].append(np.full(len(data), column.unknown, dtype=kind))
+    return Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
+
+
+def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
+    """The rows of a FITS table, some at a time, at least one block: what has been read of a mapped file stays in memory
+    until it is closed, and allStar has 4 GB of which few columns are needed."""
+    start, n_rows = 0, None
+    while n_rows is None or start < n_rows:
+        with _open_table(path) as hdus:
+            n_rows = hdus[1].header["NAXIS2"]
+            yield hdus[1].data[start : start + BLOCK_ROWS]
+        start += BLOCK_ROWS
 
 
 def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarray:

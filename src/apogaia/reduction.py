@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import crossmatch, files, luminosity, raw_tables, spectra, stars
+from apogaia import cluster, crossmatch, files, luminosity, parallel, raw_tables, spectra, stars
 from apogaia.crossmatch import cross_match
 from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
-from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
+from apogaia.spectra import N_PIXELS, SpectrumError, Status
 from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
@@ -36,7 +35,8 @@ __all__ = [
     "status_counts",
 ]
 
-CHUNK_ROWS = 1000  # stars per chunk: what a killed run loses at most, per process
+CHUNK_ROWS = 500  # stars per chunk: what a killed run loses at most, per process; a multiple of _BLOCK_ROWS
+_BLOCK_ROWS = 100  # of a chunk, in memory with their 8575 pixels of flux, error and mask
 _COLUMN = {column.name: column for column in COLUMNS}
 
 
@@ -82,20 +82,21 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
         (n, 7514) float32 with NaN rows where there is no spectrum, `Status` (n,), and why, empty where all is well.
     """
     n = len(paths)
-    flux, error = np.zeros((2, n, N_PIXELS_APSTAR), dtype=np.float32)
-    mask = np.zeros((n, N_PIXELS_APSTAR), dtype=np.int32)
-    status, reason = np.zeros(n, dtype=np.int8), [""] * n
-    for i, path in enumerate(paths):
-        try:
-            star = spectra.read_apstar(path)
-        except SpectrumError as fault:
-            status[i], reason[i] = fault.status, f"{path.name}: {fault.detail}"
-        else:
-            flux[i], error[i], mask[i] = star.flux, star.error, star.mask
-    good = np.flatnonzero(status == Status.OK)
     normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
-    normalised[good], _ = spectra.apogee_continuum(flux[good], error[good], mask[good], spectra=settings)
-    for i in good[np.isnan(normalised[good, 0])]:
+    status, reason = np.zeros(n, dtype=np.int8), [""] * n
+    for start in range(0, n, _BLOCK_ROWS):
+        rows, flux, error, mask = [], [], [], []
+        for i in range(start, min(start + _BLOCK_ROWS, n)):
+            try:
+                star = spectra.read_apstar(paths[i])
+            except SpectrumError as fault:
+                status[i], reason[i] = fault.status, f"{paths[i].name}: {fault.detail}"
+            else:
+                rows.append(i), flux.append(star.flux), error.append(star.error), mask.append(star.mask)
+        if rows:
+            arrays = (np.stack(each) for each in (flux, error, mask))
+            normalised[rows], _ = spectra.apogee_continuum(*arrays, spectra=settings)
+    for i in np.flatnonzero((status == Status.OK) & np.isnan(normalised[:, 0])):
         status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
     return normalised, status, reason
 
@@ -112,67 +113,105 @@ def _part_array(part: Path, name: str) -> np.ndarray:
         return arrays[name]
 
 
-def _part_rows(n_stars: int) -> Iterator[tuple[str, slice]]:
+def _parts(folder: Path, key: str, n_stars: int) -> Iterator[tuple[Path, slice]]:
+    """Files and rows of the chunks. Names bear the fingerprint: a worker may outlive the run that it belongs to."""
     for start in range(0, n_stars, CHUNK_ROWS):
-        yield f"{start:09d}.npz", slice(start, min(start + CHUNK_ROWS, n_stars))
+        yield folder / f"{start:09d}-{key[:16]}.npz", slice(start, min(start + CHUNK_ROWS, n_stars))
 
 
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _apstar_paths(workspace: Workspace, allstar: Table, rows: slice) -> list[Path]:
+    """Of some rows at a time: 733,901 paths would take more memory than their table."""
+    return [
+        workspace.apstar(str(apogee_id), int(location_id), str(telescope))
+        for apogee_id, location_id, telescope in allstar["apogee_id", "location_id", "telescope"][rows].iterrows()
+    ]
+
+
+def _apstar_sizes(workspace: Workspace, allstar: Table, progress: bool) -> str:
+    """A hash of the sizes of all apStar files, which tells whether one has come, gone or changed."""
+    digest = hashlib.sha256()
+    with tqdm(total=len(allstar), unit="file", desc="files", leave=False, disable=not progress) as bar:
+        for start in range(0, len(allstar), CHUNK_ROWS):
+            sizes = [_size(path) for path in _apstar_paths(workspace, allstar, slice(start, start + CHUNK_ROWS))]
+            digest.update(np.array(sizes, dtype="<i8").tobytes())
+            bar.update(len(sizes))
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
 
 
 def _reduce_parts(
-    folder: Path, paths: Sequence[Path], settings: Spectra, processes: int | None, progress: bool
+    todo: Sequence[tuple[Path, slice]],
+    survey: Survey,
+    workspace: Workspace,
+    allstar: Table,
+    processes: int | None,
+    scheduler: str | None,
+    progress: bool,
 ) -> None:
-    """Make the chunk files that are not there yet."""
-    todo = [(folder / name, paths[rows]) for name, rows in _part_rows(len(paths)) if not (folder / name).is_file()]
-    remaining = sum(len(chunk) for _, chunk in todo)
-    processes = min(processes or _usable_cores(), len(todo))
-    with tqdm(
-        total=len(paths), initial=len(paths) - remaining, unit="star", desc="spectra", disable=not progress
-    ) as bar:
-        if processes <= 1:
-            for part, chunk in todo:
-                bar.update(_reduce_part(part, chunk, settings))
-            return
-        # fresh interpreters: a fork would copy the threads' locks of whatever else the caller has loaded
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            try:
-                for done in as_completed([pool.submit(_reduce_part, *work, settings) for work in todo]):
-                    bar.update(done.result())
-            except BrokenProcessPool as fault:
-                raise ReductionError(
-                    f"a process that read spectra died (out of memory?); finished chunks are kept in {folder}: "
-                    "run again, perhaps with fewer processes"
-                ) from fault
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    """Make chunk files, on the cores of this machine or on the workers of a cluster."""
+    remaining = sum(rows.stop - rows.start for _, rows in todo)
+    tasks = ((part, _apstar_paths(workspace, allstar, rows), survey.spectra) for part, rows in todo)
+    if not todo:
+        return
+    if scheduler is None:
+        done = parallel.run_in_processes(_reduce_part, tasks, min(processes or parallel.usable_cores(), len(todo)))
+    else:
+        modules = [spectra, sys.modules[__name__]]
+        shared = [workspace.raw_manifest, todo[0][0].with_name("fingerprint")]
+        done = cluster.run_on_cluster(_reduce_part, tasks, scheduler, modules=modules, shared=shared)
+    bar = tqdm(total=len(allstar), initial=len(allstar) - remaining, unit="star", desc="spectra", disable=not progress)
+    kept = f"finished chunks are kept in {todo[0][0].parent}: run again"
+    try:
+        with bar, closing(done):
+            for count in done:
+                bar.update(count)
+    except parallel.WorkerDiedError as fault:
+        raise ReductionError(
+            f"a process that read spectra died (out of memory?); {kept}, perhaps with fewer processes"
+        ) from fault
+    except cluster.ClusterError as fault:
+        raise ReductionError(f"{fault}; {kept}") from fault
 
 
 # --- the whole survey -------------------------------------------------------------------------------------------------
 
 
-def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None = None, progress: bool = True) -> Path:
+def reduce_survey(
+    survey: Survey,
+    workspace: Workspace,
+    *,
+    processes: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Path:
     """Make stars.h5 from the raw files, and return its path; at once if it is current.
 
     Chunks of spectra are kept beside it until it is whole, so that a run that was killed goes on where it stopped; the
-    bytes of stars.h5 do not depend on that, nor on the number of processes. It is current while the survey's settings,
-    the raw tables, the manifest, the sizes of the spectra, and the modules that compute it are the same.
+    bytes of stars.h5 do not depend on that, nor on how many processes worked or where. It is current while the
+    survey's settings, the raw tables, the manifest, the sizes of the spectra, and the modules that compute it are the
+    same. Spectra are in memory by the chunk; what stays is the table, about a kilobyte a star at its peak.
 
     Parameters
     ----------
     processes
         That read spectra; by default, as many as this process may use cores.
+    scheduler
+        Address of a Dask scheduler (``tcp://host:8786``) whose workers read the spectra instead. They need the same
+        version of this package, and must see the survey's folder at the same path.
     progress
         Show a progress bar.
 
     Raises
     ------
     ReductionError
-        If the raw folder is not complete, or a raw table cannot be used. A spectrum that cannot be used is no error:
-        its row has a status and a reason.
+        If the raw folder is not complete, a raw table cannot be used, a process died, or the cluster cannot do it. A
+        spectrum that cannot be used is no error: its row has a status and a reason.
     """
     tables = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
     for path in (workspace.raw_manifest, *tables):
@@ -181,13 +220,9 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
             remedy = f"run `apogaia mock {survey.name}`" if simulated else "data/README.md says where it comes from"
             raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
-    paths = [
-        workspace.apstar(str(apogee_id), int(location_id), str(telescope))
-        for apogee_id, location_id, telescope in allstar.iterrows("apogee_id", "location_id", "telescope")
-    ]
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
-        "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],
+        "apstar_bytes": _apstar_sizes(workspace, allstar, progress),
     }
     modules = [raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
@@ -196,19 +231,25 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
         shutil.rmtree(folder, ignore_errors=True)
         return workspace.stars
 
-    for leftover in workspace.data.glob(f".{workspace.stars.stem}.*{workspace.stars.suffix}"):
-        leftover.unlink()  # of a run killed while it wrote; it may be as large as stars.h5
+    files.remove_leftovers(workspace.stars)  # they may be as large as stars.h5
     table = star_table(allstar, survey, workspace)
     _start_parts(folder, key)
-    _reduce_parts(folder, paths, survey.spectra, processes, progress)
-    names = [name for name, _ in _part_rows(len(paths))]
-    table["status"] = np.concatenate([_part_array(folder / name, "status") for name in names])
-    table["reason"] = np.concatenate([_part_array(folder / name, "reason") for name in names])
-    outside = (np.asarray(table["location_id"]) == 1) & (np.asarray(table["status"]) == Status.NO_FILE)
-    table["reason"] = np.where(outside, "LOCATION_ID 1: released without an apStar file", table["reason"])
-    blocks = (_part_array(folder / name, "spectrum") for name in names)
+    parts = list(_parts(folder, key, len(allstar)))
+    there = {path.name for path in folder.iterdir()}
+    todo = [(part, rows) for part, rows in parts if part.name not in there]
+    _reduce_parts(todo, survey, workspace, allstar, processes, scheduler, progress)
+    for part, _ in parts:
+        if not cluster.wait_for_file(part):
+            raise ReductionError(f"{part} was made but is not seen here: is it on a disk that all machines share?")
+    table["status"] = np.concatenate([_part_array(part, "status") for part, _ in parts])
+    reason = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
+    reason[(table["location_id"] == 1) & (table["status"] == Status.NO_FILE)] = (
+        "LOCATION_ID 1: released without an apStar file"
+    )
+    table["reason"] = reason
+    blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
 
 
@@ -220,3 +261,5 @@ def _start_parts(folder: Path, key: str) -> None:
     if not folder.is_dir():
         with files.atomic(note) as temporary:
             temporary.write_text(key + "\n")
+    for leftover in folder.glob(".*.npz"):
+        leftover.unlink()

@@ -128,8 +128,8 @@ def write_stars(path: str | Path, table: Table, spectra: Iterable[np.ndarray]) -
         group = file.create_group("star")
         for column in COLUMNS:
             values = np.asarray(table[column.name])
-            if column.kind == "U":
-                values = np.char.encode(values.astype(str), "utf-8")
+            if column.kind == "U":  # str or object: long texts that few stars have would fill arrays of str
+                values = np.array([text.encode() for text in values.tolist()], dtype=bytes)
                 values = values.astype(h5py.string_dtype("utf-8", max(1, values.dtype.itemsize)))
             stored = group.create_dataset(column.name, data=values, track_times=False)
             stored.attrs["unit"] = column.unit
