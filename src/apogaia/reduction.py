@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import crossmatch, files, luminosity, raw_tables, spectra, stars
+from apogaia import crossmatch, files, lindegren, luminosity, raw_tables, releases, spectra, stars
 from apogaia.crossmatch import cross_match
 from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
 from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
@@ -46,7 +46,8 @@ _COLUMN = {column.name: column for column in COLUMNS}
 def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     """Every column of stars.h5 that does not come from spectra, row by row as `allstar` of `read_allstar`."""
     table = allstar.copy()
-    gaia = read_gaia(workspace.gaia)
+    table["spectrum_file"] = [path.name for path in _spectrum_paths(allstar, workspace)]
+    gaia = read_gaia(workspace.gaia, survey.sources.gaia_release)
     index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
     for name in GAIA_COLUMNS:
         column = _COLUMN[name]
@@ -55,6 +56,9 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
         table[name] = values
     table["match_distance"] = separation
     table["n_gaia_matches"] = count.astype(_COLUMN["n_gaia_matches"].kind)
+    table["parallax_zero_point"] = np.zeros(len(table))
+    if survey.sources.parallax_zero_point == "lindegren2021":
+        lindegren.correct_parallaxes(table)
 
     labels = read_stellar_parameters(workspace.stellar_parameters, np.asarray(table["apogee_id"]))
     for name in labels.colnames:
@@ -68,6 +72,11 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     table["k0_mag"], table["fakemag"], table["fakemag_error"] = k0_mag, fakemag, fakemag_error
     table["log_luminosity"] = luminosity.fakemag_to_logsol(fakemag)
     return table
+
+
+def _spectrum_paths(allstar: Table, workspace: Workspace) -> list[Path]:
+    names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
+    return [workspace.apstar(*star) for star in zip(*(allstar[name].tolist() for name in names), strict=True)]
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
@@ -181,15 +190,12 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
             remedy = f"run `apogaia mock {survey.name}`" if simulated else "data/README.md says where it comes from"
             raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
-    paths = [
-        workspace.apstar(str(apogee_id), int(location_id), str(telescope))
-        for apogee_id, location_id, telescope in allstar.iterrows("apogee_id", "location_id", "telescope")
-    ]
+    paths = _spectrum_paths(allstar, workspace)
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
         "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],
     }
-    modules = [raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
+    modules = [raw_tables, spectra, crossmatch, lindegren, luminosity, releases, stars, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
