@@ -46,6 +46,7 @@ def stars(n=1, **columns):
         "status": 0, "reason": "", "k_mag": np.float32(10.1), "a_k_mag": np.float32(0.1), "gaia_source_id": 2**53 + 1,
         "parallax": 0.15, "parallax_error": 0.02, "snr": 120.0, "v_helio": -30.0, "teff": 4700.0, "logg": 2.4,
         "telescope": "apo25m", "field": "K06_078+16", "starflag": 0, "n_gaia_matches": 1,
+        "parallax_zero_point": 0.0,
     }  # fmt: skip
     table = Table({name: np.full(n, value) for name, value in row.items()})
     table["apogee_id"] = [f"2M{i:08d}+0000000" for i in range(n)]

@@ -53,9 +53,7 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
 
     needed = []
     if limits.needs_extinction:
-        needed.append(
-            Cut("A_Ks", "no extinction", lambda table: luminosity.has_extinction(_values(table, "a_k_mag")))
-        )
+        needed.append(Cut("A_Ks", "no extinction", lambda table: luminosity.has_extinction(_values(table, "a_k_mag"))))
     if survey.sources.parallax_zero_point != "none":
         needed.append(
             Cut(

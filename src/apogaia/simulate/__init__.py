@@ -35,8 +35,8 @@ __all__ = [
 
 CHUNK = 40  # stars that a worker makes at a time
 PARTS = (
-    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines photometry population "
-    "spectrograph synthesis"
+    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines "
+    "photometry population spectrograph synthesis"
 ).split()
 
 

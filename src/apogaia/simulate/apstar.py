@@ -2,8 +2,8 @@
 
 HDUs 1 to 3 (flux, error, mask) are complete. HDUs 4 to 7 (sky, telluric, and their errors) are images of the real
 kind and unit with a single pixel, since nothing reads them and they would more than double the size of the tree.
-HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities. Headers are those of DR14 for either release, but for
-the names of telescope and files.
+HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities. Headers are DR14's for either release, but for the
+names of telescope and files.
 """
 
 from __future__ import annotations
@@ -270,7 +270,11 @@ def _velocity_template(n_visits: int, name_width: int) -> tuple[bytes, np.dtype]
     """Header and record type of HDU 9; names of visits have `name_width` letters."""
     n, rows = n_visits, n_visits + 2
     two = 1 if n == 1 else rows
-    columns = [("FILE", f"{name_width * n}A", f"({name_width},{n})"), ("FIBER", f"{n}I", None), ("PLATE", f"{4 * n}A", f"(4,{n})")]
+    columns = [
+        ("FILE", f"{name_width * n}A", f"({name_width},{n})"),
+        ("FIBER", f"{n}I", None),
+        ("PLATE", f"{4 * n}A", f"(4,{n})"),
+    ]
     columns += [("MJD", f"{n}J", None), ("LOCID", f"{n}I", None), ("JD", f"{n}D", None)]
     columns += [(name, f"{n}E", None) for name in ("VREL", "VRELERR", "VHELIO", "BC")]
     columns += [("BINARY", "2I", None)]
