@@ -42,8 +42,8 @@ GAIA_UNITS = {
     "parallax_error": "mas",
     "phot_g_mean_mag": "mag",
     "bp_rp": "mag",
-    "nu_eff_used_in_astrometry": "1 / um",
-    "pseudocolour": "1 / um",
+    "nu_eff_used_in_astrometry": "um-1",
+    "pseudocolour": "um-1",
     "ecl_lat": "deg",
 }
 
