@@ -113,7 +113,11 @@ def test_allstar_has_the_columns_of_the_release(reduced):
 
 def test_gaia_columns_in_the_archives_order(reduced):
     _, workspace, _, _ = reduced
-    assert fits.open(workspace.gaia)[1].columns.names == list(GAIA_RELEASES["edr3"].columns)
+    columns = fits.open(workspace.gaia)[1].columns
+    assert columns.names == list(GAIA_RELEASES["edr3"].columns)
+    whole = ("source_id", "astrometric_n_good_obs_al", "ipd_frac_multi_peak", "visibility_periods_used")
+    assert {column.name for column in columns if column.format in "JK"} == {*whole, "astrometric_params_solved"}
+    assert {columns[name].unit for name in ("nu_eff_used_in_astrometry", "pseudocolour")} == {"um-1"}
 
 
 def test_every_fault_is_a_flagged_row(reduced):

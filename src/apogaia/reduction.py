@@ -46,7 +46,7 @@ _COLUMN = {column.name: column for column in COLUMNS}
 def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     """Every column of stars.h5 that does not come from spectra, row by row as `allstar` of `read_allstar`."""
     table = allstar.copy()
-    table["spectrum_file"] = [path.name for path in _spectrum_paths(allstar, workspace)]
+    table["spectrum_file"] = [name.rsplit("/", 1)[-1] for name in _spectra(workspace, allstar)]
     gaia = read_gaia(workspace.gaia, survey.sources.gaia_release)
     index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
     for name in GAIA_COLUMNS:
@@ -74,9 +74,10 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     return table
 
 
-def _spectrum_paths(allstar: Table, workspace: Workspace) -> list[Path]:
-    names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
-    return [workspace.apstar(*star) for star in zip(*(allstar[name].tolist() for name in names), strict=True)]
+def _spectra(workspace: Workspace, allstar: Table) -> Iterator[str]:
+    """Places of the stars' combined spectra below the raw folder."""
+    names = ("apogee_id", "telescope", "location_id", "field", "spectrum_file")
+    return (workspace.release.spectrum(*star) for star in zip(*(allstar[name].tolist() for name in names), strict=True))
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
             remedy = f"run `apogaia mock {survey.name}`" if simulated else "data/README.md says where it comes from"
             raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
-    paths = _spectrum_paths(allstar, workspace)
+    paths = [workspace.raw / name for name in _spectra(workspace, allstar)]
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
         "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],

@@ -172,7 +172,7 @@ def _solutions(rng, stars, bp_rp):
         "nu_eff_used_in_astrometry": np.where(six, np.nan, wavenumber + 0.004 * rng.normal(size=n)),
         "pseudocolour": np.where(six, wavenumber + 0.015 * rng.normal(size=n), np.nan),
         "ecl_lat": ecliptic_latitude(stars["ra_true"], stars["dec_true"]),
-        "astrometric_params_solved": np.where(six, 95, 31).astype(np.int16),
+        "astrometric_params_solved": np.where(six, 95, 31).astype(np.int32),
     }
 
 
@@ -200,7 +200,7 @@ def _without_parallax(sources, rows):
     fewer = {name: np.where(rows, np.nan, sources[name]) for name in unknown}
     if "astrometric_params_solved" in sources:
         fewer |= {name: np.where(rows, np.nan, sources[name]) for name in ("nu_eff_used_in_astrometry", "pseudocolour")}
-        fewer["astrometric_params_solved"] = np.where(rows, 3, sources["astrometric_params_solved"]).astype(np.int16)
+        fewer["astrometric_params_solved"] = np.where(rows, 3, sources["astrometric_params_solved"]).astype(np.int32)
         fewer["ruwe"] = np.where(rows, np.nan, sources["ruwe"])
     return sources | fewer
 
@@ -226,7 +226,7 @@ def _neighbours(rng, matched, precision):
     if "pseudocolour" in neighbours:  # so close to another star, colours are poor
         neighbours["nu_eff_used_in_astrometry"] = np.full(n, np.nan)
         neighbours["pseudocolour"] = effective_wavenumber(neighbours["bp_rp"])
-        neighbours["astrometric_params_solved"] = np.full(n, 95, np.int16)
+        neighbours["astrometric_params_solved"] = np.full(n, 95, np.int32)
     return _without_parallax(neighbours, rng.random(n) < 0.3)
 
 
