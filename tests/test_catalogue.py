@@ -124,6 +124,29 @@ def test_zero_point_enters_once_with_its_sign_and_only_where_there_is_a_parallax
     assert found["parallax"][0] == 0.2  # as Gaia gives it
 
 
+def test_a_zero_point_that_was_subtracted_beforehand_is_part_of_the_whole_one():
+    nan = np.nan
+    table = stars(
+        3,
+        k_mag=np.full(3, nan),
+        parallax=[0.235, 0.2, nan],  # less -0.035 for the first; none is known for the second
+        parallax_error=[0.01] * 3,
+        parallax_zero_point=[-0.035, nan, nan],
+    )
+    found = build(table, [nan] * 3, zero_point=0.015)
+    np.testing.assert_allclose(found["parallax"], [0.2, 0.2, nan])
+    np.testing.assert_allclose(found["zero_point"], [-0.02, nan, nan])
+    np.testing.assert_allclose(found["weighted_dist"], [1000 / 0.22, nan, nan])
+    assert [bool(flag & Flags.NO_ZERO_POINT) for flag in found["flags"]] == [False, True, False]
+
+
+def test_provenance_names_what_was_subtracted_beforehand(tmp_path):
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"weights")
+    assert cat.provenance(load_survey("smoke"), model, -0.05)["zero_point"] == -0.05
+    assert cat.provenance(load_survey("smoke-dr17"), model, 0.015)["zero_point"] == "lindegren2021 +0.01500"
+
+
 CASES = {
     Flags.FAKEMAG_UNRELIABLE: ({}, {"model": 0.16, "predictive": 0.12}),
     Flags.MISSING_PHOTOMETRY: ({"k_mag": [np.nan]}, {}),
