@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files, stars
+from apogaia.lindegren import ONLY_EDR3
 from apogaia.releases import Release
 from apogaia.stars import COLUMNS
 
@@ -44,6 +45,9 @@ GAIA_UNITS = {
     "parallax_error": "mas",
     "phot_g_mean_mag": "mag",
     "bp_rp": "mag",
+    "nu_eff_used_in_astrometry": "um-1",
+    "pseudocolour": "um-1",
+    "ecl_lat": "deg",
 }
 
 
@@ -57,6 +61,7 @@ ALLSTAR_COLUMNS = {
     "telescope": ("TELESCOPE",),
     "location_id": ("LOCATION_ID",),
     "field": ("FIELD",),
+    "spectrum_file": ("FILE",),
     "ra_apogee": ("RA",),
     "dec_apogee": ("DEC",),
     "glon": ("GLON",),
@@ -85,11 +90,13 @@ GAIA_COLUMNS = {
     **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
     **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
-    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")},
+    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)},
 }
-GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")  # not in DR2
+GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)  # not in DR2
 
 _COLUMN = {column.name: column for column in COLUMNS}
+# Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
+LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
 LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS))
 
 
@@ -112,15 +119,20 @@ def read_allstar(path: str | Path) -> Table:
     return table
 
 
-def read_gaia(path: str | Path) -> Table:
+def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     """Gaia's columns of stars.h5, one row per source; NaN where Gaia has none.
+
+    Parameters
+    ----------
+    release
+        "dr2" or "edr3", which has more columns.
 
     Raises
     ------
     ReductionError
-        If the file cannot be read or lacks a column.
+        If the file cannot be read or lacks a column of the release.
     """
-    required = [name for name in GAIA_COLUMNS if name not in GAIA_EDR3_COLUMNS]
+    required = [name for name in GAIA_COLUMNS if release != "dr2" or name not in GAIA_EDR3_COLUMNS]
     return _read_columns(path, {new: (old.upper(),) for new, old in GAIA_COLUMNS.items()}, required=required)
 
 
@@ -130,7 +142,8 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
     Raises
     ------
     ReductionError
-        If the file cannot be read, has not 22 values a row, or is not row by row as allStar.
+        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17), holds no value at
+        all in such a column, or is not row by row as allStar.
     """
     table = Table()
     with _open_table(path) as hdus:
@@ -146,6 +159,8 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
                     f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
                     "the catalogue must be row by row as allStar: fetch both of the same release again"
                 )
+        if "ASTRONN" not in present and "TEFF" in present:
+            return _labels_one_by_one(path, data, present)
         for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
             if column.upper() not in present:
                 raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
@@ -154,6 +169,24 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
                 raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
             for i, label in enumerate(LABELS):
                 table[label + suffix] = values[:, i]
+    return table
+
+
+def _labels_one_by_one(path: str | Path, data: fits.FITS_rec, present: dict[str, str]) -> Table:
+    """Labels from one column each; a column without any value is a slip of its maker, not a table of unknowns."""
+    table = Table()
+    for label in LABELS:
+        spellings = [label.upper(), *LABEL_SPELLINGS.get(label, ())]
+        for name, candidates in (
+            (label, spellings),
+            (f"{label}_error", [text for base in spellings for text in (f"{base}_ERR", f"{base}_ERROR", f"E_{base}")]),
+        ):
+            column = next((present[text] for text in candidates if text in present), None)
+            if column is None:
+                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
+            table[name] = _native(data[column], "f4")
+            if len(table) and not np.isfinite(table[name]).any():
+                raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
     return table
 
 
@@ -222,14 +255,8 @@ def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarra
 
 def spectrum_places(allstar: Table, release: Release) -> list[str]:
     """Place of each row's combined spectrum below the raw folder; `allstar` as `read_allstar` gives it."""
-    names = [
-        name for name in ("apogee_id", "telescope", "location_id", "field", "spectrum_file") if name in allstar.colnames
-    ]
-    return [release.spectrum(*map(_plain, row)) for row in allstar.iterrows(*names)]
-
-
-def _plain(value):
-    return value.item() if isinstance(value, np.generic) else value
+    columns = (allstar[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field", "spectrum_file"))
+    return [release.spectrum(*row) for row in zip(*columns, strict=True)]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

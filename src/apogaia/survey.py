@@ -81,8 +81,8 @@ class Simulation:
     n_stars: int  # rows of allStar
     seed: int
     fields: str  # "apogee": disc, bulge and halo; "kepler": one compact field
-    zero_point: str  # "constant" or "surface" (a function of G, BP-RP, Teff)
-    constant_zero_point: float = quantity("uas")  # Gaia minus true parallax, if zero_point = "constant"
+    zero_point: str  # "constant", "surface" (of G, BP-RP, Teff) or "lindegren2021" (EDR3 only)
+    constant_zero_point: float = quantity("uas")  # Gaia minus true parallax; "lindegren2021": beyond that function
     max_visits: int  # most visits of one star
     contaminant_fraction: float  # wrong match, wrong label, or parallax off by tens of sigma
 
@@ -477,6 +477,8 @@ def _check(survey: Survey, path: Path) -> None:
         raise SurveyError(f"{path}: sources.folder is needed if sources.kind = 'folder', and only then")
     if sources.parallax_zero_point == "lindegren2021" and sources.gaia_release != "edr3":
         raise SurveyError(f"{path}: sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone")
+    if survey.simulation and survey.simulation.zero_point == "lindegren2021" and sources.gaia_release != "edr3":
+        raise SurveyError(f"{path}: simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone")
     if sources.spectra == "released" and sources.apogee_release != "dr14":
         raise SurveyError(
             f"{path}: sources.spectra = 'released' is the paper's DR14 sample: apogee_release is not dr14"
