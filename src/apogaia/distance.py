@@ -61,7 +61,7 @@ def measure_distances(
     apogee_id, status, reason = [""] * n, np.zeros(n, np.int16), [""] * n
     for i, path in enumerate(paths):
         try:
-            apstar = read_apstar(path)
+            apstar = read_apstar(path, masked_bits=survey.spectra.masked_bits)
         except SpectrumError as error:
             status[i], reason[i] = error.status, str(error)
             continue

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import crossmatch, files, luminosity, raw_tables, spectra, stars
+from apogaia import apstar, crossmatch, files, fits_columns, luminosity, pixels, raw_tables, spectra, stars
 from apogaia.crossmatch import cross_match
 from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
 from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
@@ -87,7 +87,7 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
     status, reason = np.zeros(n, dtype=np.int8), [""] * n
     for i, path in enumerate(paths):
         try:
-            star = spectra.read_apstar(path)
+            star = spectra.read_apstar(path, masked_bits=settings.masked_bits)
         except SpectrumError as fault:
             status[i], reason[i] = fault.status, f"{path.name}: {fault.detail}"
         else:
@@ -187,9 +187,9 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
     ]
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
-        "apstar_bytes": [path.stat().st_size if path.is_file() else None for path in paths],
+        "apstar_bytes": [_size(path) for path in paths],
     }
-    modules = [raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
+    modules = [apstar, fits_columns, pixels, raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
@@ -210,6 +210,14 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder)
     return workspace.stars
+
+
+def _size(path: Path) -> int | None:
+    """Length in bytes; None where there is no file, or none that could be looked at."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):  # its row will say why
+        return None
 
 
 def _start_parts(folder: Path, key: str) -> None:
