@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+import errno
+import gzip
 import math
 import os
 import re
 import stat
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +191,7 @@ def _header(primary: fits.Header, path: Path) -> dict:
     header = {key: None if isinstance(value, fits.card.Undefined) else value for key, value in header.items()}
     header["n_visits"] = n_visits = primary.get("NVISITS")
     if type(n_visits) is not int or n_visits < 1:
-        found = "no card NVISITS" if n_visits is None else f"NVISITS is {n_visits}"
+        found = "no card NVISITS: perhaps a single visit" if n_visits is None else f"NVISITS is {n_visits}"
         raise SpectrumError(Status.NOT_APSTAR, path, found)
     if header["apogee_id"] is None:
         raise SpectrumError(Status.NOT_APSTAR, path, "no card OBJID")
@@ -204,13 +207,17 @@ def _image(hdus: fits.HDUList, index: int, path: Path, size: int | None) -> fits
         hdu = hdus[index]
     except IndexError:
         before = hdus[-1].fileinfo()
-        if size is not None and size != before["datLoc"] + before["datSpan"]:
+        found = ""
+        if size is None:
+            found = f"compressed, and cut short or damaged before HDU {index}"
+        elif size != before["datLoc"] + before["datSpan"]:
             found = f"cut short or damaged in the header of HDU {len(hdus)}, or just before"
+        if found:
             raise SpectrumError(Status.UNREADABLE, path, found) from None
         raise SpectrumError(Status.NOT_APSTAR, path, f"no HDU {index}") from None
     if not isinstance(hdu, (fits.ImageHDU, fits.CompImageHDU)):
         raise SpectrumError(Status.NOT_APSTAR, path, f"HDU {index} is no image")
-    shape = hdu.shape
+    shape, header = hdu.shape, hdu.header
     rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
     if not 0 < rows <= MAX_ROWS or shape[-1] != N_PIXELS_APSTAR:
         found = " x ".join(map(str, shape)) or "none"
@@ -218,20 +225,26 @@ def _image(hdus: fits.HDUList, index: int, path: Path, size: int | None) -> fits
             Status.NOT_APSTAR, path, f"HDU {index} does not hold {N_PIXELS_APSTAR} pixels a row, but {found}"
         )
     if index == 1:
-        grid = [hdu.header.get(card) for card in ("CRVAL1", "CDELT1", "CRPIX1")]
+        grid = [header.get(card) for card in ("CRVAL1", "CDELT1", "CRPIX1")]
         if not (_close(grid[0], LOG10_WAVELENGTH_START) and _close(grid[1], LOG10_WAVELENGTH_STEP)) or (
             grid[2] not in (1, None)
         ):
             found = f"CRVAL1, CDELT1, CRPIX1 are {grid[0]}, {grid[1]}, {grid[2]}"
             raise SpectrumError(Status.NOT_APSTAR, path, found)
     if size is not None and not isinstance(hdu, fits.CompImageHDU):
-        needed = hdu.fileinfo()["datLoc"] + hdu.size
+        needed = hdu.fileinfo()["datLoc"] + math.prod(shape) * abs(header["BITPIX"]) // 8
         if size < needed:
             found = f"cut short in HDU {index}: {size} bytes instead of {needed} or more"
             raise SpectrumError(Status.UNREADABLE, path, found)
-    if str(hdu.header.get("DATASUM", "")).strip() and hdu.verify_datasum() == 0:
+    if "DATASUM" in header and not _as_written(hdu):
         raise SpectrumError(Status.BAD_CHECKSUM, path, f"DATASUM of HDU {index}")
     return hdu
+
+
+def _as_written(hdu: fits.ImageHDU | fits.CompImageHDU) -> bool:
+    """Whether the data agree with the card DATASUM; an empty card says nothing."""
+    stated = str(hdu.header["DATASUM"]).strip()
+    return not stated or (stated.isdecimal() and hdu.verify_datasum() == 1)
 
 
 def _close(value, expected: float) -> bool:
@@ -246,10 +259,9 @@ def _combined(images: list, header: dict, path: Path) -> list[np.ndarray]:
     rows = [1 if len(hdu.shape) == 1 else hdu.shape[0] for hdu in images]
     if len(set(rows)) > 1:
         raise SpectrumError(Status.NOT_APSTAR, path, f"HDUs 1, 2 and 3 hold {rows[0]}, {rows[1]} and {rows[2]} rows")
-    if rows[0] == 2 or (rows[0] == 1 and header["n_visits"] > 1):  # a combination or a visit?
-        raise SpectrumError(
-            Status.NOT_APSTAR, path, f"NVISITS is {header['n_visits']}, but the HDUs' rows number {rows[0]}"
-        )
+    if rows[0] == 2 or rows[0] == 1 < header["n_visits"]:  # a combination or a visit?
+        found = f"NVISITS is {header['n_visits']}, but each HDU holds {rows[0]} of the {header['n_visits'] + 2} rows"
+        raise SpectrumError(Status.NOT_APSTAR, path, found)
     arrays = [hdu.data if len(hdu.shape) == 1 else hdu.data[min(1, rows[0] - 1)] for hdu in images]
     if arrays[2].dtype.kind not in "iu":
         raise SpectrumError(Status.NOT_APSTAR, path, "HDU 3 is not a bit mask")
@@ -287,9 +299,14 @@ def _what_ails(path: Path, fault: Exception) -> str:
     """What is wrong with a file that a FITS reader refused with `fault`, for people; without this machine's folders."""
     if isinstance(fault, PermissionError):
         return "no permission to read it"
+    if getattr(fault, "errno", None) == errno.EINVAL:
+        return "a header states an impossible size"
+    found = str(fault).replace(str(path), path.name).partition("\n")[0].partition(", fix it first")[0]
     try:
         with open(path, "rb") as handle:
-            found = foreign_format(handle.read(2880))
+            ailment = foreign_format(handle.read(2880))
     except (OSError, ValueError):
-        return getattr(fault, "strerror", None) or str(fault).partition("\n")[0]
-    return found or str(fault).replace(str(path), path.name).partition("\n")[0]
+        return getattr(fault, "strerror", None) or found
+    if isinstance(fault, (EOFError, gzip.BadGzipFile, zlib.error)):
+        found = f"compressed data are cut short or damaged: {found}"
+    return ailment or found
