@@ -8,17 +8,24 @@ import shutil
 import warnings
 from pathlib import Path
 
+import damaged_tables
 import numpy as np
 import pytest
 import tiny_survey as tiny
+from astropy.table import Table, vstack
 from damaged_spectra import KINDS
 
 from apogaia import reduction
-from apogaia.reduction import open_stars, reduce_survey
+from apogaia.catalogue import Flags, build_catalogue
+from apogaia.inference import Prediction
+from apogaia.reduction import ReductionError, open_stars, reduce_survey
+from apogaia.samples import select
 from apogaia.spectra import Status
+from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
-STAR = 17  # above: three visits, below the SNR split; no fault in the tiny survey
+STAR = 17  # three visits; no fault in the tiny survey
+INFERENCE = load_survey("smoke").inference
 
 
 class Product:
@@ -33,6 +40,10 @@ class Product:
 def whole(tmp_path_factory):
     """The survey as it is, its product, and its folder."""
     survey, workspace = tiny.write_tiny_survey(tmp_path_factory.mktemp("whole"))
+    kept = STAR, damaged_tables.STAR, *tiny.REPEATED, tiny.CUT, tiny.BLANK, 18  # fewer spectra take less time
+    table = reduction.read_allstar(workspace.allstar)
+    for star in set(range(tiny.N_STARS)) - set(kept):
+        spectrum_of(workspace, star, table).unlink(missing_ok=True)
     return survey, workspace, Product(reduce_survey(survey, workspace, processes=1, progress=False))
 
 
@@ -59,9 +70,9 @@ def reduce(workspace: Workspace) -> Product:
         return Product(reduce_survey(workspace.survey, workspace, processes=1, progress=False))
 
 
-def same(before: Product, after: Product, rows: np.ndarray, but: tuple = ()) -> None:
-    """Rows are equal to the byte, in every column and in the spectrum."""
-    assert before.spectra[rows].tobytes() == after.spectra[rows].tobytes()
+def same(before: Product, after: Product, rows: np.ndarray, but: tuple = (), spectra: bool = True) -> None:
+    """Rows are equal to the byte, in every column (but some) and in the spectrum."""
+    assert not spectra or before.spectra[rows].tobytes() == after.spectra[rows].tobytes()
     for name in before.table.colnames:
         one, other = (np.asarray(product.table[name])[rows] for product in (before, after))
         if name not in but:
@@ -142,3 +153,120 @@ def test_a_spectrum_that_may_not_be_read(whole, copy, whose):
     same(before, after, rows)
     assert after.table["status"][STAR] == Status.UNREADABLE
     assert "no permission to read it" in after.table["reason"][STAR]
+
+
+def test_many_damaged_spectra_leave_the_last_as_it_was(whole, copy):
+    _, _, before = whole
+    for star in ROWS[ROWS != STAR]:
+        spectrum_of(copy, star, before.table).unlink(missing_ok=True)
+    after = reduce(copy)
+    assert np.flatnonzero(after.table["status"] == 0).tolist() == [STAR]
+    same(before, after, ROWS == STAR)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def flags_of(product: Product, luminosity: np.ndarray) -> np.ndarray:
+    error = 0.05 * luminosity
+    made_up = Prediction(luminosity, error, error, np.hypot(error, error))
+    return np.asarray(build_catalogue(product.table, made_up, 0.0, INFERENCE)["flags"])
+
+
+def trains(product: Product, star: int, survey) -> bool:
+    samples = select(product.table, survey)
+    assert star not in samples.test
+    return star in samples.training
+
+
+@pytest.mark.parametrize("kind", damaged_tables.ROWS, ids=lambda kind: kind.name)
+def test_a_damaged_row_is_unknown_and_flagged(whole, copy, kind):
+    survey, _, before = whole
+    star = damaged_tables.STAR
+    path = own(getattr(copy, kind.table))
+    table = Table.read(path)
+    row = int(np.flatnonzero(table["source_id"] == damaged_tables.SOURCE)[0]) if kind.table == "gaia" else star
+    with np.errstate(invalid="ignore"):
+        changed = kind.change(table, row)
+        (table if changed is None else changed).write(path, overwrite=True)
+    after = reduce(copy)
+    same(before, after, ROWS != star)
+    for name, value in kind.becomes.items():
+        expected = before.table[name][star] if value == "same" else value
+        np.testing.assert_array_equal(after.table[name][star], expected, err_msg=name)
+    same(before, after, ROWS == star, but=(*kind.becomes, *kind.columns), spectra="status" not in kind.becomes)
+    assert re.search(kind.says, after.table["reason"][star]) and bool(kind.says) == bool(after.table["reason"][star])
+
+    luminosity = np.nan_to_num(np.asarray(before.table["fakemag"]), nan=20.0)
+    assert trains(before, star, survey)
+    assert trains(after, star, survey) == kind.trains
+    changed = flags_of(before, luminosity) ^ flags_of(after, luminosity)
+    assert Flags(int(changed[star])) == kind.flags and not changed[ROWS != star].any()
+
+
+@pytest.mark.parametrize("kind", damaged_tables.WHOLES, ids=lambda kind: kind.name)
+def test_a_damaged_table_is_refused_and_an_odd_one_read(whole, copy, kind):
+    _, _, before = whole
+    path = own(getattr(copy, kind.table))
+    kind.change(path)
+    if kind.error:
+        with pytest.raises(ReductionError, match=kind.error) as caught:
+            reduce(copy)
+        assert path.name in str(caught.value) and not copy.stars.exists()
+    else:
+        after = reduce(copy)
+        same(before, after, ROWS != -1, but=kind.columns)
+        for name in kind.columns:
+            unknown = np.asarray(after.table[name])
+            assert (unknown == "").all() if unknown.dtype.kind == "U" else np.isnan(unknown).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("", Status.NO_FILE, "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
+        ("2M\xc9", Status.NO_FILE, "apStar-r8-2M\ufffd.fits: there is no apStar file"),
+        ("../../../../2M1", Status.NO_FILE, "2M1.fits: there is no apStar file"),
+        ("2M" + 300 * "0", Status.UNREADABLE, "File name too long"),
+    ],
+    ids=["empty", "not ASCII", "a path", "too long"],
+)
+def test_an_impossible_name_is_a_flagged_row(whole, copy, name, status, reason):
+    _, _, before = whole
+    star = damaged_tables.STAR
+    for path in (copy.allstar, copy.stellar_parameters):
+        table = Table.read(own(path))
+        names = np.asarray(table["APOGEE_ID"]).astype("U310")
+        names[star] = name
+        table["APOGEE_ID"] = np.char.encode(names, "latin-1")
+        table.write(path, overwrite=True)
+    after = reduce(copy)
+    same(before, after, ROWS != star)
+    assert after.table["status"][star] == status and after.table["reason"][star].endswith((reason, reason + ")"))
+    assert after.table["apogee_id"][star] == name.replace("\xc9", "\ufffd")
+
+
+@pytest.mark.parametrize("field", [4400, 4401], ids=["twice the same row", "two fields"])
+def test_a_star_listed_twice_keeps_both_rows_and_one_is_flagged(whole, copy, field):
+    survey, _, before = whole
+    star = damaged_tables.STAR
+    for path in (copy.allstar, copy.stellar_parameters):
+        table = Table.read(own(path))
+        table = vstack([table, table[star : star + 1]])
+        if path == copy.allstar:
+            table["LOCATION_ID"][-1], table["SNR"][-1] = field, table["SNR"][star] - (field - 4400)
+        table.write(path, overwrite=True)
+    twin = copy.apstar(str(before.table["apogee_id"][star]), field)
+    if field != 4400:
+        twin.parent.mkdir(exist_ok=True)
+        shutil.copy(spectrum_of(copy, star, before.table), twin)
+    after = reduce(copy)
+    first = Product.__new__(Product)
+    first.table, first.spectra = after.table[: tiny.N_STARS], after.spectra[: tiny.N_STARS]
+    same(before, first, ROWS != -1)
+    np.testing.assert_allclose(after.spectra[-1], after.spectra[star], rtol=1e-6)
+    assert after.table["gaia_source_id"][-1] == after.table["gaia_source_id"][star]
+    repeated = flags_of(after, np.full(tiny.N_STARS + 1, 20.0)) & Flags.REPEATED_STAR != 0
+    assert np.flatnonzero(repeated).tolist() == [tiny.REPEATED[1], tiny.N_STARS]
+    samples = select(after.table, survey)
+    assert not np.isin(after.table["apogee_id"][samples.test], after.table["apogee_id"][samples.training]).any()

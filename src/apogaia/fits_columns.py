@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ["ReductionError", "find_column", "foreign_format", "native", "open_table", "raw_values"]
 
@@ -29,30 +31,32 @@ def open_table(path: str | Path) -> fits.HDUList:
     """
     again = "get it again as data/README.md says, or run `apogaia mock`"
     try:
-        hdus = fits.open(path, memmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error below
+            hdus = fits.open(path, memmap=True)
+            _check_table(path, hdus)
+            return hdus
     except FileNotFoundError:
         raise ReductionError(
             f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
         ) from None
+    except ReductionError as fault:
+        hdus.close()
+        raise ReductionError(f"{path} {fault}: {again}") from None
     except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
         raise ReductionError(f"{path} cannot be read ({_why(path, fault)}): {again}") from fault
-    try:
-        found = hdus[1] if len(hdus) > 1 else None
-        if not isinstance(found, fits.BinTableHDU):
-            tables = [f"HDU {i}" for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU)]
-            where = f", but in {' and '.join(tables)}: it is not as released" if tables else ""
-            raise ReductionError(f"{path} holds no table in HDU 1{where}: {again}")
-        size, needed = Path(path).stat().st_size, found.fileinfo()["datLoc"] + found.size
-        if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
-            raise ReductionError(f"{path} is cut short: {size} bytes instead of {needed} or more: {again}")
-        _ = found.data.names  # a compressed or damaged table shows itself here
-    except ReductionError:
-        hdus.close()
-        raise
-    except Exception as fault:
-        hdus.close()
-        raise ReductionError(f"{path} cannot be read ({_why(path, fault)}): {again}") from fault
-    return hdus
+
+
+def _check_table(path: str | Path, hdus: fits.HDUList) -> None:
+    found = hdus[1] if len(hdus) > 1 else None
+    if not isinstance(found, fits.BinTableHDU):
+        tables = [f"HDU {i}" for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU)]
+        where = f", but in {' and '.join(tables)}: it is not as released" if tables else ""
+        raise ReductionError(f"holds no table in HDU 1{where}")
+    size, needed = Path(path).stat().st_size, found.fileinfo()["datLoc"] + found.size
+    if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
+        raise ReductionError(f"is cut short: {size} bytes instead of {needed} or more")
+    _ = found.data.names  # a compressed or damaged table shows itself here
 
 
 def _why(path: str | Path, fault: Exception) -> str:

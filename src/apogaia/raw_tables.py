@@ -172,8 +172,8 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
         if len(data) != len(apogee_id):
             raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
         if "APOGEE_ID" in present:
-            named = np.char.strip(np.asarray(data[present["APOGEE_ID"]]).astype(str))
-            differs = np.flatnonzero((named != apogee_id) & (named != ""))
+            named = raw_values(data, present["APOGEE_ID"])
+            differs = np.flatnonzero((named != apogee_id) & (named != "") & (apogee_id != ""))
             if len(differs):
                 raise ReductionError(
                     f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from apogaia import apstar, crossmatch, files, fits_columns, luminosity, pixels, raw_tables, spectra, stars
 from apogaia.crossmatch import cross_match
 from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
-from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
+from apogaia.spectra import N_PIXELS_APSTAR, SpectrumError, Status
 from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
@@ -92,10 +92,10 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
             status[i], reason[i] = fault.status, f"{path.name}: {fault.detail}"
         else:
             flux[i], error[i], mask[i] = star.flux, star.error, star.mask
-    good = np.flatnonzero(status == Status.OK)
-    normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
-    normalised[good], _ = spectra.apogee_continuum(flux[good], error[good], mask[good], spectra=settings)
-    for i in good[np.isnan(normalised[good, 0])]:
+    # Rows without a spectrum stay in, as zeros: in a batch of another size the last bits of the others would change.
+    normalised, _ = spectra.apogee_continuum(flux, error, mask, spectra=settings)
+    normalised[status != Status.OK] = np.nan
+    for i in np.flatnonzero((status == Status.OK) & np.isnan(normalised[:, 0])):
         status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
     return normalised, status, reason
 
@@ -204,12 +204,23 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
     names = [name for name, _ in _part_rows(len(paths))]
     table["status"] = np.concatenate([_part_array(folder / name, "status") for name in names])
     table["reason"] = np.concatenate([_part_array(folder / name, "reason") for name in names])
-    outside = (np.asarray(table["location_id"]) == 1) & (np.asarray(table["status"]) == Status.NO_FILE)
-    table["reason"] = np.where(outside, "LOCATION_ID 1: released without an apStar file", table["reason"])
+    table["reason"] = _reasons(table)
     blocks = (_part_array(folder / name, "spectrum") for name in names)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder)
     return workspace.stars
+
+
+def _reasons(table: Table) -> np.ndarray:
+    """The reasons, better where allStar itself says why a star has no file."""
+    location = np.asarray(table["location_id"])
+    known = [
+        (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
+        (location == 0, "LOCATION_ID is unknown: nobody knows where the star's apStar file is"),
+        (location == 1, "LOCATION_ID 1: released without an apStar file"),
+    ]
+    no_file = np.asarray(table["status"]) == Status.NO_FILE
+    return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])
 
 
 def _size(path: Path) -> int | None:
