@@ -129,7 +129,11 @@ def apogee_continuum(
     bases = _detector_bases(spectra.continuum_pixels, spectra.continuum_degree)
     for name, (pixels, basis, basis_everywhere) in zip(DETECTORS, bases, strict=True):
         at = pixels + sources[name].start
-        coefficients = _fit(flux[:, at].astype(float), error[:, at].astype(float), basis).astype(np.float32)
+        coefficients = _fit(flux[:, at].astype(float), error[:, at].astype(float), basis)
+        # a continuum beyond single precision would be infinite, hence positive; NaN, where there is none, fails, too
+        held = np.abs(coefficients).sum(axis=1) < np.finfo(np.float32).max
+        positive &= held
+        coefficients = np.where(held[:, None], coefficients, np.nan).astype(np.float32)
         basis_everywhere = basis_everywhere.astype(np.float32)
         for start in range(0, len(flux), _BLOCK):
             rows = slice(start, start + _BLOCK)
