@@ -15,12 +15,15 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import (
+    apstar,
     cluster,
     crossmatch,
     files,
+    fits_columns,
     lindegren,
     luminosity,
     parallel,
+    pixels,
     raw_tables,
     released_spectra,
     releases,
@@ -37,7 +40,7 @@ from apogaia.raw_tables import (
     spectrum_places,
 )
 from apogaia.released_spectra import ReleasedSpectra
-from apogaia.spectra import N_PIXELS, SpectrumError, Status
+from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
 from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
@@ -109,17 +112,19 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
     normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
     status, reason = np.zeros(n, dtype=np.int8), [""] * n
     for start in range(0, n, _BLOCK_ROWS):
-        rows, flux, error, mask = [], [], [], []
-        for i in range(start, min(start + _BLOCK_ROWS, n)):
+        block = range(start, min(start + _BLOCK_ROWS, n))
+        # Rows without a spectrum stay in, as zeros: in a batch of another size the others' last bits would change.
+        flux, error = np.zeros((2, len(block), N_PIXELS_APSTAR), dtype=np.float32)
+        mask = np.zeros((len(block), N_PIXELS_APSTAR), dtype=np.int32)
+        for k, i in enumerate(block):
             try:
-                star = spectra.read_apstar(paths[i])
+                star = spectra.read_apstar(paths[i], masked_bits=settings.masked_bits)
             except SpectrumError as fault:
                 status[i], reason[i] = fault.status, f"{paths[i].name}: {fault.detail}"
             else:
-                rows.append(i), flux.append(star.flux), error.append(star.error), mask.append(star.mask)
-        if rows:
-            arrays = (np.stack(each) for each in (flux, error, mask))
-            normalised[rows], _ = spectra.apogee_continuum(*arrays, spectra=settings)
+                flux[k], error[k], mask[k] = star.flux, star.error, star.mask
+        normalised[block.start : block.stop], _ = spectra.apogee_continuum(flux, error, mask, spectra=settings)
+    normalised[status != Status.OK] = np.nan
     for i in np.flatnonzero((status == Status.OK) & np.isnan(normalised[:, 0])):
         status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
     return normalised, status, reason
@@ -167,9 +172,10 @@ def _apstar_sizes(workspace: Workspace, allstar: Table, progress: bool) -> str:
 
 
 def _size(path: Path) -> int:
+    """Length in bytes; -1 where there is no file, or none that could be looked at."""
     try:
         return os.stat(path).st_size
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # its row will say why
         return -1
 
 
@@ -257,7 +263,8 @@ def reduce_survey(
         if survey.sources.spectra == "released"
         else _apstar_sizes(workspace, allstar, progress),
     }
-    modules = [raw_tables, spectra, crossmatch, lindegren, luminosity, releases, released_spectra, stars]
+    modules = [apstar, fits_columns, pixels, raw_tables, spectra, crossmatch, lindegren, luminosity]
+    modules += [releases, released_spectra, stars]
     modules.append(sys.modules[__name__])
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
@@ -277,14 +284,26 @@ def reduce_survey(
             raise ReductionError(f"{part} was made but is not seen here: is it on a disk that all machines share?")
     table["status"] = np.concatenate([_part_array(part, "status") for part, _ in parts])
     reason = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
-    if survey.sources.spectra == "apstar":
-        outside = (table["location_id"] == 1) & (table["status"] == Status.NO_FILE)
-        reason[outside] = "LOCATION_ID 1: released without an apStar file"
     table["reason"] = reason
+    if survey.sources.spectra == "apstar":
+        table["reason"] = _reasons(table, by_location=not workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
+
+
+def _reasons(table: Table, by_location: bool) -> np.ndarray:
+    """The reasons, better where allStar itself says why a star has no file."""
+    known = [(np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's")]
+    if by_location:
+        location = np.asarray(table["location_id"])
+        known += [
+            (location == 0, "LOCATION_ID is unknown: nobody knows where the star's apStar file is"),
+            (location == 1, "LOCATION_ID 1: released without an apStar file"),
+        ]
+    no_file = np.asarray(table["status"]) == Status.NO_FILE
+    return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])
 
 
 def _start_parts(folder: Path, key: str) -> None:
