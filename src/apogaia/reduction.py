@@ -199,7 +199,7 @@ def _reduce_parts(
     elif scheduler is None:
         done = parallel.run_in_processes(_reduce_part, tasks, min(processes or parallel.usable_cores(), len(todo)))
     else:
-        modules = [spectra, sys.modules[__name__]]
+        modules = [apstar, pixels, spectra, sys.modules[__name__]]
         shared = [workspace.raw_manifest, todo[0][0].with_name("fingerprint")]
         done = cluster.run_on_cluster(_reduce_part, tasks, scheduler, modules=modules, shared=shared)
     bar = tqdm(total=len(allstar), initial=len(allstar) - remaining, unit="star", desc="spectra", disable=not progress)
