@@ -129,17 +129,30 @@ def test_a_server_that_drips(serve, get):
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_holds_for_all_streams(tmp_path, as_date):
-    archive, times = SmallArchive(tmp_path, 6), []
+    """One stream is told to wait while the other is at work; from then on no request comes until the time is over."""
+    archive, times = SmallArchive(tmp_path, 8), []
 
     def handler(request):
         times.append(time.monotonic())
+        time.sleep(0.1)
         return serve_folder(archive.served)(request)
 
-    fault = Fault("", "status", status=429, retry_after=1, as_date=as_date, times=2)
+    fault = Fault("0002", "status", status=429, retry_after=1, as_date=as_date)
     with StandIn(handler, [fault]) as server:
-        begun = time.monotonic()
         assert all(outcome.whole for outcome in fetch(archive.files(server.url), streams=2))
-    assert 0.95 < min(times) - begun < 4
+    pauses = [second - first for first, second in pairwise(times)]
+    # a whole second by the server's clock; as a date, it may have begun a little earlier
+    assert 0.7 < max(pauses) < 4 and len(times) == 8
+    archive.assert_whole()
+
+
+def test_files_that_are_absent_cost_no_connection(tmp_path):
+    archive = SmallArchive(tmp_path, 3)
+    with StandIn(serve_folder(archive.served)) as server:
+        missing = [RemoteFile(archive.folder / f"{n}.fits", f"{server.url}/none-{n}.fits") for n in range(5)]
+        states = [outcome.state for outcome in fetch(missing + archive.files(server.url), streams=1)]
+        assert states == [State.ABSENT] * 5 + [State.FETCHED] * 3
+        assert server.connections_made == 1
     archive.assert_whole()
 
 

@@ -21,9 +21,10 @@ from apogaia.download import FetchError, RemoteFile, State, link_file, verify
 
 DOWNLOADER = textwrap.dedent(
     """
-    import sys
+    import signal, sys
     from pathlib import Path
     from small_archive import SmallArchive, fetch
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
     root, url, n_files, timeout_s = sys.argv[1:]
     archive = SmallArchive(Path(root), int(n_files))
     print("begins", flush=True)
