@@ -93,6 +93,7 @@ def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monke
 
     def interrupt(self, outcome, scope):
         if server.asked(f"/{stalls}"):
+            time.sleep(0.5)  # until its thread waits for the rest
             raise KeyboardInterrupt
 
     with StandIn(serve_folder(archive.served), [Fault(stalls, "stall", at=20_000)]) as server:
