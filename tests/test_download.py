@@ -334,6 +334,8 @@ def test_encoded_bodies(tmp_path, name):
     with StandIn(lambda _: response, [Fault("", "drop", at=1000)]) as server:
         file = RemoteFile(tmp_path / name, f"{server.url}/{name}", sha1(expected), len(expected))
         assert fetch([file])[0].state is State.FETCHED and file.path.read_bytes() == expected
+        # not asked for: sizes, hashes and ranges are those of the file as it is kept
+        assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
 
 def test_a_part_that_is_whole_gets_its_name_without_a_request(serve, get, tmp_path, monkeypatch):

@@ -67,6 +67,17 @@ def test_a_killed_download_leaves_no_file_in_half_and_is_gone_on_with(tmp_path, 
     assert sum(outcome.bytes_fetched for outcome in outcomes) == archive.n_bytes - had
 
 
+def test_two_processes_share_the_work(tmp_path):
+    archive = SmallArchive(tmp_path, 10)
+    with StandIn(serve_folder(archive.served), [Fault("", "slow", rate=2e5, times=None)]) as server:
+        processes = [start_downloader(tmp_path, server, 10) for _ in range(2)]
+        for process in processes:
+            out, err = process.communicate(timeout=60)
+            assert out == "ended\n" and process.returncode == 0, err
+        assert len(server.requests) == 10 and server.bytes_sent == archive.n_bytes
+    archive.assert_whole()
+
+
 @pytest.mark.parametrize("at", [-1, 20_000])
 def test_an_interrupt_ends_a_download_at_once(tmp_path, at):
     """Though every thread waits for a server that is silent for longer than the time-out."""
