@@ -147,6 +147,15 @@ def test_a_full_disk_stops_at_once(tmp_path, monkeypatch, code):
     archive.assert_whole()
 
 
+def test_writes_that_take_a_piece_only_lose_nothing(tmp_path, monkeypatch):
+    archive, write = SmallArchive(tmp_path, 5), os.write
+    with StandIn(serve_folder(archive.served)) as server:
+        monkeypatch.setattr("apogaia.partial_files.os.write", lambda descriptor, data: write(descriptor, data[:5000]))
+        assert {outcome.state for outcome in fetch(archive.files(server.url))} == {State.FETCHED}
+        assert len(server.requests) == 5
+    archive.assert_whole()
+
+
 def test_a_disk_that_is_really_full(tmp_path):
     """A file system of 1 MB, where one can be mounted."""
     prefix = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"', str(tmp_path / "here"))

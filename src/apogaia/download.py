@@ -51,8 +51,8 @@ def fetch_files(
         Files fetched at a time, each over its own connection.
     attempts
         Fruitless attempts after which a file is given up; pauses double from `first_wait_s` to two minutes, longer
-        where the server asks for it. An attempt that brought a file on by a MiB does not count. While no server has
-        answered at all, three attempts suffice.
+        where the server asks for it, and then for all files from there. An attempt that brought a file on by a MiB
+        does not count. While no server has answered at all, three attempts suffice.
     timeout_s
         Seconds without a byte, or without a connection, that end an attempt.
     progress, description, total_bytes
