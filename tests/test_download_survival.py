@@ -233,6 +233,16 @@ def test_a_few_files_that_cannot_be_reached_are_outcomes(tmp_path):
     assert "after 3 attempts" in outcomes[0].reason and "Connection refused" in outcomes[0].reason
 
 
+def test_an_archive_that_is_gone_for_a_while_is_waited_for(tmp_path):
+    """Between two calls, it has gone; it has answered before, so this is no reason to stop after a few seconds."""
+    archive = SmallArchive(tmp_path, 40)
+    with StandIn(serve_folder(archive.served)) as server:
+        fetch(archive.files(server.url)[:1])
+    outcomes = fetch(archive.files(server.url))
+    assert [outcome.state for outcome in outcomes] == [State.PRESENT] + [State.FAILED] * 39
+    assert all("after 6 attempts" in outcome.reason for outcome in outcomes[1:])
+
+
 def test_an_archive_that_goes_down_is_left_alone_after_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "FAILED_IN_A_ROW", 12)
     archive = SmallArchive(tmp_path, 60)
