@@ -66,6 +66,8 @@ class StandIn:
         The requests so far, in the order in which they came.
     bytes_sent
         Bytes of bodies handed to the connections so far.
+    connections_made
+        Connections accepted so far.
     most_at_once
         The largest number of requests that were being answered at one time.
     """
@@ -74,7 +76,7 @@ class StandIn:
         self.handler, self.faults = handler, list(faults)
         self.requests: list[Request] = []
         self.errors: list[BaseException] = []
-        self.bytes_sent = self.at_once = self.most_at_once = 0
+        self.bytes_sent = self.connections_made = self.at_once = self.most_at_once = 0
         self.started = time.time()
         self.stopping = threading.Event()
         self.lock = threading.Lock()
@@ -174,6 +176,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         super().setup()
         with self.server.stand_in.lock:
             self.server.stand_in.connections.add(self.connection)
+            self.server.stand_in.connections_made += 1
 
     def finish(self) -> None:
         with self.server.stand_in.lock:
