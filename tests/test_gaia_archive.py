@@ -249,6 +249,22 @@ def test_polls_may_fail_without_loss_of_the_job(sky, tmp_path):
     assert not spoiled and len(tap.uploaded) == 1
 
 
+def test_silence_about_a_running_job_does_not_count_as_a_large_one(sky, tmp_path):
+    tables, ra, dec = sky
+    tap, left = StandInTap(tables, looks=4), threading.Event()
+
+    def handler(request):
+        if request.method == "GET" and any(job.looked_at == 2 for job in tap.jobs.values()):
+            left.wait(30)
+        return tap(request)
+
+    with service(handler, attempts=1, timeout=0.7) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"in 1 attempts.*timed out"):
+            fetch(survey, tmp_path, ra, dec)
+        left.set()
+    assert [len(stars) for stars in tap.uploaded] == [50] and tap.deleted == ["job1"]
+
+
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_heeded(as_date, sky, tmp_path):
     tables, ra, dec = sky

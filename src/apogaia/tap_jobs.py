@@ -226,8 +226,11 @@ def _overflows(document: VOTableFile) -> bool:
 
 
 def _phase(job: AsyncTAPJob) -> str:
-    with _named(job.url):
-        phase = job.phase
+    try:
+        with _named(job.url):
+            phase = job.phase
+    except TooLarge as fault:  # a job's state is small
+        raise Silence(str(fault)) from fault
     if phase in (None, "ARCHIVED"):
         raise Silence(f"{job.url} answered with something other than a job's state")
     return phase
