@@ -170,6 +170,19 @@ def test_without_a_positive_continuum_the_spectrum_is_nan_and_its_neighbours_are
     np.testing.assert_allclose(normalised[3], reference(flux[3], error[3], mask[3], DR14), atol=3e-6)
 
 
+def test_a_continuum_beyond_single_precision_is_none():
+    """Three pixels that alone have weight lift it to infinity elsewhere, which would divide the flux to zero."""
+    flux, error, mask = batch(2)
+    pixels = np.flatnonzero(spectra.continuum_pixels(DR14.continuum_pixels)[spectra.detector_slices()["green"]])
+    middle = DETECTORS["green"].start + pixels[len(pixels) // 2 + np.arange(3)]
+    error[0], error[0, middle] = 1e8, 1e-3
+    flux[0, middle] = np.array([3, 1e-3, 3]) * 1e37
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        normalised, _ = apogee_continuum(flux, error, mask, spectra=DR14)
+    assert np.isnan(normalised[0]).all() and np.isfinite(normalised[1]).all()
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="8575"):
         apogee_continuum(np.zeros((2, 100)), np.zeros((2, 100)), np.zeros((2, 100), int), spectra=DR14)

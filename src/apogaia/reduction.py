@@ -204,19 +204,21 @@ def reduce_survey(survey: Survey, workspace: Workspace, *, processes: int | None
     names = [name for name, _ in _part_rows(len(paths))]
     table["status"] = np.concatenate([_part_array(folder / name, "status") for name in names])
     table["reason"] = np.concatenate([_part_array(folder / name, "reason") for name in names])
-    table["reason"] = _reasons(table)
+    table["reason"] = _reasons(table, workspace.release.folder_is_field)
     blocks = (_part_array(folder / name, "spectrum") for name in names)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder)
     return workspace.stars
 
 
-def _reasons(table: Table) -> np.ndarray:
+def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
     """The reasons, better where allStar itself says why a star has no file."""
     location = np.asarray(table["location_id"])
+    folder = "FIELD" if folder_is_field else "LOCATION_ID"
+    lost = np.asarray(table["field"]) == "" if folder_is_field else location == 0
     known = [
         (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
-        (location == 0, "LOCATION_ID is unknown: nobody knows where the star's apStar file is"),
+        (lost, f"{folder} is unknown: nobody knows where the star's apStar file is"),
         (location == 1, "LOCATION_ID 1: released without an apStar file"),
     ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
