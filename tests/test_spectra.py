@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -360,5 +361,7 @@ def test_statuses_are_what_products_say_they_are():
         ("CONSTANT", 9),
         ("BAD_CHECKSUM", 10),
     ]
-    assert all(status.reason for status in Status)
+    readme = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in readme.splitlines() if line[:3].strip("| ").isdigit()]
+    assert listed == [f"| {status:d} | {status.name} | {status.reason} |" for status in Status]
     assert all(status.reason in str(SpectrumError(status, "star.fits")) for status in Status if status)
