@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,11 +31,11 @@ from apogaia.workspace import Workspace
 
 @dataclass(frozen=True)
 class Kill:
-    """What became of a command: `hit` if it was still running after so many seconds, and was killed."""
+    """What became of a command: `hit` if it was still running when its time [s] was up, and was killed."""
 
     after_s: float
     hit: bool
-    returncode: int
+    ran_s: float
 
 
 def kill_at_random(
@@ -67,13 +68,15 @@ def kill_at_random(
     )
     while begun and process.poll() is None and not begun():
         time.sleep(0.01)
+    start = time.monotonic()
     with suppress(subprocess.TimeoutExpired):
         _, said = process.communicate(timeout=after)
         assert process.returncode == 0, said.decode()[-2000:]
-        return Kill(after, False, 0)
-    os.killpg(process.pid, signal.SIGKILL)
+        return Kill(after, False, time.monotonic() - start)
+    with suppress(ProcessLookupError):  # it ended in this very moment
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()  # returns when the last of the group, which share stderr, has gone
-    return Kill(after, process.returncode == -signal.SIGKILL, process.returncode)
+    return Kill(after, process.returncode == -signal.SIGKILL, time.monotonic() - start)
 
 
 # --- the reduction ----------------------------------------------------------------------------------------------------
@@ -146,12 +149,16 @@ def kill_reductions(root: Path, kills: int, seed: int, stars: int | None = None)
         stages[found if kill.hit else "ended before"] += 1
         if workspace.stars.exists():
             assert workspace.stars.read_bytes() == whole, "a stars.h5 that is not whole has its name"
+        resumed += bool(before)
         if note.exists():  # this one is done: begin another
             workspace.stars.unlink(), note.unlink()
+            shutil.rmtree(parts, ignore_errors=True)
+            before = set()
         else:
             assert found == "whole" or before <= now, "finished chunks were lost"
-            resumed += bool(before)
-        before = now if parts.is_dir() else set()
+            before = now
+        if not kill.hit and i % 4:
+            spectra_s = kill.ran_s  # how busy the machine is changes
     subprocess.run([str(part) for part in command], check=True)
     assert workspace.stars.read_bytes() == whole, "the bytes differ from those of an undisturbed run"
     assert sorted(path.name for path in workspace.data.iterdir()) == left, "something was left behind"
