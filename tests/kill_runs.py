@@ -28,6 +28,8 @@ from apogaia import reduction
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
+DELAY_S = 0.05  # of each chunk, when it is made and when it is copied into stars.h5
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -178,10 +180,27 @@ def _names(folder: Path) -> set[str]:
 
 
 def reduce(root: Path, stars: int | None) -> None:
-    """One run, in a process of its own, in chunks so small that there are some to lose."""
+    """One run, in a process of its own, in chunks so small that there are some to lose, and as on a slow disk, so that
+    kills hit every stage."""
     survey, workspace = survey_under(root, stars)
     reduction.CHUNK_ROWS = 2 if stars is None else 20
+    reduction._reduce_part, reduction._part_array = _slow_reduce_part, _slow_part_array
     reduction.reduce_survey(survey, workspace, processes=2, progress=False)
+
+
+_reduce_part, _part_array = reduction._reduce_part, reduction._part_array
+
+
+def _slow_reduce_part(*work) -> int:
+    count = _reduce_part(*work)
+    time.sleep(DELAY_S)
+    return count
+
+
+def _slow_part_array(part: Path, name: str):
+    if name == "spectrum":
+        time.sleep(DELAY_S)
+    return _part_array(part, name)
 
 
 def main() -> None:
