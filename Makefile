@@ -57,10 +57,13 @@ build/dependencies.mk: tools/dependencies.py $(SOURCES) $(wildcard notebooks/*.i
 
 SURVEY_FILES = $(or $(SURVEY_FILES_$(SURVEY)),$(wildcard $(SURVEY)))
 
-data: $(RAW)  ## The raw files of the survey (simulated, unless the survey says otherwise)
+# Options of `apogaia data`, for instance FETCH="--limit 100" or FETCH="--mirror /sas"
+FETCH ?=
+
+data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a folder of yours
 
 $(RAW): $(SURVEY_FILES) $(SOURCES_simulate) | $(READY)
-	$(BIN)/apogaia mock $(SURVEY)
+	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@touch $@
 
 # run_notebook NOTEBOOK: execute, then check and touch the products, which are this rule's targets beside the notebook.

@@ -46,6 +46,7 @@ def stars(n=1, **columns):
         "status": 0, "reason": "", "k_mag": np.float32(10.1), "a_k_mag": np.float32(0.1), "gaia_source_id": 2**53 + 1,
         "parallax": 0.15, "parallax_error": 0.02, "snr": 120.0, "v_helio": -30.0, "teff": 4700.0, "logg": 2.4,
         "telescope": "apo25m", "field": "K06_078+16", "starflag": 0, "n_gaia_matches": 1,
+        "parallax_zero_point": 0.0,
     }  # fmt: skip
     table = Table({name: np.full(n, value) for name, value in row.items()})
     table["apogee_id"] = [f"2M{i:08d}+0000000" for i in range(n)]
@@ -121,6 +122,29 @@ def test_zero_point_enters_once_with_its_sign_and_only_where_there_is_a_parallax
     np.testing.assert_allclose(found["weighted_dist"], [4000, np.nan, np.nan])
     assert found["flags"][2] & Flags.NO_ZERO_POINT and not found["flags"][1] & Flags.NO_ZERO_POINT
     assert found["parallax"][0] == 0.2  # as Gaia gives it
+
+
+def test_a_zero_point_that_was_subtracted_beforehand_is_part_of_the_whole_one():
+    nan = np.nan
+    table = stars(
+        3,
+        k_mag=np.full(3, nan),
+        parallax=[0.235, 0.2, nan],  # less -0.035 for the first; none is known for the second
+        parallax_error=[0.01] * 3,
+        parallax_zero_point=[-0.035, nan, nan],
+    )
+    found = build(table, [nan] * 3, zero_point=0.015)
+    np.testing.assert_allclose(found["parallax"], [0.2, 0.2, nan])
+    np.testing.assert_allclose(found["zero_point"], [-0.02, nan, nan])
+    np.testing.assert_allclose(found["weighted_dist"], [1000 / 0.22, nan, nan])
+    assert [bool(flag & Flags.NO_ZERO_POINT) for flag in found["flags"]] == [False, True, False]
+
+
+def test_provenance_names_what_was_subtracted_beforehand(tmp_path):
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"weights")
+    assert cat.provenance(load_survey("smoke"), model, -0.05)["zero_point"] == -0.05
+    assert cat.provenance(load_survey("smoke-dr17"), model, 0.015)["zero_point"] == "lindegren2021 +0.01500"
 
 
 CASES = {

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tiny_survey as tiny
 from astropy.io import fits
 from astropy.table import Table
+from damaged_spectra import KINDS
 
 from apogaia import cli, networks, training
 from apogaia.catalogue import Flags
@@ -80,6 +82,38 @@ def test_broken_files_keep_their_rows_and_the_rest_its_results(realdata, broken,
     assert len(set(table["status"][bad])) == 5  # each fault has its own status
     for row in bad:
         assert paths[row].name in table["reason"][row]
+
+
+def test_every_kind_of_damage_keeps_its_row(model_path, survey, tmp_path):
+    flux, error, mask = tiny.spectrum(np.random.default_rng(8))
+    paths = []
+    for i, kind in enumerate(KINDS):
+        paths.append(tmp_path / str(i) / "apStar-r8-2M00000017+0000017.fits")
+        tiny.write_apstar(paths[-1], "2M00000017+0000017", flux, error, mask, visits=3, unread_rows=1)
+        kind.damage(paths[-1])
+    table = measure_distances(paths, training.load_model(model_path), survey, passes=5)
+    assert list(table["status"]) == [kind.status.name for kind in KINDS]
+    good = np.array([kind.status == 0 for kind in KINDS])
+    np.testing.assert_array_equal(np.isfinite(table["fakemag"]), good)
+    np.testing.assert_array_equal(table["flags"] & Flags.NO_RESULT != 0, ~good)
+    assert all(reason.startswith(f"{path}: ") for path, reason in zip(paths, table["reason"], strict=True) if reason)
+    np.testing.assert_array_equal(table["reason"] != "", ~good)
+
+
+@pytest.mark.parametrize("value", [-9999.99, 99.999, "unknown", "", None, True, fits.card.Undefined()], ids=repr)
+def test_a_magnitude_that_is_none_leaves_the_distance_unknown(model_path, survey, tmp_path, value):
+    path = tmp_path / "apStar-r8-2M1.fits"
+    tiny.write_apstar(path, "2M1", *tiny.spectrum(np.random.default_rng(8)), unread_rows=1)
+    with fits.open(path, mode="update") as hdus:
+        for name in ("K", "AKTARG", "SNR"):
+            if value is None:
+                hdus[0].header.remove(name, ignore_missing=True)
+            else:
+                hdus[0].header[name] = value
+    (row,) = measure_distances([path], training.load_model(model_path), survey, passes=5)
+    assert row["status"] == "OK" and np.isfinite(row["fakemag"]) and np.isnan(row["dist"])
+    assert row["flags"] & Flags.MISSING_PHOTOMETRY and row["flags"] & Flags.MISSING_EXTINCTION
+    assert np.isnan(row["snr"]) or value == 99.999  # a good one
 
 
 def test_command_line_writes_the_table_and_says_what_is_wrong(realdata, broken, model_path, tmp_path, capsys):

@@ -21,6 +21,7 @@ from offset_model import RANGES, offset_model, save_offset_model
 from apogaia import gaia_tables, zeropoint
 from apogaia.cli import main
 from apogaia.gaia_tables import ColumnNames, Domain, add_zero_point, add_zero_point_to_file, load_zero_point
+from apogaia.survey import load_survey
 from apogaia.table_formats import open_table
 
 N = 23
@@ -436,3 +437,9 @@ def test_the_command(tmp_path, model_path, constant_path, capsys):
     dark = write(table, tmp_path / "dark.parquet")
     assert main(["zeropoint", str(dark), *arguments[2:], "--g-mag", "G", "--teff", "T", "--exact"]) == 1
     assert main(["zeropoint", str(dark), "--model", str(tmp_path / "none.keras")]) == 2
+
+
+def test_a_model_of_corrected_parallaxes_is_refused(tmp_path):
+    path = save_offset_model(tmp_path / "model.keras", settings=load_survey("smoke-dr17").settings())
+    with pytest.raises(ValueError, match="lindegren2021, so that it knows what this leaves over"):
+        load_zero_point(path)

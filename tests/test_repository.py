@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
@@ -124,3 +127,22 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
     assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
     assert seen["survey"] == str(tmp_path / "my.toml")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
+
+
+def test_data_readme_names_the_files_that_the_code_reads():
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- files: begin")[2].partition("<!-- files: end")[0]
+    for survey in (load_survey("dr14"), load_survey("dr17")):
+        workspace = Workspace(survey, ROOT)
+        release = workspace.release
+        assert (
+            f"| `{release.allstar.name}` | `{release.allstar.folder}/` | SHA-1 {survey.archive.allstar_sha1} |" in table
+        )
+        assert release.n_rows == survey.counts.rows and f"{release.n_rows:,}" in table
+        for listed in (release.stellar_parameters, *release.comparisons):
+            assert f"`{listed.name}`" in table and f"{listed.rows or 0:,}" in table + "0"
+            assert not listed.folder or f"`{listed.folder}/`" in table
+        assert f"`{release.spectra_folder}/" in table and f"`{release.reduction}_stars_" in table
+        assert f"`{workspace.gaia.name}`" in table and f"`{workspace.gaia_release.table}`" in table
+    assert all(f"`{path.name}`" in table for path in Workspace(load_survey("dr14-light"), ROOT).released_spectra)
+    assert load_survey("dr14").archive.sas in text and load_survey("dr14").archive.zenodo.rpartition("/")[2] in table

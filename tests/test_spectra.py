@@ -344,6 +344,8 @@ def test_statuses_are_what_products_say_they_are():
         ("BAD_ERRORS", 6),
         ("TOO_FEW_PIXELS", 7),
         ("NO_CONTINUUM", 8),
+        ("CONSTANT", 9),
+        ("BAD_CHECKSUM", 10),
     ]
     assert all(status.reason for status in Status)
     assert all(status.reason in str(SpectrumError(status, "star.fits")) for status in Status if status)

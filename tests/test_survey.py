@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 def test_the_shipped_surveys():
     assert survey_names() == NAMES
-    assert {"smoke", "mock", "mock-dr14", "dr14", "dr17"} <= set(NAMES)
+    assert {"smoke", "mock", "mock-dr14", "dr14", "dr17", "mock-dr17", "smoke-dr17"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,6 +103,9 @@ WRONG = {
     "a prior without its unit": ("[calibration]\nplane_prior = 2.0", "calibration.plane_prior"),
     "half a component": ("[calibration]\ncomponents = 99.5", "calibration.components"),
     "section that is not one": ("cuts = 3", "cuts"),
+    "a folder of one's own without its name": ('[sources]\nkind = "folder"', "sources.folder"),
+    "Lindegren's zero point for DR2": ('[sources]\nparallax_zero_point = "lindegren2021"', "parallax_zero_point"),
+    "no attempt at all": ("[archive]\nattempts = 0", "archive.attempts"),
     "simulated without a simulation": ('[sources]\nkind = "simulated"', "sources.kind"),
 }
 
@@ -218,3 +221,9 @@ def test_settings_restore_the_survey_through_json(tmp_path):
         survey = load_survey(name)
         files.write_json(tmp_path / "settings.json", survey.settings())
         assert restore_survey(files.read_json(tmp_path / "settings.json")) == survey
+
+
+def test_a_folder_of_ones_own_is_relative_to_the_survey_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "spectra"\n')
+    assert load_survey(path).sources.folder == str(tmp_path.resolve() / "spectra")

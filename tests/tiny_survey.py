@@ -33,7 +33,7 @@ def image(data: np.ndarray) -> fits.ImageHDU:
     return hdu
 
 
-def write_apstar(path: Path, apogee_id: str, flux, error, mask, visits: int = 1) -> None:
+def write_apstar(path: Path, apogee_id: str, flux, error, mask, visits: int = 1, unread_rows: int = 100) -> None:
     """`flux`, `error`, `mask` (8575,): with several visits, they become row 1 and decoys the others."""
     primary = fits.PrimaryHDU()
     primary.header["OBJID"], primary.header["NVISITS"] = apogee_id, visits
@@ -42,7 +42,7 @@ def write_apstar(path: Path, apogee_id: str, flux, error, mask, visits: int = 1)
     if visits > 1:
         arrays = [np.stack([array[::-1], array, *[array * 0] * visits]) for array in arrays]
     path.parent.mkdir(parents=True, exist_ok=True)
-    filler = [image(np.zeros((100, N_PIXELS_APSTAR), ">f4"))]  # the HDUs that nobody reads
+    filler = [image(np.zeros((unread_rows, N_PIXELS_APSTAR), ">f4"))]  # the HDUs that nobody reads
     fits.HDUList([primary, *map(image, arrays), *filler]).writeto(path, overwrite=True)
 
 

@@ -245,7 +245,8 @@ def build_catalogue(
     prediction
         Luminosity of every row and its errors.
     zero_point
-        Gaia minus true parallax [mas]: a number, or one per star.
+        Zero point of the parallaxes in `stars` [mas]: a number, or one per star. The catalogue's parallax is as Gaia
+        gives it, and its zero point is the whole one: that which the reduction has subtracted already added.
     inference
         For the limit of the relative error.
     placement
@@ -265,13 +266,17 @@ def build_catalogue(
     good = np.asarray(stars["status"]) == 0
     prediction = prediction._replace(fakemag=np.where(good, prediction.fakemag, np.nan))
     distances = distance_table(prediction, stars["k_mag"], stars["a_k_mag"], inference, placement)
-    weighted, gaia_flags = _weighted_distance(stars, distances, zero_point)
+    beforehand = np.asarray(stars["parallax_zero_point"], dtype=float)  # NaN: was wanted, and is not known
+    gaia = np.asarray(stars["parallax"], dtype=float) + np.where(np.isfinite(beforehand), beforehand, 0.0)
+    zero_point = zero_point + beforehand
+    weighted, gaia_flags = _weighted_distance(stars, distances, gaia, zero_point)
     catalogue = Table()
     made = {
         **{name: distances[name] for name in distances.colnames},
         **weighted,
         "a_k_mag": np.where(luminosity.has_extinction(stars["a_k_mag"]), stars["a_k_mag"], np.nan),
-        "zero_point": np.broadcast_to(zero_point, len(stars)),
+        "parallax": gaia,
+        "zero_point": zero_point,
         "flags": distances["flags"] | gaia_flags | _row_flags(stars),
     }
     for name, unit, description in COLUMNS:
@@ -282,8 +287,10 @@ def build_catalogue(
     return catalogue
 
 
-def _weighted_distance(stars: Table, distances: Table, zero_point) -> tuple[dict, np.ndarray]:
-    gaia, gaia_error = np.asarray(stars["parallax"], float), np.asarray(stars["parallax_error"], float)
+def _weighted_distance(
+    stars: Table, distances: Table, gaia: np.ndarray, zero_point: np.ndarray
+) -> tuple[dict, np.ndarray]:
+    gaia_error = np.asarray(stars["parallax_error"], float)
     nn = np.where(np.isfinite(distances["dist"]), distances["nn_parallax"], np.nan)  # a vanishing one says nothing
     parallax, error = luminosity.weighted_parallax(
         nn, distances["nn_parallax_model_error"], gaia, gaia_error, zero_point
@@ -326,7 +333,12 @@ def _bits(flags: Mapping[Flags, np.ndarray]) -> np.ndarray:
 
 
 def provenance(survey: Survey, model_path: Path, zero_point) -> dict:
-    """Where a catalogue of `survey` comes from, as `write_catalogue` takes it."""
+    """Where a catalogue of `survey` comes from, as `write_catalogue` takes it.
+
+    `zero_point` [mas, or the name of its model] is that of `build_catalogue`.
+    """
+    if survey.sources.parallax_zero_point != "none":
+        zero_point = f"{survey.sources.parallax_zero_point} {zero_point:+.5f}"
     return {
         "survey": f"{survey.name}: {survey.title}",
         "model": hashlib.sha256(Path(model_path).read_bytes()).hexdigest(),

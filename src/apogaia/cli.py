@@ -1,4 +1,4 @@
-"""The command line: ``apogaia mock | reduce | distance | zeropoint``."""
+"""The command line: ``apogaia data | mock | fetch | reduce | distance | zeropoint``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,35 @@ import sys
 from pathlib import Path
 
 from apogaia import __version__
-from apogaia.survey import SurveyError, load_survey, restore_survey, survey_names
+from apogaia.survey import load_survey, restore_survey, survey_names
 from apogaia.workspace import Workspace
 
 EPILOG = """examples:
   apogaia mock smoke                        simulate the smallest survey under data/smoke
+  apogaia fetch dr14 --dry-run              what the real survey would take: files, bytes, time
   apogaia reduce smoke                      its spectra, normalised, in data/smoke/stars.h5
   apogaia distance apStar-r8-2M*.fits       distances of your own stars, with the model of data/mock
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
+"""
+
+FETCH = """Fetch a real survey into data/<survey>/raw: allStar, the stellar parameters, Gaia's sources around the stars
+(by TAP), and one combined spectrum per star from SDSS's Science Archive Server (or the released training and test
+spectra, 2 GB: survey dr14-light).
+
+A file gets its name once it is whole and agrees with the archive's hash list. Dropped connections, time-outs and busy
+servers are tried again with growing pauses. Stop it at any time: the next call goes on where it stopped. When all is
+there (or the archive says that it has no such spectrum), raw/manifest.json is written, and `apogaia reduce` can start.
+
+Exit code: 0 if the survey is complete, 1 if files failed this time (run again), 2 if nothing can be done (no
+connection, disk full, unknown survey)."""
+
+FETCH_EPILOG = """examples:
+  apogaia fetch dr14 --dry-run              count, bytes and time; writes nothing
+  apogaia fetch dr14 --limit 100            the first 100 stars, to try things out
+  apogaia fetch dr14-light                  the paper's released spectra instead of 277,371 files
+  apogaia fetch dr17 --mirror $SAS_BASE_DIR use a copy of the SAS where it lies; fetch what it lacks
+  make all SURVEY=dr14                      fetch, then the whole analysis
 """
 
 DISTANCE = """Distances from apStar files: luminosity (fakemag), parallax and distance, each with its error from the
@@ -86,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (SurveyError, FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"apogaia {options.command}: {error}", file=sys.stderr)
         return 2
 
@@ -106,6 +126,36 @@ def _parser() -> argparse.ArgumentParser:
     mock.add_argument("survey", help=survey_help)
     mock.add_argument("--processes", type=int, default=None, help="default: all cores")
     mock.set_defaults(run=_mock)
+
+    fetch = commands.add_parser(
+        "fetch",
+        help="fetch a real survey from SDSS and Gaia",
+        description=FETCH,
+        epilog=FETCH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data = commands.add_parser(
+        "data",
+        help="the raw files of a survey, wherever they come from: mock, fetch, or links to your own folder",
+        description="The raw files of a survey: simulated surveys are made (mock), those of archives fetched (fetch),"
+        " and a folder of your own (sources.kind = 'folder' in the survey file) is linked to. `make data` runs this.",
+    )
+    for command in (fetch, data):
+        command.add_argument("survey", help=survey_help)
+        command.add_argument("--limit", type=int, default=None, metavar="N", help="the first N rows of allStar only")
+        command.add_argument(
+            "--mirror", type=Path, default=None, metavar="FOLDER", help="root of a copy of the SAS (SAS_BASE_DIR)"
+        )
+        command.add_argument("--check", action="store_true", help="compare every file here with the archive's hashes")
+        command.add_argument(
+            "--accept-failures",
+            action="store_true",
+            help="count the survey as complete without what failed; the stars' rows will say so",
+        )
+    fetch.add_argument("--dry-run", action="store_true", help="say how many files, bytes and hours; write nothing")
+    fetch.set_defaults(run=_fetch)
+    data.add_argument("--processes", type=int, default=None, help="for simulated surveys; default: all cores")
+    data.set_defaults(run=_data)
 
     reduce = commands.add_parser(
         "reduce",
@@ -191,11 +241,55 @@ def _mock(options: argparse.Namespace) -> int:
     workspace = Workspace(survey)
     if survey.simulation is None:
         raise ValueError(
-            f"survey {survey.name} is not simulated: put its raw files under {workspace.raw} as data/README.md lists"
-            f" them, with a file {workspace.raw_manifest.name} beside them"
+            f"survey {survey.name} is not simulated: `apogaia data {options.survey}` fetches or links to its files"
         )
     simulate_survey(survey, workspace, processes=options.processes)
     print(f"{survey.simulation.n_stars} simulated stars under {workspace.raw}, their truth in {workspace.truth}")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    survey = load_survey(options.survey)
+    if survey.sources.kind == "simulated":
+        return _mock(options)
+    if survey.sources.kind == "archive":
+        return _fetch(options)
+    from apogaia.archive import link_folder
+
+    workspace = Workspace(survey)
+    link_folder(survey, workspace)
+    print(f"{workspace.raw} links to {survey.sources.folder}")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from apogaia.archive import fetch_survey
+    from apogaia.archive_estimate import estimate
+
+    survey = load_survey(options.survey)
+    workspace = Workspace(survey)
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit {options.limit}: at least one star")
+    if getattr(options, "dry_run", False):
+        print(estimate(survey, workspace, limit=options.limit, mirror=options.mirror))
+        return 0
+    report = fetch_survey(
+        survey,
+        workspace,
+        limit=options.limit,
+        mirror=options.mirror,
+        check=options.check,
+        accept_failures=options.accept_failures,
+    )
+    print(report)
+    if not report.complete:
+        print(
+            f"{len(report.failed)} files failed: run the same command again to go on, or add --accept-failures to do"
+            " without them",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"complete: {workspace.raw}")
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import files, reduction, samples, simulate, spectra, stars
+from apogaia import files, pixels, reduction, samples, simulate, spectra, stars
 from apogaia.simulate import Design
 from apogaia.simulate.files import write_tables
 from apogaia.spectra import Status
@@ -42,7 +42,7 @@ def simulate_sample(
         That make spectra; by default one per usable core.
     """
     settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
-    modules = [*simulate.modules(), reduction, spectra, stars, samples, sys.modules[__name__]]
+    modules = [*simulate.modules(), pixels, reduction, spectra, stars, samples, sys.modules[__name__]]
     key = files.fingerprint(settings, modules=modules)
     if files.is_current(workspace.stars, key):
         return workspace.stars

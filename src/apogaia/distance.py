@@ -11,7 +11,9 @@ from astropy.table import Table
 from apogaia.catalogue import distance_table
 from apogaia.domain import TrainingDomain
 from apogaia.error_calibration import ErrorCalibration
+from apogaia.fits_columns import MISSING_BELOW
 from apogaia.inference import Prediction, predict
+from apogaia.raw_tables import MISSING_MAG_ABOVE
 from apogaia.spectra import N_PIXELS, SpectrumError, Status, apogee_continuum, read_apstar
 from apogaia.survey import Survey
 
@@ -61,14 +63,14 @@ def measure_distances(
     apogee_id, status, reason = [""] * n, np.zeros(n, np.int16), [""] * n
     for i, path in enumerate(paths):
         try:
-            apstar = read_apstar(path)
+            apstar = read_apstar(path, masked_bits=survey.spectra.masked_bits)
         except SpectrumError as error:
             status[i], reason[i] = error.status, str(error)
             continue
-        apogee_id[i] = apstar.header["apogee_id"]
-        star["snr"][i] = apstar.header["snr"]
-        star["k_mag"][i] = apstar.header["k_mag"]
-        star["a_k_mag"][i] = apstar.header["a_k_targ"]
+        apogee_id[i] = str(apstar.header["apogee_id"]).strip()
+        star["snr"][i] = _number(apstar.header["snr"], below=np.inf)
+        star["k_mag"][i] = _number(apstar.header["k_mag"], below=MISSING_MAG_ABOVE)
+        star["a_k_mag"][i] = _number(apstar.header["a_k_targ"], below=MISSING_MAG_ABOVE)
         spectra[i], _ = apogee_continuum(apstar.flux, apstar.error, apstar.mask, spectra=survey.spectra)
         if not np.isfinite(spectra[i]).all():
             status[i] = Status.NO_CONTINUUM
@@ -94,3 +96,10 @@ def measure_distances(
     for name in distances.colnames:
         table[name] = distances[name]
     return table
+
+
+def _number(value, below: float) -> float:
+    """A header's number; NaN where there is none, or a text or a placeholder."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return np.nan
+    return float(value) if MISSING_BELOW <= value < below else np.nan

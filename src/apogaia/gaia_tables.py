@@ -132,13 +132,20 @@ def load_zero_point(
     FileNotFoundError, ModelFileError
         As `apogaia.training.load_model`.
     ValueError
-        If the model has no offset, does not state its training range, or is too steep for a grid.
+        If the model has no offset, has seen parallaxes from which a zero point was subtracted beforehand, does not
+        state its training range, or is too steep for a grid.
     """
     from apogaia.training import load_model, read_provenance  # here, since Keras takes seconds to load
 
     provenance = read_provenance(model_path)
     if provenance["offset"] == "none":
         raise ValueError(f"{model_path}: trained without an offset; give constant.keras or multivariate.keras")
+    beforehand = provenance["settings"].get("sources", {}).get("parallax_zero_point", "none")
+    if beforehand != "none":
+        raise ValueError(
+            f"{model_path}: trained on parallaxes less the zero point {beforehand}, so that it knows what this leaves "
+            "over and not the whole one: give a model of a survey with parallax_zero_point = 'none'"
+        )
     draws, seed = _draws_and_seed(provenance, draws, seed)
     model = load_model(model_path)
     if provenance["offset"] == "constant":

@@ -174,6 +174,8 @@ def ledger(workspace: Workspace) -> str:
     ]
     if simulated:
         lines.append("This survey is simulated: its counts are its own, and its zero point is compared with the truth.")
+    if (survey.sources.apogee_release, survey.sources.gaia_release) != ("dr14", "dr2"):
+        lines.append("The paper's numbers are those of APOGEE DR14 and Gaia DR2: here they are for orientation alone.")
     lines += ["", "| quantity | paper | here | truth | tolerance with real data | where |", "|---|---|---|---|---|---|"]
     for entry in ENTRIES:
         ours = _look_up(results[entry.result], entry.key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LITERATURE", "PAPER_SUMMARIES", "LiteratureZeroPoint", "QuadraticSummary"]
+__all__ = ["LITERATURE", "PAPER_SUMMARIES", "LiteratureZeroPoint", "QuadraticSummary", "paper_summaries"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ PAPER_SUMMARIES = {
     "bp_rp": QuadraticSummary("BP-RP [mag]", 0, (6.90, -34.63, -11.67), (0.8, 3), "Eq. 8"),
     "teff": QuadraticSummary("Teff [K]", 4500, (6e-6, 0.0348, -53.17), (4000, 5750), "Eq. 9"),
 }
+
+
+def paper_summaries(gaia_release: str) -> dict[str, QuadraticSummary]:
+    """The paper's summaries where they apply: to Gaia DR2, and to nothing for another release."""
+    return PAPER_SUMMARIES if gaia_release == "dr2" else {}
 
 
 @dataclass(frozen=True)

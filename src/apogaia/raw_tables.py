@@ -13,6 +13,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files, stars
+from apogaia.fits_columns import ReductionError, find_column, raw_values
+from apogaia.fits_columns import native as _native
+from apogaia.fits_columns import open_table as _open_table
+from apogaia.lindegren import ONLY_EDR3
+from apogaia.releases import Release
 from apogaia.stars import COLUMNS
 
 __all__ = [
@@ -21,13 +26,16 @@ __all__ = [
     "read_allstar",
     "read_gaia",
     "read_stellar_parameters",
+    "spectrum_places",
     "write_gaia",
     "write_table",
 ]
 
-MISSING_BELOW = -9000.0  # -9999 and -9999.99 stand for unknown in APOGEE's tables
 BLOCK_ROWS = 20_000  # of a table's file in memory at a time: 100 MB of allStar
 MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
+
+# of whole numbers whose unknown is not 0: a star of which nobody knows whether APOGEE flags it counts as flagged
+UNKNOWN_INTEGER = {"starflag": -1}
 
 GAIA_UNITS = {
     "ra": "deg",
@@ -42,11 +50,10 @@ GAIA_UNITS = {
     "parallax_error": "mas",
     "phot_g_mean_mag": "mag",
     "bp_rp": "mag",
+    "nu_eff_used_in_astrometry": "um-1",
+    "pseudocolour": "um-1",
+    "ecl_lat": "deg",
 }
-
-
-class ReductionError(ValueError):
-    """A raw table that cannot be used; the message names the file and the remedy."""
 
 
 # column of stars.h5 -> names in allStar, the first that is there; in joined tables K may be something else than Ks
@@ -55,6 +62,7 @@ ALLSTAR_COLUMNS = {
     "telescope": ("TELESCOPE",),
     "location_id": ("LOCATION_ID",),
     "field": ("FIELD",),
+    "spectrum_file": ("FILE",),
     "ra_apogee": ("RA",),
     "dec_apogee": ("DEC",),
     "glon": ("GLON",),
@@ -83,11 +91,13 @@ GAIA_COLUMNS = {
     **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
     **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
-    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")},
+    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)},
 }
-GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")  # not in DR2
+GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)  # not in DR2
 
 _COLUMN = {column.name: column for column in COLUMNS}
+# Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
+LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
 LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS))
 
 
@@ -97,29 +107,69 @@ LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in stars.ELEMENTS
 def read_allstar(path: str | Path) -> Table:
     """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
 
+    A negative signal-to-noise ratio, and a position outside the sphere's coordinates, are unknown, too.
+
     Raises
     ------
     ReductionError
-        If the file cannot be read or lacks a column without which there is no distance.
+        If the file cannot be read, has no rows, lacks a column without which there is no distance, or has one of
+        another kind.
     """
-    names = {new: tuple(name.upper() for name in old) for new, old in ALLSTAR_COLUMNS.items()}
-    table = _read_columns(path, names, required=ALLSTAR_REQUIRED)
+    table = _read_columns(path, ALLSTAR_COLUMNS, required=ALLSTAR_REQUIRED)
     for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag"):
         table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
+    table["snr"][table["snr"] < 0] = np.nan
+    _forget_impossible_positions(table, "ra_apogee", "dec_apogee")
     table["telescope"][table["telescope"] == ""] = "apo25m"  # APOGEE's only telescope before it was a column
     return table
 
 
-def read_gaia(path: str | Path) -> Table:
-    """Gaia's columns of stars.h5, one row per source; NaN where Gaia has none.
+def read_gaia(path: str | Path, release: str = "dr2") -> Table:
+    """Gaia's columns of stars.h5, one row per source, each source once; NaN where Gaia has none.
+
+    An error that is not positive, and a position outside the sphere's coordinates, are unknown, too.
+
+    Parameters
+    ----------
+    release
+        "dr2" or "edr3", which has more columns.
 
     Raises
     ------
     ReductionError
-        If the file cannot be read or lacks a column.
+        If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
+        source numbers that lost digits, or describes one source in two ways.
     """
-    required = [name for name in GAIA_COLUMNS if name not in GAIA_EDR3_COLUMNS]
-    return _read_columns(path, {new: (old.upper(),) for new, old in GAIA_COLUMNS.items()}, required=required)
+    required = [name for name in GAIA_COLUMNS if release != "dr2" or name not in GAIA_EDR3_COLUMNS]
+    table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)
+    for name in ("pmra_error", "pmdec_error", "parallax_error"):
+        table[name][~(table[name] > 0)] = np.nan
+    _forget_impossible_positions(table, "ra", "dec")
+    return _each_source_once(path, table)
+
+
+def _forget_impossible_positions(table: Table, ra: str, dec: str) -> None:
+    impossible = ~((table[ra] >= 0) & (table[ra] <= 360) & (np.abs(table[dec]) <= 90))
+    table[ra][impossible] = table[dec][impossible] = np.nan
+
+
+def _each_source_once(path: str | Path, table: Table) -> Table:
+    """Without the second rows of sources that overlapping queries gave twice; sources without a number stay."""
+    ids = np.asarray(table["gaia_source_id"])
+    order = np.argsort(ids, kind="stable")
+    again = np.flatnonzero((ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != 0)) + 1
+    for name in table.colnames if len(again) else []:
+        first, second = np.asarray(table[name])[order[again - 1]], np.asarray(table[name])[order[again]]
+        differs = np.flatnonzero((first != second) & ~((first != first) & (second != second)))  # NaN equals NaN
+        if len(differs):
+            rows = order[again[differs[0]] - 1], order[again[differs[0]]]
+            raise ReductionError(
+                f"{path}: rows {rows[0]} and {rows[1]} both are source {ids[rows[0]]}, with different {name}: "
+                "the table seems to mix two releases; fetch or make it again"
+            )
+    kept = np.ones(len(table), dtype=bool)
+    kept[order[again]] = False
+    return table if kept.all() else table[kept]
 
 
 def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
@@ -128,7 +178,8 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
     Raises
     ------
     ReductionError
-        If the file cannot be read, has not 22 values a row, or is not row by row as allStar.
+        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17), holds no value at
+        all in such a column, or is not row by row as allStar.
     """
     table = Table()
     with _open_table(path) as hdus:
@@ -137,13 +188,15 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
         if len(data) != len(apogee_id):
             raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
         if "APOGEE_ID" in present:
-            named = np.char.strip(np.asarray(data[present["APOGEE_ID"]]).astype(str))
-            differs = np.flatnonzero((named != apogee_id) & (named != ""))
+            named = raw_values(data, present["APOGEE_ID"])
+            differs = np.flatnonzero((named != apogee_id) & (named != "") & (apogee_id != ""))
             if len(differs):
                 raise ReductionError(
                     f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
                     "the catalogue must be row by row as allStar: fetch both of the same release again"
                 )
+        if "ASTRONN" not in present and "TEFF" in present:
+            return _labels_one_by_one(path, data, present)
         for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
             if column.upper() not in present:
                 raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
@@ -155,40 +208,55 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
     return table
 
 
-def _open_table(path: str | Path) -> fits.HDUList:
-    try:
-        hdus = fits.open(path, memmap=True)
-        if len(hdus) < 2 or not isinstance(hdus[1], fits.BinTableHDU):
-            raise ReductionError(
-                f"{path} holds no table in HDU 1: get it again as data/README.md says, or run `apogaia mock`"
-            )
-        return hdus
-    except FileNotFoundError:
-        raise ReductionError(
-            f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
-        ) from None
-    except (OSError, fits.VerifyError) as fault:
-        raise ReductionError(
-            f"{path} cannot be read ({fault}): get it again as data/README.md says, or run `apogaia mock`"
-        ) from fault
+def _labels_one_by_one(path: str | Path, data: fits.FITS_rec, present: dict[str, str]) -> Table:
+    """Labels from one column each; a column without any value is a slip of its maker, not a table of unknowns."""
+    table = Table()
+    for label in LABELS:
+        spellings = [label.upper(), *LABEL_SPELLINGS.get(label, ())]
+        for name, candidates in (
+            (label, spellings),
+            (f"{label}_error", [text for base in spellings for text in (f"{base}_ERR", f"{base}_ERROR", f"E_{base}")]),
+        ):
+            column = next((present[text] for text in candidates if text in present), None)
+            if column is None:
+                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
+            table[name] = _native(data[column], "f4")
+            if len(table) and not np.isfinite(table[name]).any():
+                raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
+    return table
 
 
 def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
-    """Columns of a FITS table under our names and types; upper-case file names, absent optional ones are unknown."""
+    """Columns of a FITS table under our names and types, whatever their case; absent optional ones are unknown."""
     pieces = {new: [] for new in names}
     for data in _blocks(path):
-        present = {name.upper(): name for name in data.names}
+        if not len(data):
+            raise ReductionError(f"{path} has no rows: fetch or make it again")
         for new, candidates in names.items():
-            column = _COLUMN[new]
-            old = next((present[name] for name in candidates if name in present), None)
-            if old is not None:
-                pieces[new].append(_native(data[old], column.kind, data.columns[old].null))
-            elif new in required:
-                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch or make it again")
-            else:
-                kind = f"U{8}" if column.kind == "U" else column.kind
-                pieces[new].append(np.full(len(data), column.unknown, dtype=kind))
-    return Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
+            pieces[new].append(_piece(path, data, new, candidates, new in required))
+    table = Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
+    return table
+
+
+def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str], required: bool) -> np.ndarray:
+    """One column of some rows."""
+    column = _COLUMN[new]
+    old = find_column(data.names, candidates)
+    if old is None and required:
+        raise ReductionError(
+            f"{path} has no column {' or '.join(name.upper() for name in candidates)}: fetch or make it again"
+        )
+    if old is None:
+        return np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
+    try:
+        values = raw_values(data, old)
+        if values.ndim > 1:
+            raise ValueError(f"{values[0].size} values a row")
+        if new == "gaia_source_id" and values.dtype.kind == "f":
+            raise ValueError("numbers with a decimal point, which have not all digits of a source's number")
+        return _native(values, column.kind, data.columns[old].null, UNKNOWN_INTEGER.get(new, 0))
+    except (TypeError, ValueError) as fault:
+        raise ReductionError(f"{path}: column {old} holds {fault}; fetch or make it again") from fault
 
 
 def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
@@ -202,20 +270,10 @@ def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
         start += BLOCK_ROWS
 
 
-def _native(values: np.ndarray, kind: str, null: int | None = None) -> np.ndarray:
-    """In native byte order, our type, and with placeholders as NaN, 0 or the empty text."""
-    if kind == "U":
-        return np.char.strip(np.asarray(values).astype(str))
-    values = np.asarray(values)
-    if kind[0] == "f":
-        unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
-        values = values.astype(kind)
-        values[unknown | (values < MISSING_BELOW)] = np.nan
-        return values
-    unknown = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
-    if null is not None:
-        unknown |= values == null
-    return np.where(unknown, 0, values).astype(kind)
+def spectrum_places(allstar: Table, release: Release) -> list[str]:
+    """Place of each row's combined spectrum below the raw folder; `allstar` as `read_allstar` gives it."""
+    columns = (allstar[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field", "spectrum_file"))
+    return [release.spectrum(*row) for row in zip(*columns, strict=True)]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

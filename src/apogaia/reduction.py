@@ -14,10 +14,33 @@ import numpy as np
 from astropy.table import Table
 from tqdm.auto import tqdm
 
-from apogaia import cluster, crossmatch, files, luminosity, parallel, raw_tables, spectra, stars
+from apogaia import (
+    apstar,
+    cluster,
+    crossmatch,
+    files,
+    fits_columns,
+    lindegren,
+    luminosity,
+    parallel,
+    pixels,
+    raw_tables,
+    released_spectra,
+    releases,
+    spectra,
+    stars,
+)
 from apogaia.crossmatch import cross_match
-from apogaia.raw_tables import GAIA_COLUMNS, ReductionError, read_allstar, read_gaia, read_stellar_parameters
-from apogaia.spectra import N_PIXELS, SpectrumError, Status
+from apogaia.raw_tables import (
+    GAIA_COLUMNS,
+    ReductionError,
+    read_allstar,
+    read_gaia,
+    read_stellar_parameters,
+    spectrum_places,
+)
+from apogaia.released_spectra import ReleasedSpectra
+from apogaia.spectra import N_PIXELS, N_PIXELS_APSTAR, SpectrumError, Status
 from apogaia.stars import COLUMNS, Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
@@ -46,7 +69,8 @@ _COLUMN = {column.name: column for column in COLUMNS}
 def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     """Every column of stars.h5 that does not come from spectra, row by row as `allstar` of `read_allstar`."""
     table = allstar.copy()
-    gaia = read_gaia(workspace.gaia)
+    table["spectrum_file"] = [place.rpartition("/")[2] for place in spectrum_places(allstar, workspace.release)]
+    gaia = read_gaia(workspace.gaia, survey.sources.gaia_release)
     index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
     for name in GAIA_COLUMNS:
         column = _COLUMN[name]
@@ -55,6 +79,9 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
         table[name] = values
     table["match_distance"] = separation
     table["n_gaia_matches"] = count.astype(_COLUMN["n_gaia_matches"].kind)
+    table["parallax_zero_point"] = np.zeros(len(table))
+    if survey.sources.parallax_zero_point == "lindegren2021":
+        lindegren.correct_parallaxes(table)
 
     labels = read_stellar_parameters(workspace.stellar_parameters, np.asarray(table["apogee_id"]))
     for name in labels.colnames:
@@ -85,17 +112,19 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
     normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
     status, reason = np.zeros(n, dtype=np.int8), [""] * n
     for start in range(0, n, _BLOCK_ROWS):
-        rows, flux, error, mask = [], [], [], []
-        for i in range(start, min(start + _BLOCK_ROWS, n)):
+        block = range(start, min(start + _BLOCK_ROWS, n))
+        # Rows without a spectrum stay in, as zeros: in a batch of another size the others' last bits would change.
+        flux, error = np.zeros((2, len(block), N_PIXELS_APSTAR), dtype=np.float32)
+        mask = np.zeros((len(block), N_PIXELS_APSTAR), dtype=np.int32)
+        for k, i in enumerate(block):
             try:
-                star = spectra.read_apstar(paths[i])
+                star = spectra.read_apstar(paths[i], masked_bits=settings.masked_bits)
             except SpectrumError as fault:
                 status[i], reason[i] = fault.status, f"{paths[i].name}: {fault.detail}"
             else:
-                rows.append(i), flux.append(star.flux), error.append(star.error), mask.append(star.mask)
-        if rows:
-            arrays = (np.stack(each) for each in (flux, error, mask))
-            normalised[rows], _ = spectra.apogee_continuum(*arrays, spectra=settings)
+                flux[k], error[k], mask[k] = star.flux, star.error, star.mask
+        normalised[block.start : block.stop], _ = spectra.apogee_continuum(flux, error, mask, spectra=settings)
+    normalised[status != Status.OK] = np.nan
     for i in np.flatnonzero((status == Status.OK) & np.isnan(normalised[:, 0])):
         status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
     return normalised, status, reason
@@ -119,12 +148,16 @@ def _parts(folder: Path, key: str, n_stars: int) -> Iterator[tuple[Path, slice]]
         yield folder / f"{start:09d}-{key[:16]}.npz", slice(start, min(start + CHUNK_ROWS, n_stars))
 
 
+def _released_part(part: Path, released: ReleasedSpectra, rows: slice) -> int:
+    normalised, status, reason = released.read(rows)
+    with files.atomic(part) as temporary:
+        np.savez(temporary, spectrum=normalised, status=status, reason=np.array(reason, dtype=str))
+    return len(status)
+
+
 def _apstar_paths(workspace: Workspace, allstar: Table, rows: slice) -> list[Path]:
     """Of some rows at a time: 733,901 paths would take more memory than their table."""
-    return [
-        workspace.apstar(str(apogee_id), int(location_id), str(telescope))
-        for apogee_id, location_id, telescope in allstar["apogee_id", "location_id", "telescope"][rows].iterrows()
-    ]
+    return [workspace.raw / place for place in spectrum_places(allstar[rows], workspace.release)]
 
 
 def _apstar_sizes(workspace: Workspace, allstar: Table, progress: bool) -> str:
@@ -139,9 +172,10 @@ def _apstar_sizes(workspace: Workspace, allstar: Table, progress: bool) -> str:
 
 
 def _size(path: Path) -> int:
+    """Length in bytes; -1 where there is no file, or none that could be looked at."""
     try:
         return os.stat(path).st_size
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # its row will say why
         return -1
 
 
@@ -156,10 +190,13 @@ def _reduce_parts(
 ) -> None:
     """Make chunk files, on the cores of this machine or on the workers of a cluster."""
     remaining = sum(rows.stop - rows.start for _, rows in todo)
-    tasks = ((part, _apstar_paths(workspace, allstar, rows), survey.spectra) for part, rows in todo)
     if not todo:
         return
-    if scheduler is None:
+    tasks = ((part, _apstar_paths(workspace, allstar, rows), survey.spectra) for part, rows in todo)
+    if survey.sources.spectra == "released":  # two files: read in turn
+        released = ReleasedSpectra(workspace.released_spectra, allstar["ra_apogee"], allstar["dec_apogee"])
+        done = parallel.run_in_processes(_released_part, ((part, released, rows) for part, rows in todo), 1)
+    elif scheduler is None:
         done = parallel.run_in_processes(_reduce_part, tasks, min(processes or parallel.usable_cores(), len(todo)))
     else:
         modules = [spectra, sys.modules[__name__]]
@@ -222,9 +259,13 @@ def reduce_survey(
     allstar = read_allstar(workspace.allstar)
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
-        "apstar_bytes": _apstar_sizes(workspace, allstar, progress),
+        "bytes_of_spectra": [_size(path) for path in workspace.released_spectra]
+        if survey.sources.spectra == "released"
+        else _apstar_sizes(workspace, allstar, progress),
     }
-    modules = [raw_tables, spectra, crossmatch, luminosity, stars, sys.modules[__name__]]
+    modules = [apstar, fits_columns, pixels, raw_tables, spectra, crossmatch, lindegren, luminosity]
+    modules += [releases, released_spectra, stars]
+    modules.append(sys.modules[__name__])
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
@@ -243,14 +284,26 @@ def reduce_survey(
             raise ReductionError(f"{part} was made but is not seen here: is it on a disk that all machines share?")
     table["status"] = np.concatenate([_part_array(part, "status") for part, _ in parts])
     reason = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
-    reason[(table["location_id"] == 1) & (table["status"] == Status.NO_FILE)] = (
-        "LOCATION_ID 1: released without an apStar file"
-    )
     table["reason"] = reason
+    if survey.sources.spectra == "apstar":
+        table["reason"] = _reasons(table, by_location=not workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
+
+
+def _reasons(table: Table, by_location: bool) -> np.ndarray:
+    """The reasons, better where allStar itself says why a star has no file."""
+    known = [(np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's")]
+    if by_location:
+        location = np.asarray(table["location_id"])
+        known += [
+            (location == 0, "LOCATION_ID is unknown: nobody knows where the star's apStar file is"),
+            (location == 1, "LOCATION_ID 1: released without an apStar file"),
+        ]
+    no_file = np.asarray(table["status"]) == Status.NO_FILE
+    return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])
 
 
 def _start_parts(folder: Path, key: str) -> None:

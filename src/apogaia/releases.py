@@ -1,4 +1,4 @@
-"""What a data release consists of: names, places, hashes and row counts of its files.
+"""What a data release consists of: names, places and row counts of its files.
 
 Places are relative to the root of SDSS's Science Archive Server (SAS). Raw folders keep the layout below
 `Release.spectra_folder`, so that `raw/<telescope>/<folder>/<file>` is `<spectra_folder>/<telescope>/<folder>/<file>`.
@@ -20,7 +20,6 @@ class TableFile:
 
     name: str
     folder: str = ""
-    sha1: str | None = None
     rows: int | None = None
     needed: bool = True  # by the reduction; others are for comparison
 
@@ -98,7 +97,6 @@ RELEASES = {
         allstar=TableFile(
             "allStar-l31c.2.fits",
             "dr14/apogee/spectro/redux/r8/stars/l31c/l31c.2",
-            "a7e1801924661954da792e377ad54f412219b105",
             277_371,
         ),
         # Not on the SAS: repository henrysky/astroNN_spectra_paper_figures.
@@ -108,7 +106,7 @@ RELEASES = {
             TableFile("apogee_distances-DR14.fits", "dr14/apogee/vac/apogee-distances", needed=False),
         ),
         n_rows=277_371,
-        mean_spectrum_bytes=1.2e6,  # ten HDUs of 8575 pixels, three to four rows
+        mean_spectrum_bytes=1.1e6,  # mean of four real files, of one to five visits
     ),
     "dr17": Release(
         name="dr17",
@@ -118,12 +116,11 @@ RELEASES = {
         allstar=TableFile(
             "allStar-dr17-synspec_rev1.fits",
             "dr17/apogee/spectro/aspcap/dr17/synspec_rev1",
-            "7aa2f381de0e8e246f9833cc7da540ef45096702",
             733_901,
         ),
         stellar_parameters=TableFile("apogee_astroNN-DR17.fits", "dr17/apogee/vac/apogee-astronn", rows=733_901),
         comparisons=(),
         n_rows=733_901,
-        mean_spectrum_bytes=1.2e6,
+        mean_spectrum_bytes=1.1e6,
     ),
 }

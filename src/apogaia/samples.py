@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from apogaia import luminosity
 from apogaia.spectra import Status
 from apogaia.survey import Survey
 
@@ -50,6 +51,17 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
         bright = _values(table, "log_luminosity") > limits.min_log_luminosity
         return bright | (_values(table, "parallax") < 0)
 
+    needed = []
+    if limits.needs_extinction:
+        needed.append(Cut("A_Ks", "no extinction", lambda table: luminosity.has_extinction(_values(table, "a_k_mag"))))
+    if survey.sources.parallax_zero_point != "none":
+        needed.append(
+            Cut(
+                "zero point",
+                "Gaia's solution lies outside what the zero point is known for",
+                lambda table: _finite(table, "parallax_zero_point"),
+            )
+        )
     chosen = [
         Cut(
             "parallax",
@@ -58,6 +70,7 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
         ),
         *below("parallax_error", limits.max_parallax_error, "the parallax says too little", "mas"),
         Cut("Ks", "no Ks magnitude", lambda table: _finite(table, "k0_mag")),
+        *needed,
         Cut(
             f"visibility_periods_used > {limits.min_visibility_periods}",
             "too few epochs for a reliable parallax",

@@ -50,6 +50,7 @@ class Archive:
     """Where `apogaia fetch` finds the files, and how hard it may pull."""
 
     sas: str  # root of SDSS's Science Archive Server
+    allstar_sha1: str  # of the release's allStar file
     gaia_tap: str  # TAP service with Gaia's tables
     stellar_parameters: str  # the stellar-parameter catalogue, if it is not on the SAS; else empty
     zenodo: str  # API record of the paper's training and test set
@@ -62,14 +63,26 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Stars that the published analysis had; a full run of an archive survey is held to them."""
+
+    asserted: bool
+    rows: int  # of allStar, exactly
+    with_parallax_and_ks: int  # and the others within `tolerance`
+    training: int
+    test: int
+    tolerance: float  # relative
+
+
+@dataclass(frozen=True)
 class Simulation:
     """The simulated survey (sources.kind = "simulated")."""
 
     n_stars: int  # rows of allStar
     seed: int
     fields: str  # "apogee": disc, bulge and halo; "kepler": one compact field
-    zero_point: str  # "constant" or "surface" (a function of G, BP-RP, Teff)
-    constant_zero_point: float = quantity("uas")  # Gaia minus true parallax, if zero_point = "constant"
+    zero_point: str  # "constant", "surface" (of G, BP-RP, Teff) or "lindegren2021" (EDR3 only)
+    constant_zero_point: float = quantity("uas")  # Gaia minus true parallax; "lindegren2021": beyond that function
     max_visits: int  # most visits of one star
     contaminant_fraction: float  # wrong match, wrong label, or parallax off by tens of sigma
 
@@ -200,6 +213,7 @@ class Survey:
     title: str
     sources: Sources
     archive: Archive
+    counts: Counts
     spectra: Spectra
     cuts: Cuts
     network: Network
@@ -219,6 +233,7 @@ class Survey:
 SECTIONS = (
     "sources",
     "archive",
+    "counts",
     "simulation",
     "spectra",
     "cuts",
@@ -408,6 +423,7 @@ _RANGES = {
     "archive.gaia_radius": (0, 600),
     "archive.gaia_radius_moving": (0, 3600),
     "archive.timeout": (0.01, math.inf),
+    "counts.tolerance": (0, 1),
     "simulation.n_stars": (1, math.inf),
     "simulation.max_visits": (1, 50),
     "simulation.contaminant_fraction": (0, 1),
@@ -461,6 +477,8 @@ def _check(survey: Survey, path: Path) -> None:
         raise SurveyError(f"{path}: sources.folder is needed if sources.kind = 'folder', and only then")
     if sources.parallax_zero_point == "lindegren2021" and sources.gaia_release != "edr3":
         raise SurveyError(f"{path}: sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone")
+    if survey.simulation and survey.simulation.zero_point == "lindegren2021" and sources.gaia_release != "edr3":
+        raise SurveyError(f"{path}: simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone")
     if sources.spectra == "released" and sources.apogee_release != "dr14":
         raise SurveyError(
             f"{path}: sources.spectra = 'released' is the paper's DR14 sample: apogee_release is not dr14"

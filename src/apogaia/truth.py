@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from astropy.table import Table
 
+from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["read_truth"]
+__all__ = ["constant_zero_point_left", "read_truth", "zero_point_left"]
 
 
 def read_truth(workspace: Workspace) -> Table | None:
@@ -27,3 +29,19 @@ def read_truth(workspace: Workspace) -> Table | None:
     truth = Table.read(workspace.truth)
     truth.convert_bytestring_to_unicode()
     return truth
+
+
+def zero_point_left(truth: Table, stars: Table) -> np.ndarray:
+    """True zero point [mas] of the parallaxes in `stars`: the injected one less what the reduction has subtracted.
+
+    `truth` and `stars` are the same rows of truth.fits and of stars.h5.
+    """
+    return np.asarray(truth["zero_point"], float) - np.nan_to_num(np.asarray(stars["parallax_zero_point"], float))
+
+
+def constant_zero_point_left(survey: Survey) -> float | None:
+    """The zero point [uas] that is true of every star in stars.h5; None if there is none, or it is not known."""
+    if survey.simulation is None:
+        return None
+    injected = {"constant": "none", "lindegren2021": "lindegren2021"}.get(survey.simulation.zero_point)
+    return survey.simulation.constant_zero_point if injected == survey.sources.parallax_zero_point else None

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import numpy as np
 from tqdm.auto import tqdm
 
-from apogaia import __version__
+from apogaia import __version__, lindegren, releases
 from apogaia.files import fingerprint, read_json, write_json
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design, design_survey
@@ -35,8 +35,8 @@ __all__ = [
 
 CHUNK = 40  # stars that a worker makes at a time
 PARTS = (
-    "allstar apstar atmosphere chemistry design evolution fields files gaia imperfections lines photometry population "
-    "spectrograph synthesis"
+    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines "
+    "photometry population spectrograph synthesis"
 ).split()
 
 
@@ -153,12 +153,13 @@ def _run(design, chunks, paths, processes):
 
 
 def _path(workspace, design, i):
-    return workspace.apstar(str(design.stars["apogee_id"][i]), int(design.stars["location_id"][i]))
+    names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
+    return workspace.apstar(*(design.stars[name][i].item() for name in names))
 
 
 def modules():
     """The modules on which the simulated survey depends."""
-    return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS]
+    return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS] + [lindegren, releases]
 
 
 def _claim(workspace: Workspace, started, key: str) -> None:
@@ -179,7 +180,7 @@ def _claim(workspace: Workspace, started, key: str) -> None:
 def _sweep_temporary_files(paths) -> None:
     """Remove what a killed worker left unnamed."""
     for folder in {path.parent for path in paths}:
-        for leftover in folder.glob(".apStar-*"):
+        for leftover in folder.glob(".a[ps]Star-*"):
             leftover.unlink(missing_ok=True)
 
 

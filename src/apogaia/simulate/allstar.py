@@ -49,13 +49,13 @@ def allstar_columns(rng, stars) -> dict[str, np.ndarray]:
     location = stars["location_id"].astype(np.int16)
     names = [str(name) for name in stars["apogee_id"]]
     place = [f"{where}.{name}" for where, name in zip(location, names, strict=True)]
-    telescope = np.where(stars["one_metre"], "apo1m", "apo25m")
+    telescope = stars["telescope"]
     unused = np.full(n, UNKNOWN_MAG, np.float32)
     columns = {
         "APSTAR_ID": np.array([f"apogee.{t}.s.stars.{p}" for t, p in zip(telescope, place, strict=True)]),
         "TARGET_ID": np.array(place),
         "ASPCAP_ID": np.array([f"apogee.{t}.s.l31c.2.{p}" for t, p in zip(telescope, place, strict=True)]),
-        "FILE": np.array([f"apStar-r8-{name}.fits" for name in names]),
+        "FILE": stars["spectrum_file"],
         "APOGEE_ID": np.array(names),
         "TELESCOPE": telescope,
         "LOCATION_ID": location,

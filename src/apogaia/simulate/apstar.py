@@ -2,7 +2,8 @@
 
 HDUs 1 to 3 (flux, error, mask) are complete. HDUs 4 to 7 (sky, telluric, and their errors) are images of the real
 kind and unit with a single pixel, since nothing reads them and they would more than double the size of the tree.
-HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities.
+HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities. Headers are DR14's for either release, but for the
+names of telescope and files.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _primary(star, n_visits) -> bytes:
         _card("TARG2", 0, "Second APOGEE targeting flag (bitwise, see docs"),
         _card("TARG3", 0, "Third APOGEE targeting flag (bitwise, see docs)"),
         _card("SURVEY", "apogee", "Survey name (for targeting flags)"),
-        _card("TELESCOP", "apo25m", "Telescope"),
+        _card("TELESCOP", star["telescope"], "Telescope"),
         _card("LOCID", star["location_id"], "LocationID"),
         _card("FIELD", star["field"], "Field name"),
         _card("RA", star["ra"], "right ascension, deg, J2000"),
@@ -259,15 +260,21 @@ def _template_cards(visit: str, star):
 
 
 def _visit_file(star, i) -> str:
-    return f"apVisit-r8-{int(star['location_id'])}-{int(star['visit_mjd'][i])}-{int(star['visit_fibre'][i]):03d}.fits"
+    kind, reduction, _ = star["spectrum_file"].split("-", 2)
+    visit = f"{int(star['location_id'])}-{int(star['visit_mjd'][i])}-{int(star['visit_fibre'][i]):03d}"
+    return f"{kind.replace('Star', 'Visit')}-{reduction}-{visit}.fits"
 
 
 @cache
-def _velocity_template(n_visits: int) -> tuple[bytes, np.dtype]:
-    """Header and record type of HDU 9."""
+def _velocity_template(n_visits: int, name_width: int) -> tuple[bytes, np.dtype]:
+    """Header and record type of HDU 9; names of visits have `name_width` letters."""
     n, rows = n_visits, n_visits + 2
     two = 1 if n == 1 else rows
-    columns = [("FILE", f"{30 * n}A", f"(30,{n})"), ("FIBER", f"{n}I", None), ("PLATE", f"{4 * n}A", f"(4,{n})")]
+    columns = [
+        ("FILE", f"{name_width * n}A", f"({name_width},{n})"),
+        ("FIBER", f"{n}I", None),
+        ("PLATE", f"{4 * n}A", f"(4,{n})"),
+    ]
     columns += [("MJD", f"{n}J", None), ("LOCID", f"{n}I", None), ("JD", f"{n}D", None)]
     columns += [(name, f"{n}E", None) for name in ("VREL", "VRELERR", "VHELIO", "BC")]
     columns += [("BINARY", "2I", None)]
@@ -285,7 +292,8 @@ def _velocity_template(n_visits: int) -> tuple[bytes, np.dtype]:
 
 
 def _velocity_table(star, n_visits):
-    header, kind = _velocity_template(n_visits)
+    names = np.array([_visit_file(star, i) for i in range(n_visits)], "S")
+    header, kind = _velocity_template(n_visits, names.itemsize)
     row = np.zeros(1, kind)
     visit = slice(0, n_visits)
     v_rad = np.asarray(star["visit_v_helio"][visit]) - np.asarray(star["visit_bc"][visit])
@@ -316,6 +324,6 @@ def _velocity_table(star, n_visits):
     }
     for name, value in values.items():
         row[name] = value
-    row["FILE"] = np.array([_visit_file(star, i) for i in range(n_visits)], "S30").reshape(row["FILE"].shape)
+    row["FILE"] = names.reshape(row["FILE"].shape)
     row["PLATE"] = np.full(n_visits, str(int(star["location_id"])), "S4").reshape(row["PLATE"].shape)
     return header, _padded(row.tobytes())

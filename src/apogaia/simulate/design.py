@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
+from astropy.coordinates import Galactic, SkyCoord
 
+from apogaia.releases import RELEASES, Release
 from apogaia.simulate.gaia import observe_with_gaia
 from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
 from apogaia.simulate.population import draw_population
@@ -14,6 +17,7 @@ from apogaia.survey import Survey
 __all__ = ["Design", "design_survey"]
 
 EPOCH_J2000 = 2000.0
+SOUTHERN_LIMIT = -30.0  # deg: the declination of a field's centre from which on Las Campanas observes
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,21 @@ class Design:
 def design_survey(survey: Survey) -> Design:
     """Draw the stars of a simulated survey, observe them with 2MASS and Gaia, and spoil a few.
 
+    DR14's was observed from Apache Point alone; DR17's has a southern part, whose fields beyond `SOUTHERN_LIMIT` belong
+    to the telescope at Las Campanas.
+
     Raises
     ------
     ValueError
-        If the survey is not simulated, or asks for a layout other than DR14's.
+        If the survey is not simulated.
     """
     simulation = survey.simulation
     if simulation is None:
         raise ValueError(f"survey {survey.name!r} has no [simulation] section: it is fetched, not simulated")
-    if survey.sources.apogee_release != "dr14":
-        raise ValueError(f"survey {survey.name!r}: only DR14's file layout can be simulated, not dr17's")
+    two_telescopes = survey.sources.apogee_release == "dr17"
     seed, n = simulation.seed, simulation.n_stars
     rng = [np.random.default_rng([seed, 4, k]) for k in range(5)]
-    stars = draw_population(n, seed, simulation.fields)
+    stars = draw_population(n, seed, simulation.fields, southern=two_telescopes)
     stars |= _positions(rng[0], stars)
     stars, star_of_row = repeat_stars(rng[1], stars)
     stars["is_repeat"] = star_of_row != np.arange(n)
@@ -69,7 +75,9 @@ def design_survey(survey: Survey) -> Design:
     stars["contamination"] = contaminate(rng[4], stars, sources, own, simulation.contaminant_fraction)
     stars |= spoil_catalogue(rng[4], n)
     stars |= _extinction(rng[4], stars)
+    stars["telescope"] = _telescope(stars, two_telescopes)
     stars["location_id"] = np.where(stars["one_metre"], 1, stars["location_id"]).astype(np.int16)
+    stars["spectrum_file"] = _spectrum_files(stars, RELEASES[survey.sources.apogee_release])
 
     order = np.argsort(sources["source_id"], kind="stable")
     place = np.empty_like(order)
@@ -77,6 +85,23 @@ def design_survey(survey: Survey) -> Design:
     stars["gaia_row"] = np.where(own >= 0, place[own], -1)
     stars["gaia_source_id"] = np.where(own >= 0, sources["source_id"][own], 0)
     return Design(stars, {name: values[order] for name, values in sources.items()}, seed)
+
+
+def _telescope(stars, two_telescopes: bool):
+    """Which telescope observed each star: a plate, and so a field, belongs to one."""
+    if not two_telescopes:
+        return np.where(stars["one_metre"], "apo1m", "apo25m")
+    names, place = np.unique(stars["field"], return_inverse=True)
+    glon, glat = np.array([[float(name[:3]), float(name[3:])] for name in names.tolist()]).T
+    centre = SkyCoord(Galactic(l=glon * u.deg, b=glat * u.deg)).icrs
+    telescope = np.where(centre.dec.deg < SOUTHERN_LIMIT, "lco25m", "apo25m")[place]
+    return np.where(stars["one_metre"], "apo1m", telescope)
+
+
+def _spectrum_files(stars, release: Release):
+    """Names of the combined spectra."""
+    columns = (stars[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field"))
+    return np.array([release.spectrum(*star).rsplit("/", 1)[-1] for star in zip(*columns, strict=True)])
 
 
 def _positions(rng, stars):

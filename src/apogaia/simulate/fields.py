@@ -30,11 +30,17 @@ class Field:
 LAYOUTS = ("apogee", "kepler")
 
 
-def survey_fields(layout: str = "apogee") -> tuple[Field, ...]:
+def survey_fields(layout: str = "apogee", southern: bool = False) -> tuple[Field, ...]:
     """The pointings, named and numbered as APOGEE does.
 
-    "apogee": bulge, disc in and near the plane, and the northern halo. "kepler": the 21 adjacent pointings of one
-    compact field, about where the Kepler satellite looked.
+    Parameters
+    ----------
+    layout
+        "apogee": bulge, disc in and near the plane, and the northern halo. "kepler": the 21 adjacent pointings of one
+        compact field, about where the Kepler satellite looked.
+    southern
+        With the fields that the second telescope, at Las Campanas, added to "apogee": the fourth quadrant of disc and
+        bulge, and the southern halo.
     """
     places = []
     if layout == "kepler":
@@ -53,6 +59,17 @@ def survey_fields(layout: str = "apogee") -> tuple[Field, ...]:
     for glat in (-45, -20, 20, 45, 60, 75):
         for glon in (30, 75, 120, 170):
             places.append((glon, glat, "long", 0.3, 0.7))
+    if southern:
+        for glat in (-8, -4, 0, 4, 8):
+            for glon in (348, 354):
+                places.append((glon, glat, "short", 0.5, 0.55))
+            for glon in (250, 270, 290, 305, 320, 335):
+                places.append(
+                    (glon, glat, "medium" if glat else "long", 0.5, 1.0 if abs(glat) == 4 else 1.3 - abs(glat) / 16)
+                )
+        for glat in (-60, -45, -20):
+            for glon in (250, 300):
+                places.append((glon, glat, "long", 0.3, 0.7))
     return _fields(places, 4101)
 
 

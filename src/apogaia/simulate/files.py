@@ -9,6 +9,7 @@ import numpy as np
 from apogaia.raw_tables import write_gaia, write_table
 from apogaia.simulate import evolution, population
 from apogaia.simulate.allstar import allstar_columns, stellar_parameter_columns
+from apogaia.simulate.allstar_dr17 import allstar_dr17_columns, stellar_parameter_dr17_columns
 from apogaia.simulate.apstar import apstar_bytes, smallest_size, write_whole
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.spectrograph import BAD_ERROR, Observation
@@ -21,8 +22,12 @@ K_MAG_SUN = 3.27  # Vega, Willmer (2018)
 def write_tables(design, workspace) -> None:
     """Write allStar, the Gaia sources, the stellar parameters and the truth."""
     rng = np.random.default_rng([design.seed, 5])
-    write_table(workspace.allstar, allstar_columns(rng, design.stars))
-    write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
+    if workspace.release.name == "dr17":
+        write_table(workspace.allstar, allstar_dr17_columns(rng, design.stars, design.sources))
+        write_table(workspace.stellar_parameters, stellar_parameter_dr17_columns(rng, design.stars))
+    else:
+        write_table(workspace.allstar, allstar_columns(rng, design.stars))
+        write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
     write_gaia(workspace.gaia, design.sources)
     columns, units = truth_columns(design.stars)
     write_table(workspace.truth, columns, units)

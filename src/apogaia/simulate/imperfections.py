@@ -142,7 +142,8 @@ def contaminate(rng, stars, sources, own, fraction):
         kind[rows] = CONTAMINATIONS[k]
         mine = own[rows]
         if CONTAMINATIONS[k] == "wrong match":
-            names = ("parallax", "parallax_error", "phot_g_mean_mag", "bp_rp")
+            names = ["parallax", "parallax_error", "phot_g_mean_mag", "bp_rp"]
+            names += {"nu_eff_used_in_astrometry", "pseudocolour", "astrometric_params_solved"} & set(sources)
             others = rng.choice(own[own >= 0], len(rows))
             for name in names:
                 sources[name][mine] = sources[name][others]

@@ -45,8 +45,8 @@ def galactic_space_density(x_kpc, y_kpc, z_kpc):
     return np.stack([thin, thick, bar, halo])
 
 
-def draw_population(n_stars: int, seed: int, layout: str = "apogee") -> dict[str, np.ndarray]:
-    """Draw the survey's stars, one entry per star in every array, field by field.
+def draw_population(n_stars: int, seed: int, layout: str = "apogee", southern: bool = False) -> dict[str, np.ndarray]:
+    """Draw the survey's stars, one entry per star in every array, field by field of `fields.survey_fields`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def draw_population(n_stars: int, seed: int, layout: str = "apogee") -> dict[str
     -----
     Every field has its own random stream, so that a field does not depend on the others.
     """
-    fields = survey_fields(layout)
+    fields = survey_fields(layout, southern)
     weights = np.array([field.weight for field in fields])
     counts = np.random.default_rng([seed, 0]).multinomial(n_stars, weights / weights.sum())
     library = _stellar_library(np.random.default_rng([seed, 1]))

@@ -1,0 +1,163 @@
+"""Columns of FITS tables that come from elsewhere: whole or a clear error, numbers in our types, unknown as NaN."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = ["ReductionError", "find_column", "foreign_format", "native", "open_table", "raw_values"]
+
+MISSING = -9999  # stands for unknown in APOGEE's tables
+MISSING_BELOW = -9000.0  # -9999.99, too
+MISSING_ABOVE = 1e19  # 1e20 stands for a masked value where a table was converted from VOTable
+
+
+class ReductionError(ValueError):
+    """A raw table that cannot be used; the message names the file and the remedy."""
+
+
+def open_table(path: str | Path) -> fits.HDUList:
+    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU 1.
+
+    Raises
+    ------
+    ReductionError
+        If there is none.
+    """
+    again = "get it again as data/README.md says, or run `apogaia mock`"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error below
+            hdus = fits.open(path, memmap=True)
+            _check_table(path, hdus)
+            return hdus
+    except FileNotFoundError:
+        raise ReductionError(
+            f"{path} is missing: data/README.md says where it comes from; simulated: run `apogaia mock`"
+        ) from None
+    except ReductionError as fault:
+        hdus.close()
+        raise ReductionError(f"{path} {fault}: {again}") from None
+    except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
+        raise ReductionError(f"{path} cannot be read ({_why(path, fault)}): {again}") from fault
+
+
+def _check_table(path: str | Path, hdus: fits.HDUList) -> None:
+    found = hdus[1] if len(hdus) > 1 else None
+    if not isinstance(found, fits.BinTableHDU):
+        tables = [f"HDU {i}" for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU)]
+        where = f", but in {' and '.join(tables)}: it is not as released" if tables else ""
+        raise ReductionError(f"holds no table in HDU 1{where}")
+    size, needed = Path(path).stat().st_size, found.fileinfo()["datLoc"] + found.size
+    if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
+        raise ReductionError(f"is cut short: {size} bytes instead of {needed} or more")
+    _ = found.data.names  # a compressed or damaged table shows itself here
+
+
+def _why(path: str | Path, fault: Exception) -> str:
+    try:
+        return foreign_format(_first_bytes(path)) or str(fault)
+    except OSError:
+        return str(fault)
+
+
+def _first_bytes(path: str | Path) -> bytes:
+    with open(path, "rb") as handle:
+        return handle.read(2880)
+
+
+_CONVERT = "convert it to FITS with astropy.table.Table.read and write"
+_FORMATS = {
+    b"<": "an HTML or XML page, perhaps a server's error message",
+    b"\x1f\x8b": "compressed with gzip, and cut short or damaged",
+    b"BZh": "compressed with bzip2, and cut short or damaged",
+    b"\xfd7zXZ": "compressed with xz, and cut short or damaged",
+    b"PK": "a zip archive: unpack it",
+    b"PAR1": f"a Parquet file: {_CONVERT}",
+    b"\x89HDF": f"an HDF5 file: {_CONVERT}",
+}
+
+
+def foreign_format(start: bytes) -> str:
+    """What a file is that cannot be read as FITS, from its first 2880 bytes; empty if they look like FITS."""
+    if not start:
+        return "it is empty"
+    if not start.strip(b"\0"):
+        return "it begins with zero bytes: never written, or lost when the machine stopped"
+    if b"<VOTABLE" in start.upper():
+        return f"a VOTable: {_CONVERT}"
+    for first, meaning in _FORMATS.items():
+        if start.lstrip().startswith(first):
+            return meaning
+    if start.startswith(b"SIMPLE"):
+        return f"cut short in the header of HDU 0, after {len(start)} bytes" if len(start) < 2880 else ""
+    if start.isascii() and b"," in start.partition(b"\n")[0]:
+        return f"text, perhaps CSV: {_CONVERT}"
+    return "it does not begin as FITS does"
+
+
+def find_column(present: Sequence[str], candidates: Sequence[str]) -> str | None:
+    """The first candidate that is there: spelled exactly so, else in whatever case; a joined table may hold both."""
+    folded = {name.upper(): name for name in reversed(present)}
+    for name in candidates:
+        found = name if name in present else folded.get(name.upper())
+        if found is not None:
+            return found
+    return None
+
+
+def raw_values(data: fits.FITS_rec, name: str) -> np.ndarray:
+    """A column's values; texts as str, stripped, with the replacement character for bytes that are not ASCII."""
+    stored = data.view(np.ndarray)[name]
+    if stored.dtype.kind == "S":
+        return np.char.strip(np.char.decode(stored, "ascii", "replace"))
+    return np.asarray(data[name])
+
+
+def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integer: int = 0) -> np.ndarray:
+    """In native byte order and of our type, with NaN, `unknown_integer` or the empty text for unknown.
+
+    Unknown are `null` (TNULL of the column), -9999, numbers that are not finite or beyond any measurement, fractions
+    where `kind` is whole, and texts that are no numbers where it is not a text.
+
+    Raises
+    ------
+    ValueError
+        If a column of numbers holds none.
+    """
+    values = np.asarray(values)
+    if kind == "U":
+        return np.char.strip(values.astype(str))
+    if values.dtype.kind in "SU":
+        values = _numbers(np.char.strip(values.astype(str)), whole=kind[0] == "i")
+    unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
+    if kind[0] == "f":
+        with np.errstate(over="ignore"):
+            values = values.astype(kind)
+        values[unknown | ~((values >= MISSING_BELOW) & (values < MISSING_ABOVE))] = np.nan
+        return values
+    limits = np.iinfo(kind)
+    unknown |= (values == MISSING) | ~((values >= limits.min) & (values <= limits.max))
+    if values.dtype.kind == "f":
+        unknown |= values != np.rint(values)
+    return np.where(unknown, 0, values).astype(kind) + np.where(unknown, unknown_integer, 0).astype(kind)
+
+
+def _numbers(texts: np.ndarray, whole: bool) -> np.ndarray:
+    """Texts as numbers: 0 or NaN where a text is none, an error where none is one."""
+    numbers = np.zeros(texts.shape, np.int64) if whole else np.full(texts.shape, np.nan)
+    known = 0
+    for place, text in np.ndenumerate(texts):
+        try:
+            numbers[place] = int(text) if whole else float(text)
+            known += 1
+        except (OverflowError, ValueError):
+            continue
+    if not known and texts.size:
+        raise ValueError(f"texts that are no {'whole ' if whole else ''}numbers: {str(texts.flat[0])!r}")
+    return numbers

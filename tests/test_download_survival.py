@@ -1,0 +1,336 @@
+"""A download lives through full disks, kills, interrupts and days of random faults; nothing is ever named in half."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+from small_archive import SmallArchive, fetch, fits_like, sha1
+from stand_in import Fault, StandIn, serve_folder
+
+from apogaia import download
+from apogaia.download import FetchError, RemoteFile, State, link_file, verify
+
+DOWNLOADER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from small_archive import SmallArchive, fetch
+    root, url, n_files, timeout_s = sys.argv[1:]
+    archive = SmallArchive(Path(root), int(n_files))
+    print("begins", flush=True)
+    fetch(archive.files(url), timeout_s=float(timeout_s))
+    print("ended", flush=True)
+    """
+)
+
+
+def start_downloader(root, server, n_files, timeout_s=5.0, prefix=()):
+    command = [*prefix, sys.executable, "-c", DOWNLOADER, str(root), server.url, str(n_files), str(timeout_s)]
+    path = os.pathsep.join(sys.path)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert process.stdout.readline() == "begins\n", process.stderr.read()
+    return process
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_killed_download_leaves_no_file_in_half_and_is_gone_on_with(tmp_path, seed):
+    archive = SmallArchive(tmp_path, 10, seed=0)
+    dice = random.Random(seed)
+    with StandIn(serve_folder(archive.served), [Fault("", "slow", rate=1.5e5, times=None)]) as server:
+        process = start_downloader(tmp_path, server, 10)
+        time.sleep(dice.uniform(0.0, 0.8))  # in all, the files take 1 s
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        archive.assert_nothing_in_half()
+        before = server.bytes_sent
+        parts = {path: path.stat().st_size for path in archive.folder.rglob(".*.part")}
+        named = sum(not path.name.startswith(".") for path in archive.folder.rglob("*.fits"))
+        server.faults.clear()
+        outcomes = fetch(archive.files(server.url))
+    assert all(outcome.whole for outcome in outcomes)
+    archive.assert_whole()
+    # what had come is not fetched again; notes of parts may have been cut by the kill
+    states = [outcome.state for outcome in outcomes]
+    assert states.count(State.PRESENT) == named
+    missing = archive.n_bytes - named * 57600
+    assert missing - sum(parts.values()) <= server.bytes_sent - before <= missing
+    if parts and max(parts.values()) > 0:
+        assert sum(outcome.bytes_fetched for outcome in outcomes) < missing
+
+
+@pytest.mark.parametrize("at", [-1, 20_000])
+def test_an_interrupt_ends_a_download_at_once(tmp_path, at):
+    """Though every thread waits for a server that is silent for longer than the time-out."""
+    archive = SmallArchive(tmp_path, 10)
+    with StandIn(serve_folder(archive.served), [Fault("", "stall", at=at, times=None)]) as server:
+        process = start_downloader(tmp_path, server, 10, timeout_s=60)
+        while len(server.requests) < 4:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - begun < 5
+        assert process.returncode != 0 and "ended" not in out and "KeyboardInterrupt" in err
+        archive.assert_nothing_in_half()
+        server.faults.clear()
+        fetch(archive.files(server.url))
+    archive.assert_whole()
+
+
+def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monkeypatch):
+    archive = SmallArchive(tmp_path, 40)
+    stalls = "field0/apStar-0003.fits"
+
+    def interrupt(self, outcome, scope):
+        if server.asked(f"/{stalls}"):
+            raise KeyboardInterrupt
+
+    with StandIn(serve_folder(archive.served), [Fault(stalls, "stall", at=20_000)]) as server:
+        monkeypatch.setattr(download._Crew, "_stop_if_hopeless", interrupt)
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            fetch(archive.files(server.url), timeout_s=60)
+        assert time.monotonic() - begun < 5
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+        asked = len(server.requests)
+        assert asked < 40
+        time.sleep(0.1)
+        assert len(server.requests) == asked
+        archive.assert_nothing_in_half()
+        monkeypatch.undo()
+        fetch(archive.files(server.url))
+    archive.assert_whole()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_stops_at_once(tmp_path, monkeypatch, code):
+    """Stood in for by writes that fail; a disk that is really full is the next test's."""
+    archive = SmallArchive(tmp_path, 50)
+    write, written = os.write, []
+
+    def full(descriptor, data):
+        if sum(written) > 300_000:
+            raise OSError(code, os.strerror(code))
+        written.append(write(descriptor, data[:50_000]))  # short writes, as on a disk that fills up
+        return written[-1]
+
+    with StandIn(serve_folder(archive.served)) as server:
+        monkeypatch.setattr("apogaia.partial_files.os.write", full)
+        with pytest.raises(FetchError, match=rf"No space left for {archive.folder}.*APOGAIA_ROOT.*run again"):
+            fetch(archive.files(server.url))
+        monkeypatch.undo()
+        assert len(server.requests) < 20
+        archive.assert_nothing_in_half()
+        assert all(outcome.whole for outcome in fetch(archive.files(server.url)))
+    archive.assert_whole()
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """A file system of 1 MB, where one can be mounted."""
+    prefix = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"', str(tmp_path / "here"))
+    archive = SmallArchive(tmp_path, 30)
+    archive.folder.mkdir()
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    with StandIn(serve_folder(archive.served)) as server:
+        process = start_downloader(tmp_path, server, 30, prefix=prefix)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and "ended" not in out
+    assert "apogaia.remote_files.FetchError: No space left for" in err and "0 MB free" in err
+    assert len(server.requests) < 30
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_folder_that_cannot_be_written_stops_before_anything_is_asked(tmp_path, monkeypatch, code):
+    archive = SmallArchive(tmp_path, 50)
+    opened = os.open
+
+    def refuse(path, flags, *mode):
+        if flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, flags, *mode)
+
+    with StandIn(serve_folder(archive.served)) as server:
+        monkeypatch.setattr("apogaia.partial_files.os.open", refuse)
+        with pytest.raises(FetchError, match=rf"{archive.folder}/field\d cannot be written \({os.strerror(code)}\)"):
+            fetch(archive.files(server.url))
+        assert not server.requests
+
+
+def test_a_folder_below_a_file(tmp_path):
+    (tmp_path / "here").write_text("not a folder")
+    archive = SmallArchive(tmp_path, 5)
+    with StandIn(serve_folder(archive.served)) as server:
+        with pytest.raises(FetchError, match="cannot be written"):
+            fetch(archive.files(server.url))
+        assert not server.requests
+
+
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("unknown_name", [False, True])
+def test_an_archive_that_cannot_be_reached_stops_early(tmp_path, monkeypatch, unknown_name):
+    if unknown_name:
+
+        def unknown(*_, **__):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    url = f"http://127.0.0.1:{unused_port()}"
+    taken = []
+
+    def survey():
+        for number in range(277_371):
+            taken.append(number)
+            yield RemoteFile(tmp_path / f"{number}.fits", f"{url}/{number}.fits")
+
+    words = "name 127.0.0.1:.* cannot be resolved" if unknown_name else "Connection refused"
+    with pytest.raises(FetchError, match=f"{url} cannot be reached from here: .*{words}.*proxy.*{tmp_path}"):
+        fetch(survey(), attempts=8)
+    assert len(taken) < 40  # files are taken as the work goes on
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_few_files_that_cannot_be_reached_are_outcomes(tmp_path):
+    files = [RemoteFile(tmp_path / name, f"http://127.0.0.1:{unused_port()}/{name}") for name in "abc"]
+    outcomes = fetch(files)
+    assert [outcome.state for outcome in outcomes] == [State.FAILED] * 3
+    assert "after 3 attempts" in outcomes[0].reason and "Connection refused" in outcomes[0].reason
+
+
+def test_an_archive_that_goes_down_is_left_alone_after_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "FAILED_IN_A_ROW", 12)
+    archive = SmallArchive(tmp_path, 60)
+    down = Fault(r"-00[2-5]\d", "status", status=503, times=None)
+    with StandIn(serve_folder(archive.served), [down]) as server:
+        with pytest.raises(
+            FetchError, match=r"last 12 files in a row .* HTTP 503 .* Run again when the archive is well"
+        ):
+            fetch(archive.files(server.url), attempts=2)
+        # single failures, and those that lie with the file, do not add up
+        server.faults[:] = [Fault(r"-00[0-5][02468]\.fits", "status", status=403, times=None)]
+        states = [outcome.state for outcome in fetch(archive.files(server.url), attempts=2, streams=1)]
+        assert states.count(State.FAILED) == 20
+        server.faults.clear()
+        shutil.rmtree(archive.folder)
+        wrong = [RemoteFile(file.path, file.url, "md5:" + "0" * 32) for file in archive.files(server.url)]
+        assert {outcome.state for outcome in fetch(wrong)} == {State.FAILED}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hundreds_of_files_through_random_faults(tmp_path, seed):
+    archive = SmallArchive(tmp_path, 200, blocks=3, seed=seed)
+    ended = threading.Event()
+    looks = []
+
+    def watch():
+        while not ended.is_set():
+            archive.assert_nothing_in_half()
+            looks.append(1)
+
+    watcher = threading.Thread(target=lambda: looks.append(_error(watch)))
+    with StandIn(serve_folder(archive.served), [Fault.random(seed, 0.3)]) as server:
+        watcher.start()
+        outcomes = fetch(archive.files(server.url), attempts=10, timeout_s=0.3, streams=8)
+        ended.set()
+        watcher.join()
+        assert looks[-1] is None and len(looks) > 1
+        assert {outcome.state for outcome in outcomes} == {State.FETCHED}
+        archive.assert_whole()
+        assert len(server.requests) > 250  # there were faults
+        assert any("Range" in request.headers for request in server.requests)
+        # so often that some are given up: the next calls get them
+        shutil.rmtree(archive.folder)
+        server.faults[:] = [Fault.random(seed + 100, 0.6, stall=False)]
+        states = []
+        for _ in range(20):
+            states.append({outcome.state for outcome in fetch(archive.files(server.url), attempts=3, streams=8)})
+            archive.assert_nothing_in_half()
+            if State.FAILED not in states[-1]:
+                break
+    assert State.FAILED in states[0] and State.FAILED not in states[-1]
+    archive.assert_whole()
+
+
+def _error(function):
+    try:
+        function()
+    except BaseException as error:
+        return error
+    return None
+
+
+def test_verify_tells_what_is_wrong(tmp_path):
+    content = fits_like(5, seed=1)
+    path, right, n_bytes = tmp_path / "star.fits", sha1(content), len(content)
+
+    def told(written, hash=right, size=n_bytes, name="star.fits"):
+        file = RemoteFile(tmp_path / name, "http://archive/star.fits", hash, size)
+        file.path.write_bytes(written)
+        return verify(file)
+
+    assert verify(RemoteFile(path, "")) == "the file is not there"
+    assert told(content) == told(content, size=None) == told(content, hash=None) == told(content, None, None) == ""
+    assert told(content, hash=right.upper().replace("SHA1", "sha1")) == ""
+    assert told(content[:-1]) == "the file has 14399 bytes, the archive says 14400"
+    assert "no multiple" in told(content[:-1], None, None)
+    assert "SHA-1 is" in told(content[:-1] + b"x") and told(content[:-1] + b"x", None) == ""
+    assert told(b"") == "the file is empty"
+    assert told(b"  <!DOCTYPE html><html><TITLE>Log\n in</TITLE>") == "an HTML page (Log in) instead of the file"
+    assert "does not begin as a FITS file" in told(b"x" + content[1:])
+    assert "does not begin as a gzip file" in told(content, name="star.fits.gz")
+    assert "does not begin as an HDF5 file" in told(content, name="stars.h5")
+    assert told(b"\x89HDF\r\n\x1a\n", None, None, "stars.h5") == told(b"\x1f\x8b", None, None, "a.fits.gz") == ""
+    assert told(b"<html>", None, None, "page.html") == told(b"<?xml?><VOTABLE>", None, None, "a.xml") == ""
+    for wrong in ("sha1:12", "crc:00000000", "0" * 40):
+        with pytest.raises(ValueError, match=r"star\.fits.*is no hash"):
+            RemoteFile(path, "", wrong)
+
+
+def test_links_are_made_to_whole_copies_only(tmp_path, monkeypatch):
+    content = fits_like(5, seed=1)
+    copy, path = tmp_path / "mirror" / "star.fits", tmp_path / "here" / "deep" / "star.fits"
+    copy.parent.mkdir()
+    file = RemoteFile(path, "http://archive/star.fits", sha1(content))
+    assert link_file(file, copy).reason == f"{copy}: the file is not there"
+    copy.write_bytes(content[:-2880])
+    outcome = link_file(file, copy)
+    assert outcome.state is State.FAILED and "SHA-1" in outcome.reason and not path.exists()
+    copy.write_bytes(content)
+    path.parent.mkdir(parents=True)
+    for left in (".star.fits.part", ".star.fits.part.note", ".star.fits.link"):
+        (path.parent / left).write_text("of a killed run")
+    monkeypatch.chdir(tmp_path)
+    assert link_file(file, "mirror/star.fits").state is State.LINKED
+    monkeypatch.chdir("/")
+    assert path.is_symlink() and path.read_bytes() == content and verify(file) == ""
+    assert [left.name for left in path.parent.iterdir()] == ["star.fits"]
+    assert link_file(file, copy).state is State.PRESENT
+    # a mirror that went away: the link leads nowhere, and the file is fetched in its place
+    copy.unlink()
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "star.fits").write_bytes(content)
+    with StandIn(serve_folder(served)) as server:
+        assert fetch([RemoteFile(path, f"{server.url}/star.fits", sha1(content))])[0].state is State.FETCHED
+    assert not path.is_symlink() and path.read_bytes() == content
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FetchError, match="cannot be written"):
+        link_file(RemoteFile(tmp_path / "file" / "star.fits", "", sha1(content)), served / "star.fits")

@@ -1,0 +1,545 @@
+"""Gaia's sources by TAP: the simulated table comes back byte for byte, whatever goes wrong on the way."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import Table
+from pyvo.dal import DALQueryError, TAPService
+from stand_in import HTML, Fault, Response, StandIn
+from stand_in_tap import AdqlError, StandInTap, select
+
+from apogaia import raw_tables
+from apogaia.crossmatch import cross_match
+from apogaia.gaia_archive import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
+from apogaia.releases import GAIA_RELEASES
+from apogaia.simulate import design_survey
+from apogaia.simulate.files import write_tables
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+DR2, EDR3 = GAIA_RELEASES["dr2"], GAIA_RELEASES["edr3"]
+QUICK = Patience(job=30, first_poll=0.003, longest_poll=0.02, first_back_off=0.003, longest_back_off=0.02)
+HASTY = replace(QUICK, job=0.1)
+N_STARS = 200
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A simulated survey, its workspace and the positions in its allStar."""
+    survey = load_survey("smoke")
+    survey = replace(survey, name="tiny", simulation=replace(survey.simulation, n_stars=N_STARS))
+    workspace = Workspace(survey, tmp_path_factory.mktemp("simulated"))
+    write_tables(design_survey(survey), workspace)
+    allstar = raw_tables.read_allstar(workspace.allstar)
+    return survey, workspace, np.asarray(allstar["ra_apogee"]), np.asarray(allstar["dec_apogee"])
+
+
+@pytest.fixture(scope="module")
+def sky(simulated):
+    """What the stand-in serves: the simulated table, and stars around which all of it lies."""
+    _, workspace, ra, dec = simulated
+    with fits.open(workspace.gaia) as hdus:
+        sources = {name: hdus[1].data[name].astype(hdus[1].data[name].dtype.newbyteorder("=")) for name in DR2.columns}
+    return {DR2.table: sources}, ra, dec
+
+
+def survey_for(url, release="dr2", **archive):
+    """A survey that is fetched from `url`; cones wide enough for every simulated source, and short waits."""
+    survey = load_survey("smoke" if release == "dr2" else "dr17")
+    archive = {"gaia_chunk": 50, "gaia_radius": 7.0, "attempts": 4, "timeout": 10.0} | archive
+    return replace(survey, name="fetched", archive=replace(survey.archive, gaia_tap=f"{url}/tap", **archive))
+
+
+@contextmanager
+def service(tap, faults=(), **archive):
+    """A server for `tap`, and a survey that is fetched from it."""
+    with StandIn(tap, faults) as server:
+        yield server, survey_for(server.url, **archive)
+
+
+def fetch(survey, root, ra, dec, patience=QUICK):
+    return fetch_gaia(survey, Workspace(survey, root), ra, dec, progress=False, patience=patience)
+
+
+def parts(root):
+    return sorted((root / "data" / "fetched" / "gaia.parts").glob("[!.]*"))
+
+
+def a_source(n=1, release=DR2, **columns):
+    """Rows with a number in every column but those given."""
+    types = source_types(release)
+    rows = {name: np.full(n, 7, dtype=types[name]) for name in types.names}
+    rows["source_id"] = np.arange(1, n + 1, dtype=np.int64) * 2**35 + 10**18
+    for name in ("pmra", "pmdec"):
+        rows[name] = np.zeros(n)
+    return rows | {name: np.broadcast_to(np.asarray(values, types[name]), n).copy() for name, values in columns.items()}
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_simulated_table_comes_back_byte_for_byte(simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    assert np.isnan(ra).sum() + len(ra) - len(np.unique(ra)) > 0, "the survey should have a repeated star"
+    with service(tap := StandInTap(tables)) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path == Workspace(survey, tmp_path).gaia
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    asked = np.concatenate(tap.uploaded)
+    assert len(asked) == len(np.unique(np.stack([ra, dec])[:, np.isfinite(ra)], axis=1).T)
+    assert [len(stars) for stars in tap.uploaded[:-1]] == [50] * (len(tap.uploaded) - 1)
+    assert tap.deleted == list(tap.jobs)
+
+
+def test_sources_far_from_every_star_stay_behind(simulated, sky, tmp_path):
+    """With the survey's own radii: simulated neighbours lie out to 6 arcsec, and are no candidates beyond 5."""
+    tables, ra, dec = sky
+    sources = tables[DR2.table]
+    places = SkyCoord(ra * u.deg, dec * u.deg)
+    nearest = SkyCoord(sources["ra"] * u.deg, sources["dec"] * u.deg).match_to_catalog_sky(places)[1].arcsec
+    motion = np.hypot(sources["pmra"], sources["pmdec"]) * 15.5 / 1000
+    near = (nearest <= 5) | (nearest <= 2 + motion)
+    assert 0 < np.count_nonzero(~near) < 10
+    with service(StandInTap(tables), gaia_radius=5.0) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    raw_tables.write_gaia(expected := tmp_path / "expected.fits", {name: sources[name][near] for name in DR2.columns})
+    assert path.read_bytes() == expected.read_bytes()
+    matched, simulated_match = (
+        cross_match(ra, dec, raw_tables.read_gaia(table), survey.sources) for table in (path, simulated[1].gaia)
+    )
+    np.testing.assert_array_equal(matched[1], simulated_match[1])
+    np.testing.assert_array_equal(matched[2], simulated_match[2])
+
+
+@pytest.mark.parametrize(
+    "chunk, options",
+    [
+        (1000, {}),
+        (7, {}),
+        (50, {"shuffled": 3}),
+        (64, {"reversed_columns": True, "encoding": "tabledata"}),
+        (33, {"shuffled": 8, "row_cap": 20}),
+    ],
+    ids=str,
+)
+def test_bytes_do_not_depend_on_chunks_or_on_the_order_of_answers(chunk, options, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    order = np.random.default_rng(chunk).permutation(len(ra))
+    with service(StandInTap(tables, **options), gaia_chunk=chunk) as (_, survey):
+        path = fetch(survey, tmp_path, ra[order], dec[order])
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+
+
+def test_a_source_between_two_chunks_is_kept_once(tmp_path):
+    tables = {DR2.table: a_source(2, ra=[10.0, 10.0005], dec=0.0)}
+    ra, dec = np.array([10.0, 10.0005, 10.0]), np.zeros(3)
+    with service(tap := StandInTap(tables), gaia_chunk=1) as (_, survey):
+        table = Table.read(fetch(survey, tmp_path, ra, dec))
+    assert len(tap.uploaded) == 2
+    np.testing.assert_array_equal(table["source_id"], tables[DR2.table]["source_id"])
+
+
+def test_fast_stars_are_found_beyond_the_radius_and_slow_ones_there_are_not(tmp_path):
+    """A star at J2000, and sources at 2015.5: 40 arcsec away, moved by as much, by less, and with unknown motion."""
+    away, years = 40.0, 15.5
+    motion = np.array([away, 0.5 * away, np.nan, -away + 1.9]) * 1000 / years
+    sources = a_source(4, ra=100.0, dec=60 + away / 3600, pmdec=motion)
+    ra, dec = np.array([100.0]), np.array([60.0])
+    with service(StandInTap({DR2.table: sources}), gaia_radius=5.0) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    found = Table.read(path)
+    np.testing.assert_array_equal(found["source_id"], sources["source_id"][[0, 3]])
+    index, separation, _ = cross_match(ra, dec, raw_tables.read_gaia(path), survey.sources)
+    assert found["source_id"][index[0]] == sources["source_id"][0] and separation[0] < 0.01
+
+
+def test_edr3_keeps_nulls_and_types(tmp_path):
+    """As the archive types them: single precision, short counts, null where a column does not apply."""
+    five, six = a_source(2, EDR3), slice(1, 2)
+    sources = five | {
+        **{name: five[name].astype(np.float32) for name in ("phot_g_mean_mag", "bp_rp", "ruwe", "pseudocolour")},
+        **{name: five[name].astype(np.int16) for name in ("visibility_periods_used", "astrometric_params_solved")},
+    }
+    sources["ra"], sources["dec"] = np.array([359.9999, 0.0001]), np.zeros(2)
+    sources["astrometric_params_solved"][:] = [31, 95]
+    sources["nu_eff_used_in_astrometry"][six] = sources["parallax"][six] = sources["pmra"][six] = np.nan
+    sources["pseudocolour"][0] = np.nan
+    sources["ipd_frac_multi_peak"][six] = 0
+    tap = StandInTap({EDR3.table: sources}, nullable=("ipd_frac_multi_peak",))
+    with service(tap, release="edr3") as (_, survey):
+        path = fetch(survey, tmp_path, np.array([-0.0001, 0.0001]), np.zeros(2))
+    np.testing.assert_allclose(np.sort(np.concatenate(tap.uploaded)), [0.0001, 359.9999])
+    assert path.name == "gaia_edr3_sources.fits"
+    with fits.open(path) as hdus:
+        columns = hdus[1].columns
+        formats = {"source_id": "K"} | dict.fromkeys(
+            [
+                *("visibility_periods_used", "astrometric_n_good_obs_al"),
+                *("ipd_frac_multi_peak", "astrometric_params_solved"),
+            ],
+            "J",
+        )
+        assert columns.names == list(EDR3.columns)
+        assert columns.formats == [formats.get(name, "D") for name in EDR3.columns]
+        for name in EDR3.columns:
+            np.testing.assert_array_equal(hdus[1].data[name], sources[name], err_msg=name)
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+PLACES = [  # a job is created and looked at, told to run, its result fetched, and removed
+    ("/async$", "POST"),
+    (r"/async/job\d+$", "GET"),
+    ("/phase$", "POST"),
+    ("/results/result$", "GET"),
+    (r"/async/job\d+$", "DELETE"),
+]
+FAULTS = {
+    "429": ("status", {"status": 429, "retry_after": 0}),
+    "500": ("status", {"status": 500}),
+    "503 until noon": ("status", {"status": 503, "retry_after": "noon"}),
+    "504": ("status", {"status": 504}),
+    "HTML": ("html", {}),
+    "HTML said to be XML": ("html", {"content_type": "application/x-votable+xml"}),
+    "no answer": ("drop", {"at": -1}),
+    "half an answer": ("drop", {}),
+    "cut short": ("wrong_length", {"change": -40}),
+    "cut to nothing": ("wrong_length", {"change": -(10**9)}),
+    "stall": ("stall", {}),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_fault_at_each_place_leaves_the_table_whole(kind, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    fault, options = FAULTS[kind]
+    faults = [Fault(path, fault, method=method, **options) for path, method in PLACES]
+    with service(StandInTap(tables), faults, gaia_chunk=150, attempts=8, timeout=0.5) as (_, survey):
+        table = fetch(survey, tmp_path, ra, dec)
+    assert [fault.used for fault in faults] == [1] * len(PLACES)
+    assert table.read_bytes() == simulated[1].gaia.read_bytes()
+
+
+def test_polls_may_fail_without_loss_of_the_job(sky, tmp_path):
+    tables, ra, dec = sky
+    tap = StandInTap(tables, looks=4)
+    spoiled = [Response(503), Response(headers={"Content-Type": "text/html"}, body=HTML), Response(404)]
+
+    def handler(request):
+        running = any(job.looked_at == 2 for job in tap.jobs.values())
+        return spoiled.pop() if running and spoiled else tap(request)
+
+    with service(handler, gaia_chunk=1000) as (_, survey):
+        fetch(survey, tmp_path, ra, dec)
+    assert not spoiled and len(tap.uploaded) == 1
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_heeded(as_date, sky, tmp_path):
+    tables, ra, dec = sky
+    wait = 2 if as_date else 1  # dates are whole seconds
+    with service(StandInTap(tables), [Fault("/async$", "status", status=429, retry_after=wait, as_date=as_date)]) as (
+        _,
+        survey,
+    ):
+        started = time.monotonic()
+        fetch(survey, tmp_path, ra, dec)
+    assert time.monotonic() - started > 0.95
+
+
+@pytest.mark.parametrize("phase", ["ERROR", "ABORTED"])
+def test_a_job_that_failed_is_tried_again_and_then_halved(phase, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables, failures=[phase] * 3), gaia_chunk=100) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    assert [len(stars) for stars in tap.uploaded] == [100, 100, 50, 50, 50, len(np.unique(ra[~np.isnan(ra)])) - 100]
+    assert tap.deleted == list(tap.jobs)
+
+
+@pytest.mark.parametrize("too_slow", ["executing", "504"])
+def test_jobs_that_take_too_long_are_halved_and_removed(too_slow, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    tap = StandInTap(tables, looks=0, patience_stars=60, too_slow=too_slow)
+    with service(tap, gaia_chunk=120) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec, HASTY)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    sizes = [len(stars) for stars in tap.uploaded]
+    assert [size for size in sizes if size <= 60] == [60, 60, 39, 39]
+    assert len(sizes) == (8 if too_slow == "executing" else 4)
+    assert tap.deleted == list(tap.jobs)
+
+
+def crowd(per_star, stars):
+    """Stars with many sources around each."""
+    rng = np.random.default_rng(7)
+    ra, dec = np.linspace(20, 30, stars), np.linspace(-5, 5, stars)
+    place = np.repeat(np.stack([ra, dec]), per_star, axis=1) + rng.uniform(-1, 1, (2, per_star * stars)) / 3600
+    return {DR2.table: a_source(per_star * stars, ra=place[0], dec=place[1])}, ra, dec
+
+
+@pytest.mark.parametrize("per_star, cap, says_so", [(40, 1000, False), (1, 17, True)])
+def test_capped_answers_are_asked_for_again_in_halves(per_star, cap, says_so, tmp_path):
+    tables, ra, dec = crowd(per_star, 60)
+    with service(tap := StandInTap(tables, row_cap=cap, says_so=says_so), gaia_chunk=60) as (_, survey):
+        table = Table.read(fetch(survey, tmp_path, ra, dec))
+    np.testing.assert_array_equal(table["source_id"], tables[DR2.table]["source_id"])
+    # Jobs of 60 and of 30 stars are capped, and each is asked for once.
+    assert [len(stars) for stars in tap.uploaded] == [60, 30, 15, 15, 30, 15, 15]
+
+
+def test_an_answer_that_happens_to_have_a_thousand_rows_is_not_lost(tmp_path):
+    tables, ra, dec = crowd(50, 20)
+    with service(tap := StandInTap(tables), gaia_chunk=20) as (_, survey):
+        assert len(Table.read(fetch(survey, tmp_path, ra, dec))) == 1000
+    assert [len(stars) for stars in tap.uploaded] == [20, 10, 10]
+
+
+def test_one_star_with_too_many_sources_is_an_error_with_a_remedy(tmp_path):
+    tables, ra, dec = crowd(30, 3)
+    with service(tap := StandInTap(tables, row_cap=29)) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"ra 20\.0+, dec -5\.0+.*capped at 29 rows.*gaia_radius"):
+            fetch(survey, tmp_path, ra, dec)
+    assert [len(stars) for stars in tap.uploaded] == [3, 1]
+
+
+def test_finished_chunks_stay_when_a_star_fails_and_are_not_asked_for_again(simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    bad = np.sort(ra[np.argsort(dec)][120:121])
+    with service(tap := StandInTap(tables, broken_stars=tuple(bad)), gaia_chunk=16) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=f"ra {bad[0]:.6f}.*not to the database's liking.*chunks are kept"):
+            fetch(survey, tmp_path, ra, dec)
+        assert sum(np.isin(bad, stars).sum() for stars in tap.uploaded if len(stars) == 1) == survey.archive.attempts
+        done = len(parts(tmp_path))
+        assert 3 < done < 12 and not Workspace(survey, tmp_path).gaia.exists()
+        kept = np.concatenate(tap.uploaded[:done])
+        tap.broken_stars, tap.uploaded = (), []
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    again = np.concatenate(tap.uploaded)
+    assert not np.isin(kept, again).any() and len(kept) + len(again) == len(np.unique(ra[~np.isnan(ra)]))
+    assert not path.with_name("gaia.parts").exists() and not parts(tmp_path)
+
+
+# --- what cannot be mended --------------------------------------------------------------------------------------------
+
+
+def test_a_missing_column_is_named_and_not_asked_for_again(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables, without="bp_rp")) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match="no column bp_rp"):
+            fetch(survey, tmp_path, ra, dec)
+    assert len(tap.uploaded) == 1 and tap.deleted == ["job1"]
+
+
+def test_ids_in_floating_point_are_refused(sky, tmp_path):
+    tables, ra, dec = sky
+    sources = tables[DR2.table] | {"source_id": tables[DR2.table]["source_id"].astype(float)}
+    with service(StandInTap({DR2.table: sources})) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"source_id .*float64"):
+            fetch(survey, tmp_path, ra, dec)
+
+
+def test_a_refused_query_ends_at_once(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(StandInTap(tables), [Fault("/async$", "status", None, status=400)]) as (server, survey):
+        with pytest.raises(GaiaArchiveError, match=r"refuses the query.*Back soon.*archive\.gaia_tap"):
+            fetch(survey, tmp_path, ra, dec)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "kind, options, says", [("status", {"status": 503}, "Back soon"), ("html", {}, "job"), ("drop", {"at": -1}, "")]
+)
+def test_a_service_that_is_down_is_given_up_after_the_attempts(kind, options, says, sky, tmp_path):
+    tables, ra, dec = sky
+    with service(StandInTap(tables), [Fault("", kind, None, **options)]) as (server, survey):
+        with pytest.raises(GaiaArchiveError, match=rf"in 4 attempts.*{says}.*Finished chunks are kept"):
+            fetch(survey, tmp_path, ra, dec)
+        assert len([request for request in server.requests if request.method == "POST"]) == survey.archive.attempts
+
+
+def test_a_service_that_is_not_there_is_given_up(sky, tmp_path):
+    _, ra, dec = sky
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        survey = survey_for(f"http://127.0.0.1:{free.getsockname()[1]}")
+        with pytest.raises(GaiaArchiveError, match=r"127\.0\.0\.1.*in 4 attempts"):
+            fetch(survey, tmp_path, ra, dec)
+
+
+def test_stars_without_positions_are_an_error(tmp_path):
+    with pytest.raises(GaiaArchiveError, match="no star has a position"):
+        fetch(survey_for("http://127.0.0.1:9"), tmp_path, np.full(3, np.nan), np.array([0.0, 1.0, 99.0]))
+
+
+# --- again, and after a kill ------------------------------------------------------------------------------------------
+
+
+def test_a_whole_table_is_kept_until_stars_or_query_change(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(StandInTap(tables)) as (server, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+        before, asked = path.read_bytes(), len(server.requests)
+        fetch(survey, tmp_path, ra[::-1], dec[::-1])
+        assert len(server.requests) == asked
+        wider = replace(survey, archive=replace(survey.archive, gaia_radius=5.0))
+        fetch(wider, tmp_path, ra, dec)
+        assert len(server.requests) > asked and path.read_bytes() != before
+        asked = len(server.requests)
+        fetch(wider, tmp_path, ra[:-20], dec[:-20])
+        assert len(server.requests) > asked
+
+
+def test_parts_of_other_stars_or_another_query_do_not_count(simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    for change in ({"gaia_radius": 3.0}, {"gaia_chunk": 40}):
+        with service(StandInTap(tables, broken_stars=(np.nanmax(ra),)), **change) as (_, survey):
+            with pytest.raises(GaiaArchiveError):
+                fetch(survey, tmp_path, ra, dec)
+    left = len(parts(tmp_path))
+    with service(tap := StandInTap(tables)) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    assert left and path.read_bytes() == simulated[1].gaia.read_bytes() and len(tap.uploaded) == 4
+
+
+def test_progress_is_in_stars_and_starts_where_the_last_run_stopped(sky, tmp_path, capsys):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables), gaia_chunk=20) as (_, survey):
+        tap.broken_stars = (ra[np.nanargmax(dec)],)
+        with pytest.raises(GaiaArchiveError):
+            fetch(survey, tmp_path, ra, dec)
+        tap.broken_stars = ()
+        fetch_gaia(survey, Workspace(survey, tmp_path), ra, dec, patience=QUICK)
+    shown = capsys.readouterr().err
+    assert "180/198" in shown.split("\r")[1] and "198/198" in shown and "star/s" in shown
+
+
+FETCH = """
+import sys
+import numpy as np
+from dataclasses import replace
+from pathlib import Path
+from test_gaia_archive import fetch, survey_for
+
+root = Path(sys.argv[2])
+ra, dec = np.load(root / "stars.npy")
+fetch(survey_for(sys.argv[1], gaia_chunk=8), root, ra, dec)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_run_goes_on_to_the_same_bytes(seed, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    rng = np.random.default_rng(seed)
+    np.save(tmp_path / "stars.npy", [ra, dec])
+    paths = [str(Path(__file__).parent), str(Path(raw_tables.__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    tap, dead = StandInTap(tables, shuffled=seed), threading.Event()
+    last = rng.integers(5, 180)  # of some 200 requests; few more come before the signal does
+
+    def handler(request):
+        if len(server.requests) == last:
+            threading.Timer(rng.uniform(0, 0.03), process.send_signal, [signal.SIGKILL]).start()
+        if len(server.requests) > last + 8:
+            dead.wait(30)
+        return tap(request)
+
+    with StandIn(handler) as server:
+        command = [sys.executable, "-c", FETCH, server.url, str(tmp_path)]
+        with subprocess.Popen(command, env=environment) as process:
+            assert process.wait(60) == -signal.SIGKILL
+        dead.set()
+        done = len(parts(tmp_path))
+        kept = np.concatenate([*tap.uploaded[:done], []])
+    assert last // 8 - 2 <= done <= len(tap.uploaded) < 25
+    left = Workspace(survey_for(""), tmp_path).gaia.with_name(".gaia_dr2_sources.77-0123abcd.fits")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"half a table")
+    with service(tap := StandInTap(tables), gaia_chunk=8) as (_, survey):
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    again = np.concatenate(tap.uploaded)
+    assert not np.isin(kept, again).any() and len(kept) + len(again) == len(np.unique(ra[~np.isnan(ra)]))
+    assert not left.exists() and not (path.parents[1] / "gaia.parts").exists()
+
+
+# --- the stand-in itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius, near, years", [(60, 5, 15.5), (300, 20, 0), (2, 1, 100)])
+def test_the_stand_in_selects_what_the_query_says(radius, near, years):
+    rng = np.random.default_rng(radius)
+    stars = Table({"ra": rng.uniform(0, 0.4, 30), "dec": 89 + rng.uniform(0, 0.9, 30)})
+    sources = a_source(
+        500, ra=rng.uniform(0, 0.4, 500), dec=89 + rng.uniform(0, 0.9, 500), pmra=rng.normal(0, 2000, 500)
+    )
+    sources["pmdec"][::7] = np.nan
+    survey = load_survey("smoke")
+    survey = replace(
+        survey,
+        archive=replace(survey.archive, gaia_radius=float(near), gaia_radius_moving=float(radius)),
+        sources=replace(survey.sources, match_radius=0.5, gaia_epoch=2000.0 + years),
+    )
+    found = select(gaia_query(survey), {DR2.table: sources}, {"stars": stars})
+    places = SkyCoord(stars["ra"] * u.deg, stars["dec"] * u.deg)
+    distance = SkyCoord(sources["ra"] * u.deg, sources["dec"] * u.deg)[:, None].separation(places).arcsec
+    motion = np.hypot(sources["pmra"], sources["pmdec"])[:, None] * years / 1000
+    expected = (distance <= radius) & ((distance <= near) | (distance <= 0.5 + motion))
+    np.testing.assert_array_equal(found["source_id"], sources["source_id"][expected.any(axis=1)])
+    everything = select(gaia_query(survey).replace("DISTINCT ", ""), {DR2.table: sources}, {"stars": stars})
+    assert len(everything) == np.count_nonzero(expected)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("SELECT DISTINCT", "SELECT TOP 5"),
+        ("g.bp_rp", "g.colour"),
+        ("g.bp_rp", "s.ra"),
+        (DR2.table, "gaiadr3.gaia_source"),
+        ("CIRCLE('ICRS', g.ra, g.dec", "CIRCLE('ICRS', s.ra, s.dec"),
+        ("CIRCLE('ICRS', g.ra, g.dec", "CIRCLE('GALACTIC', g.ra, g.dec"),
+        ("tap_upload.stars", "tap_upload.galaxies"),
+        ("SQRT(g.pmra", "EXP(g.pmra"),
+        ("/ 3600000.0", "/ 3600000.0 ORDER BY g.ra"),
+        ("SQRT(", "SQRT(("),
+    ],
+)
+def test_the_stand_in_refuses_what_it_does_not_understand(old, new):
+    query = gaia_query(load_survey("smoke"))
+    assert old in query
+    stars = Table({"ra": [1.0], "dec": [1.0]})
+    with pytest.raises(AdqlError):
+        select(query.replace(old, new), {DR2.table: a_source()}, {"stars": stars})
+
+
+def test_the_stand_in_serves_other_clients_and_tells_them_their_mistakes():
+    query, stars = gaia_query(load_survey("smoke")), Table({"ra": [7.0], "dec": [7.0]})
+    with StandIn(StandInTap({DR2.table: a_source(3, ra=7.0, dec=[7, 7.001, 8])})) as server:
+        client = TAPService(f"{server.url}/tap")
+        assert client.get_tap_capability() is not None
+        assert len(client.run_sync(query, uploads={"stars": stars})) == 2
+        with pytest.raises(DALQueryError, match=r"there is no column g\.colour"):
+            client.run_async(query.replace("g.bp_rp", "g.colour"), uploads={"stars": stars})
+
+
+def test_the_wrong_table_is_told_to_the_user(sky, tmp_path):
+    _, ra, dec = sky
+    with service(StandInTap({"gaiadr1.gaia_source": a_source()})) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"there is no table gaiadr2\.gaia_source"):
+            fetch(survey, tmp_path, ra, dec)
