@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,14 +28,16 @@ from apogaia import reduction
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
+DELAY_S = 0.05  # of each chunk, when it is made and when it is copied into stars.h5
+
 
 @dataclass(frozen=True)
 class Kill:
-    """What became of a command: `hit` if it was still running after so many seconds, and was killed."""
+    """What became of a command: `hit` if it was still running when its time [s] was up, and was killed."""
 
     after_s: float
     hit: bool
-    returncode: int
+    ran_s: float
 
 
 def kill_at_random(
@@ -67,13 +70,15 @@ def kill_at_random(
     )
     while begun and process.poll() is None and not begun():
         time.sleep(0.01)
+    start = time.monotonic()
     with suppress(subprocess.TimeoutExpired):
         _, said = process.communicate(timeout=after)
         assert process.returncode == 0, said.decode()[-2000:]
-        return Kill(after, False, 0)
-    os.killpg(process.pid, signal.SIGKILL)
+        return Kill(after, False, time.monotonic() - start)
+    with suppress(ProcessLookupError):  # it ended in this very moment
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()  # returns when the last of the group, which share stderr, has gone
-    return Kill(after, process.returncode == -signal.SIGKILL, process.returncode)
+    return Kill(after, process.returncode == -signal.SIGKILL, time.monotonic() - start)
 
 
 # --- the reduction ----------------------------------------------------------------------------------------------------
@@ -146,12 +151,16 @@ def kill_reductions(root: Path, kills: int, seed: int, stars: int | None = None)
         stages[found if kill.hit else "ended before"] += 1
         if workspace.stars.exists():
             assert workspace.stars.read_bytes() == whole, "a stars.h5 that is not whole has its name"
+        resumed += bool(before)
         if note.exists():  # this one is done: begin another
             workspace.stars.unlink(), note.unlink()
+            shutil.rmtree(parts, ignore_errors=True)
+            before = set()
         else:
             assert found == "whole" or before <= now, "finished chunks were lost"
-            resumed += bool(before)
-        before = now if parts.is_dir() else set()
+            before = now
+        if not kill.hit and i % 4:
+            spectra_s = kill.ran_s  # how busy the machine is changes
     subprocess.run([str(part) for part in command], check=True)
     assert workspace.stars.read_bytes() == whole, "the bytes differ from those of an undisturbed run"
     assert sorted(path.name for path in workspace.data.iterdir()) == left, "something was left behind"
@@ -171,10 +180,27 @@ def _names(folder: Path) -> set[str]:
 
 
 def reduce(root: Path, stars: int | None) -> None:
-    """One run, in a process of its own, in chunks so small that there are some to lose."""
+    """One run, in a process of its own, in chunks so small that there are some to lose, and as on a slow disk, so that
+    kills hit every stage."""
     survey, workspace = survey_under(root, stars)
     reduction.CHUNK_ROWS = 2 if stars is None else 20
+    reduction._reduce_part, reduction._part_array = _slow_reduce_part, _slow_part_array
     reduction.reduce_survey(survey, workspace, processes=2, progress=False)
+
+
+_reduce_part, _part_array = reduction._reduce_part, reduction._part_array
+
+
+def _slow_reduce_part(*work) -> int:
+    count = _reduce_part(*work)
+    time.sleep(DELAY_S)
+    return count
+
+
+def _slow_part_array(part: Path, name: str):
+    if name == "spectrum":
+        time.sleep(DELAY_S)
+    return _part_array(part, name)
 
 
 def main() -> None:
