@@ -16,9 +16,9 @@ from stand_in_archive import ArchiveOf, fetched_survey, sha1, survey_file, write
 from apogaia import archive as archive_module
 from apogaia import cli
 from apogaia.archive import fetch_survey, link_folder, read_hash_list
-from apogaia.archive_estimate import estimate
-from apogaia.download import FetchError
-from apogaia.gaia_archive import Patience
+from apogaia.archive.download import FetchError
+from apogaia.archive.estimate import estimate
+from apogaia.archive.gaia import Patience
 from apogaia.reduction import open_stars, reduce_survey
 from apogaia.simulate import simulate_survey
 from apogaia.spectra import Status

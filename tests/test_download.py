@@ -10,8 +10,8 @@ import pytest
 from small_archive import SmallArchive, fetch, fits_like, sha1
 from stand_in import Fault, Response, StandIn, serve_folder
 
-from apogaia import http_answers, transfers
-from apogaia.download import RemoteFile, State, fetch_file
+from apogaia.archive import http_answers, transfers
+from apogaia.archive.download import RemoteFile, State, fetch_file
 
 CONTENT = fits_like(100, seed=1)  # 288,000 bytes
 HASH = sha1(CONTENT)

@@ -23,10 +23,10 @@ from stand_in import HTML, Fault, Response, StandIn
 from stand_in_tap import AdqlError, StandInTap, select
 
 from apogaia import raw_tables
+from apogaia.archive.gaia import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
+from apogaia.archive.remote_files import FetchError
 from apogaia.crossmatch import cross_match
-from apogaia.gaia_archive import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
 from apogaia.releases import GAIA_RELEASES
-from apogaia.remote_files import FetchError
 from apogaia.simulate import design_survey
 from apogaia.simulate.files import write_tables
 from apogaia.survey import load_survey

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
-from apogaia.http_answers import Scope
-from apogaia.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
-from apogaia.transfers import Shared, Stopped, Transfers
+from apogaia.archive.http_answers import Scope
+from apogaia.archive.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
+from apogaia.archive.transfers import Shared, Stopped, Transfers
 
 __all__ = ["FetchError", "Outcome", "RemoteFile", "State", "fetch_file", "fetch_files", "link_file", "verify"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import files, raw_tables
+from apogaia.archive.remote_files import on_disk
+from apogaia.archive.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
 from apogaia.releases import GAIA_RELEASES, GaiaRelease
-from apogaia.remote_files import on_disk
 from apogaia.survey import Survey
-from apogaia.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
 from apogaia.workspace import Workspace
 
 __all__ = ["GaiaArchiveError", "Patience", "fetch_gaia", "gaia_query", "source_types"]

@@ -12,7 +12,7 @@ import tenacity
 import urllib3.exceptions
 
 from apogaia import __version__
-from apogaia.http_answers import (
+from apogaia.archive.http_answers import (
     Again,
     Scope,
     Settled,
@@ -23,8 +23,8 @@ from apogaia.http_answers import (
     strong_validator,
     transport_trouble,
 )
-from apogaia.partial_files import Note, PartialFile, partial_names
-from apogaia.remote_files import (
+from apogaia.archive.partial_files import Note, PartialFile, partial_names
+from apogaia.archive.remote_files import (
     FileTrouble,
     Outcome,
     RemoteFile,
