@@ -249,17 +249,20 @@ def test_polls_may_fail_without_loss_of_the_job(sky, tmp_path):
     assert not spoiled and len(tap.uploaded) == 1
 
 
-def test_silence_about_a_running_job_does_not_count_as_a_large_one(sky, tmp_path):
+@pytest.mark.parametrize("html, says", [(False, "timed out"), (True, "other than a job's state")])
+def test_silence_about_a_running_job_does_not_count_as_a_large_one(html, says, sky, tmp_path):
     tables, ra, dec = sky
     tap, left = StandInTap(tables, looks=4), threading.Event()
 
     def handler(request):
         if request.method == "GET" and any(job.looked_at == 2 for job in tap.jobs.values()):
+            if html:
+                return Response(headers={"Content-Type": "text/html"}, body=HTML)
             left.wait(30)
         return tap(request)
 
     with service(handler, attempts=1, timeout=0.7) as (_, survey):
-        with pytest.raises(GaiaArchiveError, match=r"in 1 attempts.*timed out"):
+        with pytest.raises(GaiaArchiveError, match=rf"in 1 attempts.*{says}"):
             fetch(survey, tmp_path, ra, dec)
         left.set()
     assert [len(stars) for stars in tap.uploaded] == [50] and tap.deleted == ["job1"]
@@ -388,6 +391,14 @@ def test_a_service_that_is_down_is_given_up_after_the_attempts(kind, options, sa
         with pytest.raises(GaiaArchiveError, match=rf"in 4 attempts.*{says}.*Finished chunks are kept"):
             fetch(survey, tmp_path, ra, dec)
         assert len([request for request in server.requests if request.method == "POST"]) == survey.archive.attempts
+
+
+def test_pages_instead_of_results_do_not_make_jobs_smaller(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables), [Fault("/result$", "html", None)], attempts=2) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"in 2 attempts.*other than a VOTable"):
+            fetch(survey, tmp_path, ra, dec)
+    assert [len(stars) for stars in tap.uploaded] == [50, 50]
 
 
 def test_a_service_that_is_not_there_is_given_up(sky, tmp_path):
