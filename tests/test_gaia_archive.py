@@ -18,12 +18,11 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
-from pyvo.dal import DALQueryError, TAPService
 from stand_in import HTML, Fault, Response, StandIn
-from stand_in_tap import AdqlError, StandInTap, select
+from stand_in_tap import StandInTap
 
 from apogaia import raw_tables
-from apogaia.archive.gaia import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
+from apogaia.archive.gaia import GaiaArchiveError, Patience, fetch_gaia, source_types
 from apogaia.archive.remote_files import FetchError
 from apogaia.crossmatch import cross_match
 from apogaia.releases import GAIA_RELEASES
@@ -249,17 +248,20 @@ def test_polls_may_fail_without_loss_of_the_job(sky, tmp_path):
     assert not spoiled and len(tap.uploaded) == 1
 
 
-def test_silence_about_a_running_job_does_not_count_as_a_large_one(sky, tmp_path):
+@pytest.mark.parametrize("html, says", [(False, "timed out"), (True, "other than a job's state")])
+def test_silence_about_a_running_job_does_not_count_as_a_large_one(html, says, sky, tmp_path):
     tables, ra, dec = sky
     tap, left = StandInTap(tables, looks=4), threading.Event()
 
     def handler(request):
         if request.method == "GET" and any(job.looked_at == 2 for job in tap.jobs.values()):
+            if html:
+                return Response(headers={"Content-Type": "text/html"}, body=HTML)
             left.wait(30)
         return tap(request)
 
     with service(handler, attempts=1, timeout=0.7) as (_, survey):
-        with pytest.raises(GaiaArchiveError, match=r"in 1 attempts.*timed out"):
+        with pytest.raises(GaiaArchiveError, match=rf"in 1 attempts.*{says}"):
             fetch(survey, tmp_path, ra, dec)
         left.set()
     assert [len(stars) for stars in tap.uploaded] == [50] and tap.deleted == ["job1"]
@@ -363,6 +365,13 @@ def test_a_missing_column_is_named_and_not_asked_for_again(sky, tmp_path):
     assert len(tap.uploaded) == 1 and tap.deleted == ["job1"]
 
 
+def test_the_wrong_table_is_told_to_the_user(sky, tmp_path):
+    _, ra, dec = sky
+    with service(StandInTap({"gaiadr1.gaia_source": a_source()})) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"there is no table gaiadr2\.gaia_source"):
+            fetch(survey, tmp_path, ra, dec)
+
+
 def test_ids_in_floating_point_are_refused(sky, tmp_path):
     tables, ra, dec = sky
     sources = tables[DR2.table] | {"source_id": tables[DR2.table]["source_id"].astype(float)}
@@ -388,6 +397,14 @@ def test_a_service_that_is_down_is_given_up_after_the_attempts(kind, options, sa
         with pytest.raises(GaiaArchiveError, match=rf"in 4 attempts.*{says}.*Finished chunks are kept"):
             fetch(survey, tmp_path, ra, dec)
         assert len([request for request in server.requests if request.method == "POST"]) == survey.archive.attempts
+
+
+def test_pages_instead_of_results_do_not_make_jobs_smaller(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables), [Fault("/result$", "html", None)], attempts=2) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"in 2 attempts.*other than a VOTable"):
+            fetch(survey, tmp_path, ra, dec)
+    assert [len(stars) for stars in tap.uploaded] == [50, 50]
 
 
 def test_a_service_that_is_not_there_is_given_up(sky, tmp_path):
@@ -514,70 +531,3 @@ def test_a_killed_run_goes_on_to_the_same_bytes(seed, simulated, sky, tmp_path):
     again = np.concatenate(tap.uploaded)
     assert not np.isin(kept, again).any() and len(kept) + len(again) == len(np.unique(ra[~np.isnan(ra)]))
     assert not left.exists() and not (path.parents[1] / "gaia.parts").exists()
-
-
-# --- the stand-in itself ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("radius, near, years", [(60, 5, 15.5), (300, 20, 0), (2, 1, 100)])
-def test_the_stand_in_selects_what_the_query_says(radius, near, years):
-    rng = np.random.default_rng(radius)
-    stars = Table({"ra": rng.uniform(0, 0.4, 30), "dec": 89 + rng.uniform(0, 0.9, 30)})
-    sources = a_source(
-        500, ra=rng.uniform(0, 0.4, 500), dec=89 + rng.uniform(0, 0.9, 500), pmra=rng.normal(0, 2000, 500)
-    )
-    sources["pmdec"][::7] = np.nan
-    survey = load_survey("smoke")
-    survey = replace(
-        survey,
-        archive=replace(survey.archive, gaia_radius=float(near), gaia_radius_moving=float(radius)),
-        sources=replace(survey.sources, match_radius=0.5, gaia_epoch=2000.0 + years),
-    )
-    found = select(gaia_query(survey), {DR2.table: sources}, {"stars": stars})
-    places = SkyCoord(stars["ra"] * u.deg, stars["dec"] * u.deg)
-    distance = SkyCoord(sources["ra"] * u.deg, sources["dec"] * u.deg)[:, None].separation(places).arcsec
-    motion = np.hypot(sources["pmra"], sources["pmdec"])[:, None] * years / 1000
-    expected = (distance <= radius) & ((distance <= near) | (distance <= 0.5 + motion))
-    np.testing.assert_array_equal(found["source_id"], sources["source_id"][expected.any(axis=1)])
-    everything = select(gaia_query(survey).replace("DISTINCT ", ""), {DR2.table: sources}, {"stars": stars})
-    assert len(everything) == np.count_nonzero(expected)
-
-
-@pytest.mark.parametrize(
-    "old, new",
-    [
-        ("SELECT DISTINCT", "SELECT TOP 5"),
-        ("g.bp_rp", "g.colour"),
-        ("g.bp_rp", "s.ra"),
-        (DR2.table, "gaiadr3.gaia_source"),
-        ("CIRCLE('ICRS', g.ra, g.dec", "CIRCLE('ICRS', s.ra, s.dec"),
-        ("CIRCLE('ICRS', g.ra, g.dec", "CIRCLE('GALACTIC', g.ra, g.dec"),
-        ("tap_upload.stars", "tap_upload.galaxies"),
-        ("SQRT(g.pmra", "EXP(g.pmra"),
-        ("/ 3600000.0", "/ 3600000.0 ORDER BY g.ra"),
-        ("SQRT(", "SQRT(("),
-    ],
-)
-def test_the_stand_in_refuses_what_it_does_not_understand(old, new):
-    query = gaia_query(load_survey("smoke"))
-    assert old in query
-    stars = Table({"ra": [1.0], "dec": [1.0]})
-    with pytest.raises(AdqlError):
-        select(query.replace(old, new), {DR2.table: a_source()}, {"stars": stars})
-
-
-def test_the_stand_in_serves_other_clients_and_tells_them_their_mistakes():
-    query, stars = gaia_query(load_survey("smoke")), Table({"ra": [7.0], "dec": [7.0]})
-    with StandIn(StandInTap({DR2.table: a_source(3, ra=7.0, dec=[7, 7.001, 8])})) as server:
-        client = TAPService(f"{server.url}/tap")
-        assert client.get_tap_capability() is not None
-        assert len(client.run_sync(query, uploads={"stars": stars})) == 2
-        with pytest.raises(DALQueryError, match=r"there is no column g\.colour"):
-            client.run_async(query.replace("g.bp_rp", "g.colour"), uploads={"stars": stars})
-
-
-def test_the_wrong_table_is_told_to_the_user(sky, tmp_path):
-    _, ra, dec = sky
-    with service(StandInTap({"gaiadr1.gaia_source": a_source()})) as (_, survey):
-        with pytest.raises(GaiaArchiveError, match=r"there is no table gaiadr2\.gaia_source"):
-            fetch(survey, tmp_path, ra, dec)
