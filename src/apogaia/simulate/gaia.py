@@ -179,7 +179,7 @@ def _solutions(rng, stars, bp_rp):
 def _image_quality(rng, stars, badness):
     """EDR3's signs that a source is not a single star.
 
-    RUWE is near 1 for single stars; the photocentre of a binary wobbles by some tenths of an au, which shows if it is
+    RUWE is near 1 for single stars; the photocentre of a binary wobbles by a tenth of an au or so, which shows if it is
     near. Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
     """
     n = len(badness)
