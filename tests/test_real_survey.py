@@ -97,8 +97,9 @@ def test_real_rows_and_real_spectra_as_a_survey(realdata, tmp_path, name):
     assert table["status"].tolist() == [Status.NO_FILE] * (n - 4) + [Status.OK] * 4
     lost = raw["LOCATION_ID"][:-4] == 999999  # TNULL, in one of DR16's rows
     assert lost.sum() == ("DR16" in name)
-    for apogee_id, reason, unknown in zip(table["apogee_id"][:-4], table["reason"][:-4], lost, strict=True):
-        assert ("LOCATION_ID is unknown" if unknown else f"-r8-{apogee_id}.fits: there is no apStar file") in reason
+    assert all(name.endswith(f"{i}.fits") for i, name in zip(table["apogee_id"], table["spectrum_file"], strict=True))
+    for name, reason, unknown in zip(table["spectrum_file"][:-4], table["reason"][:-4], lost, strict=True):
+        assert reason.startswith("LOCATION_ID is unknown") if unknown else reason == f"{name}: there is no apStar file"
     assert table["reason"][-4:].tolist() == [""] * 4
 
     expected = np.load(realdata / "expected_normalised.npz")
