@@ -354,7 +354,7 @@ def test_the_command_fetches_tells_and_returns(simulated, archive, tmp_path, mon
 
     assert cli.main(["fetch", file, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "277371 files, 0 of them here" in said and not (tmp_path / "data").exists()
+    assert "277371 files, 0 of them here" in said and "139 queries" in said and not (tmp_path / "data").exists()
     assert cli.main(["fetch", file]) == 1
     said = capsys.readouterr()
     assert f"failed: {folder}: its hash list" in said.out and "run the same command again" in said.err

@@ -254,7 +254,7 @@ def reduce_survey(
     for path in (workspace.raw_manifest, *tables):
         if not path.is_file():
             simulated = survey.sources.kind == "simulated"
-            remedy = f"run `apogaia mock {survey.name}`" if simulated else "data/README.md says where it comes from"
+            remedy = f"run `apogaia {'mock' if simulated else 'data'} {survey.name}`; data/README.md says what it is"
             raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
     settings = survey.settings("sources", "spectra") | {

@@ -17,7 +17,7 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import __version__, files
-from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_files, link_file, verify
+from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_file, fetch_files, link_file, verify
 from apogaia.archive.gaia import Patience, fetch_gaia
 from apogaia.raw_tables import read_allstar, spectrum_places
 from apogaia.releases import Release, TableFile
@@ -198,15 +198,16 @@ class _Pull:
                     file.path.unlink()
         linked = self._link(wanted, description) if self.mirror else {}
         rest = {place: file for place, file in wanted.items() if place not in linked}
-        fetched = fetch_files(
-            list(rest.values()),
-            streams=self.archive.streams,
-            attempts=self.archive.attempts,
-            timeout_s=self.archive.timeout,
-            progress=self.progress and bool(rest),
-            description=description,
-            first_wait_s=FIRST_WAIT_S,
-        )
+        how = {
+            "attempts": self.archive.attempts,
+            "timeout_s": self.archive.timeout,
+            "first_wait_s": FIRST_WAIT_S,
+            "progress": self.progress and bool(rest),
+        }
+        if len(rest) == 1:  # perhaps of gigabytes: its bar counts bytes
+            fetched = [fetch_file(file, **how) for file in rest.values()]
+        else:
+            fetched = fetch_files(rest.values(), streams=self.archive.streams, description=description, **how)
         outcomes = linked | dict(zip(rest, fetched, strict=True))
         return {place: outcomes[place] for place in wanted}
 

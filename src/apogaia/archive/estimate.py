@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,27 +30,30 @@ class Estimate:
 
     files: int
     present: int  # of them there already
-    spectrum_bytes: float  # mean of one that is not
-    bytes_per_second: float | None  # of all streams together; None: the archive cannot be reached
-    basis: str
+    file_bytes: float  # mean of one that is not
+    basis: str  # of that mean
+    bytes_per_second: float | None  # of all streams together
+    no_speed: str  # why that is None
+    gaia_queries: int
     free_bytes: int
 
     @property
     def bytes(self) -> float:
-        return (self.files - self.present) * self.spectrum_bytes
+        return (self.files - self.present) * self.file_bytes
 
     def __str__(self) -> str:
         to_do = self.files - self.present
         lines = [
             f"{self.files} files, {self.present} of them here; {to_do} to fetch, about {_size(self.bytes)}"
-            f" ({_size(self.spectrum_bytes)} each, {self.basis}); free on this disk: {_size(self.free_bytes)}"
+            f" ({_size(self.file_bytes)} each, {self.basis}); free on this disk: {_size(self.free_bytes)}",
+            f"besides, allStar and other tables (some GB), and {self.gaia_queries} queries to the Gaia archive",
         ]
         if self.bytes_per_second:
             rate = self.bytes_per_second
             lines.append(f"at the {_size(rate)}/s measured just now: {_duration(self.bytes / rate)}")
         else:
             lines.append(
-                f"the archive cannot be reached from here; at 10 MB/s: {_duration(self.bytes / 1e7)},"
+                f"speed not measured ({self.no_speed}); at 10 MB/s: {_duration(self.bytes / 1e7)},"
                 f" at 100 MB/s: {_duration(self.bytes / 1e8)}"
             )
         return "\n".join(lines)
@@ -65,25 +69,25 @@ def estimate(survey: Survey, workspace: Workspace, *, limit: int | None = None, 
     allstar_path = workspace.allstar
     if not allstar_path.is_file() and mirror and (Path(mirror) / release.allstar.sas_path).is_file():
         allstar_path = Path(mirror) / release.allstar.sas_path
+    rows = min(limit or release.n_rows, release.n_rows)
+    allstar = read_allstar(allstar_path)[:limit] if allstar_path.is_file() else None
+    queries = math.ceil((rows if allstar is None else len(allstar)) / survey.archive.gaia_chunk)
+    rest = {"gaia_queries": queries, "free_bytes": _free(workspace)}
     if survey.sources.spectra == "released":
         present = sum(path.is_file() for path in workspace.released_spectra)
-        return Estimate(2, present, RELEASED_BYTES, None, "the size stated for the release", _free(workspace))
-    if not allstar_path.is_file():
-        count = min(limit or release.n_rows, release.n_rows)
-        return Estimate(
-            count, 0, release.mean_spectrum_bytes, None, "typical; allStar is not here yet", _free(workspace)
-        )
-    allstar = read_allstar(allstar_path)[:limit]
+        return Estimate(2, present, RELEASED_BYTES, "as stated for the release", None, "not asked", **rest)
+    if allstar is None:
+        return Estimate(rows, 0, release.mean_spectrum_bytes, "typical", None, "allStar is not here yet", **rest)
     places, _ = wanted_spectra(allstar, release)
     lacking = [place for place in places if not (workspace.raw / place).exists()]
     if mirror:
         lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
     sample = [lacking[i] for i in np.unique(np.linspace(0, len(lacking) - 1, SAMPLE).astype(int))] if lacking else []
     size, rate = _ask(survey, release.spectra_folder, sample)
-    basis = f"mean of {SAMPLE} asked for" if size else "typical"
-    return Estimate(
-        len(places), len(places) - len(lacking), size or release.mean_spectrum_bytes, rate, basis, _free(workspace)
-    )
+    basis = f"mean of {len(sample)} asked for" if size else "typical"
+    size = size or release.mean_spectrum_bytes
+    no_speed = "the archive cannot be reached from here" if lacking else "nothing to fetch"
+    return Estimate(len(places), len(places) - len(lacking), size, basis, rate, no_speed, **rest)
 
 
 def _ask(survey: Survey, folder: str, places: Sequence[str]) -> tuple[float | None, float | None]:
