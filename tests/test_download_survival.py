@@ -115,7 +115,7 @@ def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monke
         assert time.monotonic() - begun < 20
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
         asked = len(server.requests)
-        assert asked < 40
+        assert asked < 40 and len(server.asked(f"/{stalls}")) == 1
         time.sleep(0.1)
         assert len(server.requests) == asked
         archive.assert_nothing_in_half()

@@ -175,7 +175,7 @@ class Transfers:
         attempt = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Again),
             stop=self._is_enough,
-            wait=self._wait_s,
+            wait=self._pause,
             after=lambda state: self._note_progress(state, part),
             sleep=self.shared.stop.wait,
             reraise=True,
@@ -218,9 +218,6 @@ class Transfers:
         unreached = error.scope is Scope.UNREACHED and not self.shared.has_answered(state.args[1].url)
         attempts = min(self.attempts, ATTEMPTS_UNREACHED) if unreached else self.attempts
         return self.shared.stop.is_set() or state.attempt_number >= attempts
-
-    def _wait_s(self, state: tenacity.RetryCallState) -> float:
-        return max(self._pause(state), state.outcome.exception().wait_s)
 
     def _attempt(self, part: PartialFile, file: RemoteFile) -> None:
         """Fetch what is missing of a file, and give it its name if it is whole."""
