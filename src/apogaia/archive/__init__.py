@@ -28,6 +28,7 @@ __all__ = ["FetchReport", "fetch_survey", "link_folder", "read_hash_list"]
 
 FIRST_WAIT_S = 1.0  # after a file's first fruitless attempt; doubles
 PATIENCE = Patience()  # with the Gaia archive
+BATCH = 50_000  # spectra in one go: a file takes about a kilobyte until it is there
 
 
 @dataclass
@@ -282,28 +283,46 @@ class _Pull:
         wanted, outside = wanted_spectra(allstar, self.release)
         report.missing = dict.fromkeys(outside, "LOCATION_ID 1: released without an apStar file")
         hashes = self._hash_lists(wanted, report)
-        outcomes = self._fetch_spectra([place for place in wanted if _folder(place) in hashes], hashes)
-        mended = self._new_hash_lists(outcomes, hashes, report)
-        again = [place for place in outcomes if outcomes[place].hash_differs and _folder(place) in mended]
-        outcomes |= self._fetch_spectra(again, hashes)
-        report.counts = {state.value: 0 for state in State}
-        for place, outcome in outcomes.items():
-            report.counts[outcome.state.value] += 1
+        counts = dict.fromkeys(State, 0)
+        in_lists = {folder: listed.keys() for folder, listed in hashes.items()}
+        report.unverified = [p for p in wanted if _folder(p) in hashes and _name(p) not in in_lists[_folder(p)]]
+        lost = self._fetch_spectra([place for place in wanted if _folder(place) in hashes], hashes, counts)
+        mended = self._new_hash_lists(lost, hashes, report)
+        again = [place for place in lost if lost[place].hash_differs and _folder(place) in mended]
+        counts[State.FAILED] -= len(again)
+        lost = {place: lost[place] for place in lost if place not in again}
+        lost |= self._fetch_spectra(again, hashes, counts)
+        for place, outcome in lost.items():
             if outcome.state == State.FAILED:
                 report.failed[place] = outcome.reason
-            elif outcome.state == State.ABSENT and Path(place).name in hashes[_folder(place)]:
+            elif _name(place) in hashes[_folder(place)]:
                 report.failed[place] = f"{outcome.reason}, though its hash list names it"
-            elif outcome.state == State.ABSENT:
+            else:
                 report.missing[place] = outcome.reason
-            elif Path(place).name not in hashes[_folder(place)]:
-                report.unverified.append(place)
+        report.unverified = [place for place in report.unverified if place not in lost]
+        report.counts = {state.value: count for state, count in counts.items()}
 
-    def _fetch_spectra(self, places: Sequence[str], hashes: Mapping[str, dict]) -> dict[str, Outcome]:
-        wanted = {}
-        for place in places:
-            on_sas, listed = f"{self.release.spectra_folder}/{place}", hashes[_folder(place)].get(Path(place).name)
-            wanted[on_sas] = self.on_sas(on_sas, self.workspace.raw / place, f"sha1:{listed}" if listed else None)
-        return dict(zip(places, self.fetch(wanted, "spectra").values(), strict=True)) if places else {}
+    def _fetch_spectra(self, places: Sequence[str], hashes: Mapping[str, dict], counts: dict) -> dict[str, Outcome]:
+        """Fetch spectra, some at a time so that what is kept of each stays small; add to `counts`.
+
+        Returns
+        -------
+        dict
+            Of those that are not there: place -> outcome.
+        """
+        lost = {}
+        for start in range(0, len(places), BATCH):
+            wanted = {}
+            for place in places[start : start + BATCH]:
+                listed = hashes[_folder(place)].get(_name(place))
+                on_sas = f"{self.release.spectra_folder}/{place}"
+                wanted[on_sas] = self.on_sas(on_sas, self.workspace.raw / place, f"sha1:{listed}" if listed else None)
+            some = "spectra" if len(places) <= BATCH else f"spectra from {start} of {len(places)}"
+            for place, outcome in zip(places[start : start + BATCH], self.fetch(wanted, some).values(), strict=True):
+                counts[outcome.state] += 1
+                if not outcome.whole:
+                    lost[place] = outcome
+        return lost
 
     def _hash_lists(self, places: Sequence[str], report: FetchReport, *, anew: bool = False) -> dict[str, dict]:
         """Folder -> name -> SHA-1, for the folders of `places`; a folder is left out if its list cannot be had."""
@@ -333,9 +352,9 @@ class _Pull:
                     outcome.file.path.unlink(missing_ok=True)  # the next run asks again
         return hashes
 
-    def _new_hash_lists(self, outcomes: Mapping[str, Outcome], hashes: dict, report: FetchReport) -> set[str]:
+    def _new_hash_lists(self, lost: Mapping[str, Outcome], hashes: dict, report: FetchReport) -> set[str]:
         """Ask anew for the lists of folders with files that differ from them; the folders whose list has changed."""
-        doubtful = [place for place, outcome in outcomes.items() if outcome.hash_differs]
+        doubtful = [place for place, outcome in lost.items() if outcome.hash_differs]
         if not doubtful:
             return set()
         fresh = self._hash_lists(doubtful, report, anew=True)
@@ -353,6 +372,10 @@ def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[st
 
 def _folder(place: str) -> str:
     return place.rpartition("/")[0]
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]
 
 
 def read_hash_list(path: str | Path) -> dict[str, str]:
