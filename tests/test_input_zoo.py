@@ -303,3 +303,13 @@ def test_a_star_listed_twice_keeps_both_rows_and_one_is_flagged(whole, copy, fie
     assert np.flatnonzero(repeated).tolist() == [tiny.REPEATED[1], tiny.N_STARS]
     samples = select(after.table, survey)
     assert not np.isin(after.table["apogee_id"][samples.test], after.table["apogee_id"][samples.training]).any()
+
+
+def test_a_lost_folder_is_told_by_its_column():
+    """Spectra lie in folders called by FIELD from DR17 on, where LOCATION_ID 0 says nothing."""
+    columns = {"apogee_id": ["2M1", "2M1", "", "2M1"], "location_id": [0, 5, 5, 0], "field": ["M13", "", "", ""]}
+    table = Table(columns | {"status": [1, 1, 1, 5], "reason": 4 * ["as read"]})
+    said = reduction._reasons(table, folder_is_field=True).tolist()
+    assert said[0] == said[3] == "as read"
+    assert said[1].startswith("FIELD is unknown") and said[2].startswith("APOGEE_ID is empty")
+    assert reduction._reasons(table, folder_is_field=False)[0].startswith("LOCATION_ID is unknown")
