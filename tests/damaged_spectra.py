@@ -352,9 +352,8 @@ def dead(hdus):
 
 def times(flux: float, error: float) -> Callable[[fits.HDUList], None]:
     def change(hdus):
-        with np.errstate(over="ignore"):
-            hdus[1].data *= flux
-            hdus[2].data *= error
+        hdus[1].data *= flux
+        hdus[2].data *= error
 
     return change
 
@@ -368,7 +367,7 @@ add("flux constant", Status.CONSTANT, "100 in the blue one", put(1, 100.0))
 add("flux constant in one detector", Status.CONSTANT, "0.5 in the green one", put(1, 0.5, DETECTORS["green"]))
 add("flux negative", Status.NO_CONTINUUM, "the continuum is not positive", times(-1.0, 1.0))
 add("flux with its bytes swapped", Status.NO_CONTINUUM, "the continuum is not positive", in_place(1, bytes_swapped))
-add("flux of 1e38", Status.NO_CONTINUUM, "the continuum is not positive", times(1e36, 1.0))
+add_harmless("flux of 1e37", times(1e35, 1.0), tolerance=1e-5)
 add_harmless("flux in another unit", times(1e-17, 1e-17), tolerance=1e-5)
 add("errors NaN", Status.BAD_ERRORS, "7514 pixels NaN, 0 zero or negative", put(2, np.nan))
 add("errors negative", Status.BAD_ERRORS, "0 pixels NaN, 7514 zero or negative", put(2, -1.0))

@@ -6,7 +6,7 @@ import hashlib
 import random
 from pathlib import Path
 
-from apogaia.download import Outcome, RemoteFile, fetch_files
+from apogaia.archive.download import Outcome, RemoteFile, fetch_files
 
 BLOCK = 2880
 

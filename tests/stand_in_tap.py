@@ -370,6 +370,7 @@ CAPABILITIES = b"""<?xml version="1.0" encoding="UTF-8"?>
   <capability standardID="ivo://ivoa.net/std/TAP" xsi:type="tr:TableAccess">
     <interface role="std" xsi:type="vs:ParamHTTP"><accessURL use="base">http://127.0.0.1/tap</accessURL></interface>
     <language><name>ADQL</name><version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version></language>
+    <outputFormat><mime>application/x-votable+xml</mime></outputFormat>
     <uploadMethod ivo-id="ivo://ivoa.net/std/TAPRegExt#upload-inline"/>
   </capability>
 </vosi:capabilities>

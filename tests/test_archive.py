@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
+import kill_fetches
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -15,9 +16,9 @@ from stand_in_archive import ArchiveOf, fetched_survey, sha1, survey_file, write
 from apogaia import archive as archive_module
 from apogaia import cli
 from apogaia.archive import fetch_survey, link_folder, read_hash_list
-from apogaia.archive_estimate import estimate
-from apogaia.download import FetchError
-from apogaia.gaia_archive import Patience
+from apogaia.archive.download import FetchError
+from apogaia.archive.estimate import estimate
+from apogaia.archive.gaia import Patience
 from apogaia.reduction import open_stars, reduce_survey
 from apogaia.simulate import simulate_survey
 from apogaia.spectra import Status
@@ -261,6 +262,13 @@ def test_an_archive_out_of_reach_says_so(simulated, tmp_path):
     survey = fetched_survey(simulated, "http://127.0.0.1:9", attempts=2)
     with pytest.raises(FetchError, match="reach"):
         fetch_survey(survey, Workspace(survey, tmp_path), progress=False)
+
+
+def test_killed_at_random_a_fetch_goes_on_to_the_same_bytes(tmp_path):
+    simulated = kill_fetches.simulated_survey(tmp_path / "simulated", stars=30)
+    (tmp_path / "fetched").mkdir()
+    found = kill_fetches.kill_fetches(simulated, tmp_path / "fetched", kills=10, seed=5)
+    assert found["hit_a_running_process"] > 5
 
 
 # --- what is there already --------------------------------------------------------------------------------------------

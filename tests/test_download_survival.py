@@ -16,14 +16,15 @@ import pytest
 from small_archive import SmallArchive, fetch, fits_like, sha1
 from stand_in import Fault, StandIn, serve_folder
 
-from apogaia import download
-from apogaia.download import FetchError, RemoteFile, State, link_file, verify
+from apogaia.archive import download
+from apogaia.archive.download import FetchError, RemoteFile, State, link_file, verify
 
 DOWNLOADER = textwrap.dedent(
     """
-    import sys
+    import signal, sys
     from pathlib import Path
     from small_archive import SmallArchive, fetch
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
     root, url, n_files, timeout_s = sys.argv[1:]
     archive = SmallArchive(Path(root), int(n_files))
     print("begins", flush=True)
@@ -54,20 +55,27 @@ def test_a_killed_download_leaves_no_file_in_half_and_is_gone_on_with(tmp_path, 
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         archive.assert_nothing_in_half()
-        before = server.bytes_sent
         parts = {path: path.stat().st_size for path in archive.folder.rglob(".*.part")}
-        named = sum(not path.name.startswith(".") for path in archive.folder.rglob("*.fits"))
+        whole = [path for path in archive.folder.rglob("*.fits") if not path.name.startswith(".")]
         server.faults.clear()
         outcomes = fetch(archive.files(server.url))
-    assert all(outcome.whole for outcome in outcomes)
     archive.assert_whole()
-    # what had come is not fetched again; notes of parts may have been cut by the kill
+    # not a byte that had come is fetched again
     states = [outcome.state for outcome in outcomes]
-    assert states.count(State.PRESENT) == named
-    missing = archive.n_bytes - named * 57600
-    assert missing - sum(parts.values()) <= server.bytes_sent - before <= missing
-    if parts and max(parts.values()) > 0:
-        assert sum(outcome.bytes_fetched for outcome in outcomes) < missing
+    assert states.count(State.PRESENT) == len(whole) and states.count(State.FETCHED) == 10 - len(whole)
+    had = sum(path.stat().st_size for path in whole) + sum(parts.values())
+    assert sum(outcome.bytes_fetched for outcome in outcomes) == archive.n_bytes - had
+
+
+def test_two_processes_share_the_work(tmp_path):
+    archive = SmallArchive(tmp_path, 10)
+    with StandIn(serve_folder(archive.served), [Fault("", "slow", rate=2e5, times=None)]) as server:
+        processes = [start_downloader(tmp_path, server, 10) for _ in range(2)]
+        for process in processes:
+            out, err = process.communicate(timeout=60)
+            assert out == "ended\n" and process.returncode == 0, err
+        assert len(server.requests) == 10 and server.bytes_sent == archive.n_bytes
+    archive.assert_whole()
 
 
 @pytest.mark.parametrize("at", [-1, 20_000])
@@ -82,7 +90,7 @@ def test_an_interrupt_ends_a_download_at_once(tmp_path, at):
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
         assert process.returncode != 0 and "ended" not in out and "KeyboardInterrupt" in err
         archive.assert_nothing_in_half()
         server.faults.clear()
@@ -96,6 +104,7 @@ def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monke
 
     def interrupt(self, outcome, scope):
         if server.asked(f"/{stalls}"):
+            time.sleep(0.5)  # until its thread waits for the rest
             raise KeyboardInterrupt
 
     with StandIn(serve_folder(archive.served), [Fault(stalls, "stall", at=20_000)]) as server:
@@ -103,7 +112,7 @@ def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monke
         begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             fetch(archive.files(server.url), timeout_s=60)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
         asked = len(server.requests)
         assert asked < 40
@@ -128,13 +137,24 @@ def test_a_full_disk_stops_at_once(tmp_path, monkeypatch, code):
         return written[-1]
 
     with StandIn(serve_folder(archive.served)) as server:
-        monkeypatch.setattr("apogaia.partial_files.os.write", full)
+        monkeypatch.setattr("apogaia.archive.partial_files.os.write", full)
         with pytest.raises(FetchError, match=rf"No space left for {archive.folder}.*APOGAIA_ROOT.*run again"):
             fetch(archive.files(server.url))
         monkeypatch.undo()
         assert len(server.requests) < 20
         archive.assert_nothing_in_half()
         assert all(outcome.whole for outcome in fetch(archive.files(server.url)))
+    archive.assert_whole()
+
+
+def test_writes_that_take_a_piece_only_lose_nothing(tmp_path, monkeypatch):
+    archive, write = SmallArchive(tmp_path, 5), os.write
+    with StandIn(serve_folder(archive.served)) as server:
+        monkeypatch.setattr(
+            "apogaia.archive.partial_files.os.write", lambda descriptor, data: write(descriptor, data[:5000])
+        )
+        assert {outcome.state for outcome in fetch(archive.files(server.url))} == {State.FETCHED}
+        assert len(server.requests) == 5
     archive.assert_whole()
 
 
@@ -149,7 +169,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         process = start_downloader(tmp_path, server, 30, prefix=prefix)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1 and "ended" not in out
-    assert "apogaia.remote_files.FetchError: No space left for" in err and "0 MB free" in err
+    assert "apogaia.archive.remote_files.FetchError: No space left for" in err and "0 MB free" in err
     assert len(server.requests) < 30
 
 
@@ -164,7 +184,7 @@ def test_a_folder_that_cannot_be_written_stops_before_anything_is_asked(tmp_path
         return opened(path, flags, *mode)
 
     with StandIn(serve_folder(archive.served)) as server:
-        monkeypatch.setattr("apogaia.partial_files.os.open", refuse)
+        monkeypatch.setattr("apogaia.archive.partial_files.os.open", refuse)
         with pytest.raises(FetchError, match=rf"{archive.folder}/field\d cannot be written \({os.strerror(code)}\)"):
             fetch(archive.files(server.url))
         assert not server.requests
@@ -215,6 +235,16 @@ def test_a_few_files_that_cannot_be_reached_are_outcomes(tmp_path):
     assert "after 3 attempts" in outcomes[0].reason and "Connection refused" in outcomes[0].reason
 
 
+def test_an_archive_that_is_gone_for_a_while_is_waited_for(tmp_path):
+    """Between two calls, it has gone; it has answered before, so this is no reason to stop after a few seconds."""
+    archive = SmallArchive(tmp_path, 40)
+    with StandIn(serve_folder(archive.served)) as server:
+        fetch(archive.files(server.url)[:1])
+    outcomes = fetch(archive.files(server.url))
+    assert [outcome.state for outcome in outcomes] == [State.PRESENT] + [State.FAILED] * 39
+    assert all("after 6 attempts" in outcome.reason for outcome in outcomes[1:])
+
+
 def test_an_archive_that_goes_down_is_left_alone_after_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "FAILED_IN_A_ROW", 12)
     archive = SmallArchive(tmp_path, 60)
@@ -248,7 +278,7 @@ def test_hundreds_of_files_through_random_faults(tmp_path, seed):
     watcher = threading.Thread(target=lambda: looks.append(_error(watch)))
     with StandIn(serve_folder(archive.served), [Fault.random(seed, 0.3)]) as server:
         watcher.start()
-        outcomes = fetch(archive.files(server.url), attempts=10, timeout_s=0.3, streams=8)
+        outcomes = fetch(archive.files(server.url), attempts=12, timeout_s=0.5, streams=8)
         ended.set()
         watcher.join()
         assert looks[-1] is None and len(looks) > 1

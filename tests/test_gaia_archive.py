@@ -1,5 +1,6 @@
 """Gaia's sources by TAP: the simulated table comes back byte for byte, whatever goes wrong on the way."""
 
+import errno
 import os
 import signal
 import socket
@@ -22,8 +23,9 @@ from stand_in import HTML, Fault, Response, StandIn
 from stand_in_tap import AdqlError, StandInTap, select
 
 from apogaia import raw_tables
+from apogaia.archive.gaia import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
+from apogaia.archive.remote_files import FetchError
 from apogaia.crossmatch import cross_match
-from apogaia.gaia_archive import GaiaArchiveError, Patience, fetch_gaia, gaia_query, source_types
 from apogaia.releases import GAIA_RELEASES
 from apogaia.simulate import design_survey
 from apogaia.simulate.files import write_tables
@@ -247,6 +249,22 @@ def test_polls_may_fail_without_loss_of_the_job(sky, tmp_path):
     assert not spoiled and len(tap.uploaded) == 1
 
 
+def test_silence_about_a_running_job_does_not_count_as_a_large_one(sky, tmp_path):
+    tables, ra, dec = sky
+    tap, left = StandInTap(tables, looks=4), threading.Event()
+
+    def handler(request):
+        if request.method == "GET" and any(job.looked_at == 2 for job in tap.jobs.values()):
+            left.wait(30)
+        return tap(request)
+
+    with service(handler, attempts=1, timeout=0.7) as (_, survey):
+        with pytest.raises(GaiaArchiveError, match=r"in 1 attempts.*timed out"):
+            fetch(survey, tmp_path, ra, dec)
+        left.set()
+    assert [len(stars) for stars in tap.uploaded] == [50] and tap.deleted == ["job1"]
+
+
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_heeded(as_date, sky, tmp_path):
     tables, ra, dec = sky
@@ -386,6 +404,26 @@ def test_stars_without_positions_are_an_error(tmp_path):
         fetch(survey_for("http://127.0.0.1:9"), tmp_path, np.full(3, np.nan), np.array([0.0, 1.0, 99.0]))
 
 
+def test_a_full_disk_is_told_with_a_remedy(simulated, sky, tmp_path, monkeypatch):
+    tables, ra, dec = sky
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with service(tap := StandInTap(tables)) as (_, survey):
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "save", full)
+            with pytest.raises(FetchError, match=r"gaia\.parts.*make room"):
+                fetch(survey, tmp_path, ra, dec)
+        with monkeypatch.context() as patched:
+            patched.setattr(fits.HDUList, "writeto", full)
+            with pytest.raises(FetchError, match=r"raw.*make room"):
+                fetch(survey, tmp_path, ra, dec)
+        asked = len(tap.uploaded)
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes() and len(tap.uploaded) == asked == 5
+
+
 # --- again, and after a kill ------------------------------------------------------------------------------------------
 
 
@@ -437,7 +475,7 @@ from test_gaia_archive import fetch, survey_for
 
 root = Path(sys.argv[2])
 ra, dec = np.load(root / "stars.npy")
-fetch(survey_for(sys.argv[1], gaia_chunk=8), root, ra, dec)
+fetch(survey_for(sys.argv[1], gaia_chunk=16), root, ra, dec)
 """
 
 
@@ -450,7 +488,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(seed, simulated, sky, tmp_path):
     paths = [str(Path(__file__).parent), str(Path(raw_tables.__file__).parents[1])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     tap, dead = StandInTap(tables, shuffled=seed), threading.Event()
-    last = rng.integers(5, 180)  # of some 200 requests; few more come before the signal does
+    last = rng.integers(5, 85)  # of some 100 requests; few more come before the signal does
 
     def handler(request):
         if len(server.requests) == last:
@@ -466,11 +504,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(seed, simulated, sky, tmp_path):
         dead.set()
         done = len(parts(tmp_path))
         kept = np.concatenate([*tap.uploaded[:done], []])
-    assert last // 8 - 2 <= done <= len(tap.uploaded) < 25
+    assert last // 8 - 2 <= done <= len(tap.uploaded) < 13
     left = Workspace(survey_for(""), tmp_path).gaia.with_name(".gaia_dr2_sources.77-0123abcd.fits")
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half a table")
-    with service(tap := StandInTap(tables), gaia_chunk=8) as (_, survey):
+    with service(tap := StandInTap(tables), gaia_chunk=16) as (_, survey):
         path = fetch(survey, tmp_path, ra, dec)
     assert path.read_bytes() == simulated[1].gaia.read_bytes()
     again = np.concatenate(tap.uploaded)

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,19 @@ def test_without_a_positive_continuum_the_spectrum_is_nan_and_its_neighbours_are
     normalised, normalised_error = apogee_continuum(flux, error, mask, spectra=DR14)
     assert np.isnan(normalised[:3]).all() and np.isnan(normalised_error[:3]).all()
     np.testing.assert_allclose(normalised[3], reference(flux[3], error[3], mask[3], DR14), atol=3e-6)
+
+
+def test_a_continuum_beyond_single_precision_is_none():
+    """Three pixels that alone have weight lift it to infinity elsewhere, which would divide the flux to zero."""
+    flux, error, mask = batch(2)
+    pixels = np.flatnonzero(spectra.continuum_pixels(DR14.continuum_pixels)[spectra.detector_slices()["green"]])
+    middle = DETECTORS["green"].start + pixels[len(pixels) // 2 + np.arange(3)]
+    error[0], error[0, middle] = 1e8, 1e-3
+    flux[0, middle] = np.array([3, 1e-3, 3]) * 1e37
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        normalised, _ = apogee_continuum(flux, error, mask, spectra=DR14)
+    assert np.isnan(normalised[0]).all() and np.isfinite(normalised[1]).all()
 
 
 def test_shapes_must_agree():
@@ -347,5 +361,7 @@ def test_statuses_are_what_products_say_they_are():
         ("CONSTANT", 9),
         ("BAD_CHECKSUM", 10),
     ]
-    assert all(status.reason for status in Status)
+    readme = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in readme.splitlines() if line[:3].strip("| ").isdigit()]
+    assert listed == [f"| {status:d} | {status.name} | {status.reason} |" for status in Status]
     assert all(status.reason in str(SpectrumError(status, "star.fits")) for status in Status if status)

@@ -264,7 +264,7 @@ def _data(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     from apogaia.archive import fetch_survey
-    from apogaia.archive_estimate import estimate
+    from apogaia.archive.estimate import estimate
 
     survey = load_survey(options.survey)
     workspace = Workspace(survey)

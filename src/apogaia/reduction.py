@@ -285,22 +285,23 @@ def reduce_survey(
     # as objects: few stars have a reason, and an array of texts is as wide as the longest
     table["reason"] = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
     if survey.sources.spectra == "apstar":
-        table["reason"] = _reasons(table, by_location=not workspace.release.folder_is_field)
+        table["reason"] = _reasons(table, workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
 
 
-def _reasons(table: Table, by_location: bool) -> np.ndarray:
+def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
     """The reasons, better where allStar itself says why a star has no file."""
-    known = [(np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's")]
-    if by_location:
-        location = np.asarray(table["location_id"])
-        known += [
-            (location == 0, "LOCATION_ID is unknown: nobody knows where the star's apStar file is"),
-            (location == 1, "LOCATION_ID 1: released without an apStar file"),
-        ]
+    location = np.asarray(table["location_id"])
+    folder = "FIELD" if folder_is_field else "LOCATION_ID"
+    lost = np.asarray(table["field"]) == "" if folder_is_field else location == 0
+    known = [
+        (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
+        (lost, f"{folder} is unknown: nobody knows where the star's apStar file is"),
+        (location == 1, "LOCATION_ID 1: released without an apStar file"),
+    ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
     return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from apogaia.partial_files import partial_names
+from apogaia.archive.partial_files import partial_names
 
 __all__ = ["FetchError", "Outcome", "RemoteFile", "State", "link_file", "verify"]
 

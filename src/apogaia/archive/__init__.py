@@ -17,8 +17,8 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import __version__, files
-from apogaia.download import FetchError, Outcome, RemoteFile, State, fetch_files, link_file, verify
-from apogaia.gaia_archive import Patience, fetch_gaia
+from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_files, link_file, verify
+from apogaia.archive.gaia import Patience, fetch_gaia
 from apogaia.raw_tables import read_allstar, spectrum_places
 from apogaia.releases import Release, TableFile
 from apogaia.survey import Survey

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
-from apogaia.http_answers import Scope
-from apogaia.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
-from apogaia.transfers import Shared, Stopped, Transfers
+from apogaia.archive.http_answers import Scope
+from apogaia.archive.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
+from apogaia.archive.transfers import Shared, Stopped, Transfers
 
 __all__ = ["FetchError", "Outcome", "RemoteFile", "State", "fetch_file", "fetch_files", "link_file", "verify"]
 
 WINDOW_PER_STREAM = 4  # files handed out at a time
-UNREACHED_IN_A_ROW = 10  # files (or two per stream) that could not reach a server, while nothing ever answered
+UNREACHED_IN_A_ROW = 10  # files (or two per stream) that could not reach a host that never answered
 FAILED_IN_A_ROW = 200  # files that failed for reasons that lie with the archive
 FIRST_WAIT_S = 1.0
 LEAVE_S = 2.0  # given to the threads to end when the call is broken off
@@ -51,8 +51,8 @@ def fetch_files(
         Files fetched at a time, each over its own connection.
     attempts
         Fruitless attempts after which a file is given up; pauses double from `first_wait_s` to two minutes, longer
-        where the server asks for it. An attempt that brought a file on by a MiB does not count. While no server has
-        answered at all, three attempts suffice.
+        where the server asks for it, and then for all files from there. An attempt that brought a file on by a MiB
+        does not count. Of a host that has never answered this process, three suffice.
     timeout_s
         Seconds without a byte, or without a connection, that end an attempt.
     progress, description, total_bytes
@@ -191,7 +191,8 @@ class _Crew:
         if outcome.state in (State.PRESENT, State.LINKED):
             return  # says nothing of the archive
         self.failed = self.failed + 1 if scope in (Scope.ARCHIVE, Scope.UNREACHED) else 0
-        self.unreached = self.unreached + 1 if scope is Scope.UNREACHED and not self.shared.answered else 0
+        unreached = scope is Scope.UNREACHED and not self.shared.has_answered(outcome.file.url)
+        self.unreached = self.unreached + 1 if unreached else 0
         place = f"{urlsplit(outcome.file.url).scheme}://{urlsplit(outcome.file.url).netloc}"
         if self.unreached >= max(UNREACHED_IN_A_ROW, 2 * self.streams):
             raise FetchError(

@@ -11,9 +11,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import files, raw_tables
+from apogaia.archive.remote_files import on_disk
+from apogaia.archive.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
 from apogaia.releases import GAIA_RELEASES, GaiaRelease
 from apogaia.survey import Survey
-from apogaia.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
 from apogaia.workspace import Workspace
 
 __all__ = ["GaiaArchiveError", "Patience", "fetch_gaia", "gaia_query", "source_types"]
@@ -76,6 +77,8 @@ def fetch_gaia(
     GaiaArchiveError
         If no star has a position, the archive refuses the query or lacks a column, or a chunk still fails after
         `archive.attempts`; finished chunks stay.
+    FetchError
+        If the disk is full or cannot be written.
     """
     release = GAIA_RELEASES[survey.sources.gaia_release]
     query = gaia_query(survey)
@@ -96,12 +99,13 @@ def fetch_gaia(
     ):
         for part, chunk in lacking:
             rows = np.concatenate(list(_fetch(jobs, query, release, ra[chunk], dec[chunk], bar)))
-            with files.atomic(part) as temporary:
+            with on_disk(part), files.atomic(part) as temporary:
                 np.save(temporary, rows, allow_pickle=False)
     for left in workspace.gaia.parent.glob(f".*{workspace.gaia.stem}.*-????????.*"):
         left.unlink()  # of a run that was killed while it wrote the table
     sources = _merged(parts, release)
-    files.mark_current(workspace.gaia, key, lambda path: raw_tables.write_gaia(path, sources))
+    with on_disk(workspace.gaia):
+        files.mark_current(workspace.gaia, key, lambda path: raw_tables.write_gaia(path, sources))
     shutil.rmtree(folder)
     return workspace.gaia
 

@@ -11,8 +11,8 @@ from enum import Enum
 import requests
 import urllib3.exceptions
 
-from apogaia.partial_files import Note
-from apogaia.remote_files import State
+from apogaia.archive.partial_files import Note
+from apogaia.archive.remote_files import State
 
 __all__ = [
     *("Again", "Scope", "Settled", "WrongHash"),

@@ -21,6 +21,7 @@ from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALQueryError, DALServiceError, TAPResults, TAPService
 
 from apogaia import __version__
+from apogaia.archive.remote_files import FetchError
 
 __all__ = ["GaiaArchiveError", "Patience", "Silence", "TapJobs", "TooLarge"]
 
@@ -29,7 +30,7 @@ REFUSED = (400, 401, 403, 405, 415)  # HTTP statuses that no later attempt chang
 OVERBURDENED = (408, 413, 504)  # those that a smaller job may change
 
 
-class GaiaArchiveError(ValueError):
+class GaiaArchiveError(FetchError):
     """Gaia's sources could not be fetched; the message names the service and the remedy."""
 
 
@@ -225,8 +226,11 @@ def _overflows(document: VOTableFile) -> bool:
 
 
 def _phase(job: AsyncTAPJob) -> str:
-    with _named(job.url):
-        phase = job.phase
+    try:
+        with _named(job.url):
+            phase = job.phase
+    except TooLarge as fault:  # a job's state is small
+        raise Silence(str(fault)) from fault
     if phase in (None, "ARCHIVED"):
         raise Silence(f"{job.url} answered with something other than a job's state")
     return phase

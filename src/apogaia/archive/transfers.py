@@ -12,7 +12,7 @@ import tenacity
 import urllib3.exceptions
 
 from apogaia import __version__
-from apogaia.http_answers import (
+from apogaia.archive.http_answers import (
     Again,
     Scope,
     Settled,
@@ -23,8 +23,8 @@ from apogaia.http_answers import (
     strong_validator,
     transport_trouble,
 )
-from apogaia.partial_files import Note, PartialFile, partial_names
-from apogaia.remote_files import (
+from apogaia.archive.partial_files import Note, PartialFile, partial_names
+from apogaia.archive.remote_files import (
     FileTrouble,
     Outcome,
     RemoteFile,
@@ -43,7 +43,11 @@ LONGEST_BACK_OFF_S = 120.0
 MAX_REDIRECTS = 10
 SLOWEST_BYTES_PER_S = 1000.0  # over a time-out; a connection that drips more slowly counts as stalled
 PROGRESS_BYTES = 1 << 20  # an attempt that brings a file on by this much is not counted
-ATTEMPTS_UNREACHED = 3  # while nothing has answered at all
+ATTEMPTS_UNREACHED = 3  # of a host that has not answered yet
+
+_answered: set[str] = (
+    set()
+)  # hosts that have answered this process: when they are gone for a while, it is worth waiting
 
 
 class Shared:
@@ -51,8 +55,12 @@ class Shared:
 
     def __init__(self):
         self.stop = threading.Event()
-        self.answered = False  # anything, by any server
         self._quiet_until: dict[str, float] = {}  # by host, on the monotonic clock
+
+    @staticmethod
+    def has_answered(url: str) -> bool:
+        """Whether the host of this address has ever answered this process."""
+        return urlsplit(url).netloc in _answered
 
     def quiet(self, host: str, seconds: float) -> None:
         """Ask nothing of this host for a while."""
@@ -195,8 +203,9 @@ class Transfers:
                 part.remove()
         return Outcome(file, state, reason, self._received), None if state is State.ABSENT else scope, 0
 
-    def _note_answer(self, response: requests.Response, **_) -> None:
-        self.shared.answered = True
+    @staticmethod
+    def _note_answer(response: requests.Response, **_) -> None:
+        _answered.add(urlsplit(response.url).netloc)
 
     def _note_progress(self, state: tenacity.RetryCallState, part: PartialFile) -> None:
         """Count attempts anew after one that brought the file on: tables of gigabytes come in many pieces."""
@@ -206,7 +215,7 @@ class Transfers:
 
     def _is_enough(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception()
-        unreached = error.scope is Scope.UNREACHED and not self.shared.answered
+        unreached = error.scope is Scope.UNREACHED and not self.shared.has_answered(state.args[1].url)
         attempts = min(self.attempts, ATTEMPTS_UNREACHED) if unreached else self.attempts
         return self.shared.stop.is_set() or state.attempt_number >= attempts
 
