@@ -181,36 +181,39 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
         If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17), holds no value at
         all in such a column, or is not row by row as allStar.
     """
-    table = Table()
     with _open_table(path) as hdus:
-        data = hdus[1].data
-        present = {name.upper(): name for name in data.names}
-        if len(data) != len(apogee_id):
-            raise ReductionError(f"{path} has {len(data)} rows, allStar {len(apogee_id)}: they must agree row by row")
+        n_rows, present = hdus[1].header["NAXIS2"], {name.upper(): name for name in hdus[1].columns.names}
+    if n_rows != len(apogee_id):
+        raise ReductionError(f"{path} has {n_rows} rows, allStar {len(apogee_id)}: they must agree row by row")
+    places = _label_places(path, present)
+    table = Table({label: np.empty(n_rows, "f4") for label in places}, copy=False)
+    start = 0
+    for data in _blocks(path):
+        rows = slice(start, start + len(data))
         if "APOGEE_ID" in present:
-            named = raw_values(data, present["APOGEE_ID"])
-            differs = np.flatnonzero((named != apogee_id) & (named != "") & (apogee_id != ""))
-            if len(differs):
-                raise ReductionError(
-                    f"{path}: row {differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
-                    "the catalogue must be row by row as allStar: fetch both of the same release again"
-                )
-        if "ASTRONN" not in present and "TEFF" in present:
-            return _labels_one_by_one(path, data, present)
-        for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
-            if column.upper() not in present:
-                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
-            values = _native(data[present[column.upper()]], "f4")
-            if values.shape != (len(apogee_id), len(LABELS)):
+            _check_names(path, raw_values(data, present["APOGEE_ID"]), apogee_id[rows], start)
+        columns = {column: _native(data[column], "f4") for column in {column for column, _ in places.values()}}
+        for label, (column, place) in places.items():
+            values = columns[column]
+            if place is not None and values.shape != (len(data), len(LABELS)):
                 raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
-            for i, label in enumerate(LABELS):
-                table[label + suffix] = values[:, i]
+            table[label][rows] = values if place is None else values[:, place]
+        start = rows.stop
+    for label, (column, place) in places.items():
+        if place is None and n_rows and not np.isfinite(table[label]).any():  # a slip of the table's maker
+            raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
     return table
 
 
-def _labels_one_by_one(path: str | Path, data: fits.FITS_rec, present: dict[str, str]) -> Table:
-    """Labels from one column each; a column without any value is a slip of its maker, not a table of unknowns."""
-    table = Table()
+def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[str, int | None]]:
+    """Column of each label and its error, with its place in a row of 22 values (DR14) or None (DR17)."""
+    places = {}
+    if "ASTRONN" in present or "TEFF" not in present:
+        for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
+            if column.upper() not in present:
+                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
+            places |= {label + suffix: (present[column.upper()], i) for i, label in enumerate(LABELS)}
+        return places
     for label in LABELS:
         spellings = [label.upper(), *LABEL_SPELLINGS.get(label, ())]
         for name, candidates in (
@@ -220,10 +223,17 @@ def _labels_one_by_one(path: str | Path, data: fits.FITS_rec, present: dict[str,
             column = next((present[text] for text in candidates if text in present), None)
             if column is None:
                 raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
-            table[name] = _native(data[column], "f4")
-            if len(table) and not np.isfinite(table[name]).any():
-                raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
-    return table
+            places[name] = (column, None)
+    return places
+
+
+def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, start: int) -> None:
+    differs = np.flatnonzero((named != apogee_id) & (named != "") & (apogee_id != ""))
+    if len(differs):
+        raise ReductionError(
+            f"{path}: row {start + differs[0]} is {named[differs[0]]}, in allStar {apogee_id[differs[0]]}; "
+            "the catalogue must be row by row as allStar: fetch both of the same release again"
+        )
 
 
 def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
@@ -234,8 +244,7 @@ def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: S
             raise ReductionError(f"{path} has no rows: fetch or make it again")
         for new, candidates in names.items():
             pieces[new].append(_piece(path, data, new, candidates, new in required))
-    table = Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
-    return table
+    return Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
 
 
 def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str], required: bool) -> np.ndarray:
@@ -261,13 +270,16 @@ def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence
 
 def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
     """The rows of a FITS table, some at a time, at least one block: what has been read of a mapped file stays in memory
-    until it is closed, and allStar has 4 GB of which few columns are needed."""
+    until it is closed, and allStar has 4 GB of which few columns are needed. A compressed file comes at once."""
+    with open(path, "rb") as file:
+        step = BLOCK_ROWS if file.read(6) == b"SIMPLE" else None
     start, n_rows = 0, None
     while n_rows is None or start < n_rows:
         with _open_table(path) as hdus:
             n_rows = hdus[1].header["NAXIS2"]
-            yield hdus[1].data[start : start + BLOCK_ROWS]
-        start += BLOCK_ROWS
+            step = step or max(1, n_rows)
+            yield hdus[1].data[start : start + step]
+        start += step
 
 
 def spectrum_places(allstar: Table, release: Release) -> list[str]:

@@ -264,8 +264,7 @@ def reduce_survey(
         else _apstar_sizes(workspace, allstar, progress),
     }
     modules = [apstar, fits_columns, pixels, raw_tables, spectra, crossmatch, lindegren, luminosity]
-    modules += [releases, released_spectra, stars]
-    modules.append(sys.modules[__name__])
+    modules += [releases, released_spectra, stars, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
@@ -283,8 +282,8 @@ def reduce_survey(
         if not cluster.wait_for_file(part):
             raise ReductionError(f"{part} was made but is not seen here: is it on a disk that all machines share?")
     table["status"] = np.concatenate([_part_array(part, "status") for part, _ in parts])
-    reason = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
-    table["reason"] = reason
+    # as objects: few stars have a reason, and an array of texts is as wide as the longest
+    table["reason"] = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
     if survey.sources.spectra == "apstar":
         table["reason"] = _reasons(table, workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
