@@ -104,6 +104,22 @@ def test_fetch_then_reduce_gives_the_bytes_of_the_direct_survey(simulated, archi
     assert set(report.not_fetched) == {"apogee-rc-DR14.fits", "apogee_distances-DR14.fits"}
 
 
+def test_dr17_is_fetched_in_its_own_layout(tmp_path):
+    """Folders by FIELD, asStar files of Las Campanas, EDR3's columns, the parameters from SAS."""
+    survey = load_survey("smoke-dr17")
+    survey = replace(survey, simulation=replace(survey.simulation, n_stars=60, max_visits=1))
+    simulated = Workspace(survey, tmp_path / "simulated")
+    simulate_survey(survey, simulated, processes=1, progress=False)
+    reduce_survey(survey, simulated, processes=1, progress=False)
+    with StandIn(ArchiveOf(simulated)) as server:
+        workspace, report = fetch(simulated, server, tmp_path / "fetched")
+        paths = [request.path for request in server.requests]
+    assert report.complete and not report.failed and not report.not_fetched
+    assert_same(workspace, simulated)
+    assert any("/lco25m/" in path and "/asStar-dr17-2M" in path for path in paths)
+    assert any(path.endswith("/vac/apogee-astronn/apogee_astroNN-DR17.fits") for path in paths)
+
+
 def test_the_shipped_cones_leave_out_what_no_star_can_be(simulated, archive, tmp_path):
     """Neighbours beyond 5 arcsec are not fetched; no star's match, nor the number of its matches, changes."""
     workspace, report = fetch(
