@@ -294,10 +294,13 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _reduce(options: argparse.Namespace) -> int:
-    from apogaia.reduction import reduce_survey
+    from apogaia.reduction import open_stars, reduce_survey, status_counts
 
     survey = load_survey(options.survey)
-    print(reduce_survey(survey, Workspace(survey), processes=options.processes, scheduler=options.scheduler))
+    path = reduce_survey(survey, Workspace(survey), processes=options.processes, scheduler=options.scheduler)
+    with open_stars(path) as stars:
+        status_counts(stars.table).pprint(max_lines=-1, max_width=-1)
+    print(f"{path}: status and reason of every star are in it")
     return 0
 
 
