@@ -57,6 +57,7 @@ def _check_table(path: str | Path, hdus: fits.HDUList) -> None:
     if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
         raise ReductionError(f"is cut short: {size} bytes instead of {needed} or more")
     _ = found.data.names  # a compressed or damaged table shows itself here
+    del found.data  # read again where it is needed; what is loaded when a file is closed is copied into memory whole
 
 
 def _why(path: str | Path, fault: Exception) -> str:

@@ -279,6 +279,7 @@ def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
             n_rows = hdus[1].header["NAXIS2"]
             step = step or max(1, n_rows)
             yield hdus[1].data[start : start + step]
+            del hdus[1].data  # what is loaded when a file is closed is copied into memory whole
         start += step
 
 

@@ -232,7 +232,7 @@ def reduce_survey(
     Chunks of spectra are kept beside it until it is whole, so that a run that was killed goes on where it stopped; the
     bytes of stars.h5 do not depend on that, nor on how many processes worked or where. It is current while the
     survey's settings, the raw tables, the manifest, the sizes of the spectra, and the modules that compute it are the
-    same. Spectra are in memory by the chunk; what stays is the table, about a kilobyte a star at its peak.
+    same. Spectra are in memory by the chunk; what stays are the tables, 1.5 kB a star at the peak.
 
     Parameters
     ----------
