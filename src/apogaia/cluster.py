@@ -72,6 +72,7 @@ def run_on_cluster(
     """
     try:
         from distributed import CancelledError, Client, KilledWorker, wait
+        from distributed.comm import CommClosedError
     except ImportError as fault:
         raise ClusterError(
             f"a cluster needs Dask ({fault}): run `pip install '.[cluster]'` in apogaia's folder"
@@ -114,7 +115,7 @@ def run_on_cluster(
                     raise ClusterError(
                         f"a chunk brought down one worker after another (out of memory?): {fault}"
                     ) from fault
-                except CancelledError as fault:
+                except (CancelledError, CommClosedError) as fault:
                     raise _gone(scheduler, fault) from fault
                 except (ImportError, AttributeError) as fault:
                     raise ClusterError(
