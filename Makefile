@@ -22,7 +22,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: help all smoke test data lab report closure simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report closure simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -62,7 +62,12 @@ FETCH ?=
 
 data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a folder of yours
 
-$(RAW): $(SURVEY_FILES) $(SOURCES_simulate) | $(READY)
+# Rewritten when FETCH changes: a survey fetched with a limit is fetched further when the limit goes.
+$(BUILD)/fetch_options: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FETCH)' | cmp -s - $@ || echo '$(FETCH)' > $@
+
+$(RAW): $(SURVEY_FILES) $(SOURCES_simulate) $(BUILD)/fetch_options | $(READY)
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@touch $@
 

@@ -233,7 +233,7 @@ def test_a_hash_list_that_is_none_keeps_its_folder_out(simulated, archive, tmp_p
     path = f"{archive.archive.spectra}{simulated.release.hash_list(*folder.split('/'))}"
     archive.archive.hash_lists[path] = b"<html>busy</html>" * 4
     workspace, report = fetch(simulated, archive, tmp_path, settings={"attempts": 2})
-    assert not report.complete and folder in report.failed
+    assert not report.complete and {folder, *places} <= set(report.failed)
     assert not any((workspace.raw / place).exists() for place in places)
     archive.archive.hash_lists.clear()
     workspace, report = fetch(simulated, archive, tmp_path)
@@ -257,12 +257,28 @@ def test_a_listed_file_that_the_archive_lacks_fails_and_can_be_accepted(simulate
         workspace, report = fetch(simulated, server, tmp_path)
         assert not report.complete and "its hash list names it" in report.failed[places[0]]
         workspace, report = fetch(simulated, server, tmp_path, accept_failures=True)
-        assert report.complete
+        assert report.complete and list(report.failed) == [places[0]]
+        asked = len(server.requests)
+        assert fetch(simulated, server, tmp_path, accept_failures=True)[1] == report  # at once
+        assert len(server.requests) == asked
     reduce_survey(workspace.survey, workspace, processes=1, progress=False)
     with open_stars(workspace.stars) as stars, open_stars(simulated.stars) as whole:
         changed = np.flatnonzero(np.asarray(stars.table["status"]) != np.asarray(whole.table["status"]))
         assert len(changed) == 1 and stars.table["apogee_id"][changed[0]] in places[0]
         assert len(stars.table) == N_STARS
+
+
+def test_accepted_failures_and_files_that_went_are_fetched_when_they_can_be(simulated, archive, tmp_path):
+    _, places = first_folder(simulated)
+    archive.faults.append(Fault(re.escape(places[0]), "status", times=1, status=404))
+    workspace, report = fetch(simulated, archive, tmp_path, accept_failures=True)
+    assert report.complete and list(report.failed) == [places[0]]
+    workspace, report = fetch(simulated, archive, tmp_path)
+    assert report.complete and not report.failed and report.counts["fetched"] == 1
+    (workspace.raw / places[1]).unlink()
+    workspace, report = fetch(simulated, archive, tmp_path)
+    assert report.counts["fetched"] == 1
+    assert_same(workspace, simulated)
 
 
 def test_an_allstar_of_another_release_is_refused(simulated, archive, tmp_path):

@@ -104,12 +104,9 @@ def fetch_survey(
     key = files.fingerprint(
         survey.settings("archive") | {"limit": limit, "sources": survey.settings("sources")["sources"], "v": 1}
     )
-    report = FetchReport()
-    if not check and _is_complete(workspace, key):
-        manifest = files.read_json(workspace.raw_manifest)
-        report.counts, report.missing, report.complete = manifest["spectra"], manifest["missing"], True
-        report.unverified, report.not_fetched = manifest["unverified"], manifest["not_fetched"]
+    if not check and (report := _complete(workspace, key, accept_failures)):
         return report
+    report = FetchReport()
     workspace.raw_manifest.unlink(missing_ok=True)
     pull = _Pull(survey, workspace, Path(mirror) if mirror else None, check, progress)
     pull.tables(report)
@@ -137,7 +134,8 @@ def fetch_survey(
             "limit": limit,
             "rows": len(allstar),
             "spectra": report.counts,
-            "missing": report.missing | report.failed,
+            "missing": report.missing,
+            "failed": report.failed,
             "unverified": report.unverified,
             "not_fetched": report.not_fetched,
         },
@@ -174,11 +172,24 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     files.write_json(workspace.raw_manifest, {"kind": "folder", "survey": survey.name, "folder": str(folder)})
 
 
-def _is_complete(workspace: Workspace, key: str) -> bool:
-    if not workspace.raw_manifest.is_file():
-        return False
+def _complete(workspace: Workspace, key: str, accept_failures: bool) -> FetchReport | None:
+    """What an earlier call reported, if it left nothing to do and all files are still there."""
     tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters)
-    return files.read_json(workspace.raw_manifest).get("fingerprint") == key and all(path.is_file() for path in tables)
+    if not all(path.is_file() for path in (workspace.raw_manifest, *tables)):
+        return None
+    manifest = files.read_json(workspace.raw_manifest)
+    if manifest.get("fingerprint") != key or (manifest["failed"] and not accept_failures):
+        return None
+    if workspace.survey.sources.spectra == "released":
+        wanted = workspace.released_spectra
+    else:
+        places, _ = wanted_spectra(read_allstar(workspace.allstar)[: manifest["limit"]], workspace.release)
+        lost = manifest["missing"].keys() | manifest["failed"].keys()
+        wanted = [workspace.raw / place for place in places if place not in lost]
+    if not all(path.is_file() for path in wanted):
+        return None
+    told = {name: manifest[name] for name in ("missing", "failed", "unverified", "not_fetched")}
+    return FetchReport(counts=manifest["spectra"], complete=True, **told)
 
 
 class _Pull:
@@ -299,6 +310,9 @@ class _Pull:
                 report.failed[place] = f"{outcome.reason}, though its hash list names it"
             else:
                 report.missing[place] = outcome.reason
+        for place in (place for place in wanted if _folder(place) not in hashes):
+            counts[State.FAILED] += 1
+            report.failed[place] = f"the hash list of {_folder(place)} cannot be had"
         report.unverified = [place for place in report.unverified if place not in lost]
         report.counts = {state.value: count for state, count in counts.items()}
 
