@@ -63,10 +63,9 @@ class ArchiveOf:
 
     @staticmethod
     def hash_list(folder: Path) -> Response:
-        """As `sha1sum *` in that folder prints it."""
-        if not folder.is_dir():
-            return Response(404)
-        lines = [f"{sha1(path)}  {path.name}\n" for path in sorted(folder.glob("a[ps]Star-*.fits"))]
+        """As `sha1sum *` in that folder prints it; pointings have other files, too."""
+        lines = [f"{'e' * 40}  other.fits\n"]
+        lines += [f"{sha1(path)}  {path.name}\n" for path in sorted(folder.glob("a[ps]Star*-*.fits"))]
         return Response(headers={"Content-Type": "text/plain"}, body="".join(lines).encode())
 
     def zenodo(self, path: str) -> Response:

@@ -15,10 +15,10 @@ from stand_in_archive import ArchiveOf, fetched_survey, sha1, survey_file, write
 
 from apogaia import archive as archive_module
 from apogaia import cli
-from apogaia.archive import fetch_survey, link_folder, read_hash_list
-from apogaia.archive.download import FetchError
+from apogaia.archive import FetchError, fetch_survey, link_folder, pull, star_spectra
 from apogaia.archive.estimate import estimate
 from apogaia.archive.gaia import Patience
+from apogaia.archive.hash_lists import read_hash_list
 from apogaia.reduction import open_stars, reduce_survey
 from apogaia.simulate import simulate_survey
 from apogaia.spectra import Status
@@ -42,7 +42,8 @@ def simulated(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
     """Pauses of a real archive would only make the tests long."""
-    monkeypatch.setattr(archive_module, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(pull, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(star_spectra, "PAUSES_S", ())
     quick = Patience(job=5.0, first_poll=0.01, longest_poll=0.05, first_back_off=0.01, longest_back_off=0.1)
     monkeypatch.setattr(archive_module, "PATIENCE", quick)
 
@@ -256,6 +257,7 @@ def test_a_listed_file_that_the_archive_lacks_fails_and_can_be_accepted(simulate
     with StandIn(ArchiveOf(simulated), faults) as server:
         workspace, report = fetch(simulated, server, tmp_path)
         assert not report.complete and "its hash list names it" in report.failed[places[0]]
+        assert sum(report.counts.values()) == N_STARS - sum("LOCATION_ID 1" in why for why in report.missing.values())
         workspace, report = fetch(simulated, server, tmp_path, accept_failures=True)
         assert report.complete and list(report.failed) == [places[0]]
         asked = len(server.requests)
@@ -303,6 +305,60 @@ def test_killed_at_random_a_fetch_goes_on_to_the_same_bytes(tmp_path):
     assert found["hit_a_running_process"] > 5
 
 
+def test_a_folder_that_the_archive_has_lost_fails_and_blocks_no_other(simulated, tmp_path):
+    folder, places = first_folder(simulated)
+    with StandIn(ArchiveOf(simulated), [Fault(f"{folder}/", "status", times=None, status=404)]) as server:
+        workspace, report = fetch(simulated, server, tmp_path)
+        assert not report.complete and set(places) <= set(report.failed)
+        assert all("is the folder away?" in report.failed[place] for place in places)
+        assert report.counts["fetched"] == len(raw_files(simulated)) - 3 - len(places)
+        server.faults.clear()
+        workspace, report = fetch(simulated, server, tmp_path)
+    assert report.complete
+    assert_same(workspace, simulated)
+
+
+def test_a_bad_hour_does_not_end_the_run(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr(star_spectra, "PAUSES_S", (0.01, 0.02))
+    folder, _ = first_folder(simulated)
+    faults = [Fault(f"{folder}/apStar", "status", times=9, status=503)]
+    with StandIn(ArchiveOf(simulated), faults) as server:
+        workspace, report = fetch(simulated, server, tmp_path, settings={"attempts": 2})
+    assert report.complete and faults[0].used == 9
+    assert_same(workspace, simulated)
+
+
+def test_a_hash_list_that_comes_late_is_applied(simulated, tmp_path):
+    folder, places = first_folder(simulated)
+    faults = [
+        Fault(rf"{folder}/.*sha1sum$", "status", times=1, status=404),
+        Fault(re.escape(places[0]), "flip", times=1, seed=8),
+    ]
+    with StandIn(ArchiveOf(simulated), faults) as server:
+        workspace, report = fetch(simulated, server, tmp_path)
+        assert report.unverified == places
+        assert sha1(workspace.raw / places[0]) != sha1(simulated.raw / places[0])
+        workspace.raw_manifest.unlink()
+        workspace, report = fetch(simulated, server, tmp_path)
+    assert report.complete and not report.unverified
+    assert_same(workspace, simulated)
+
+
+def test_the_others_fail_after_the_spectra_have_come(simulated, tmp_path):
+    with StandIn(ArchiveOf(simulated), [Fault("^/tap", "status", times=None, status=403)]) as server:
+        with pytest.raises(FetchError, match="403"):
+            fetch(simulated, server, tmp_path)
+        survey = fetched_survey(simulated, server.url)
+        there = raw_files(Workspace(survey, tmp_path))
+        assert there.keys() == raw_files(simulated).keys() - {simulated.gaia.name}
+
+
+def test_two_fetches_of_one_survey_do_not_meet(simulated, archive, tmp_path):
+    workspace = Workspace(fetched_survey(simulated, archive.url), tmp_path)
+    with archive_module._alone(workspace), pytest.raises(FetchError, match="another process fetches into"):
+        fetch_survey(workspace.survey, workspace, progress=False)
+
+
 # --- what is there already --------------------------------------------------------------------------------------------
 
 
@@ -317,6 +373,24 @@ def test_check_finds_a_changed_file_and_fetches_it_anew(simulated, archive, tmp_
     workspace, report = fetch(simulated, archive, tmp_path, check=True)
     assert report.counts["fetched"] == 1
     assert len(archive.asked(f"{archive.archive.spectra}{places[0]}")) == asked + 1
+    assert_same(workspace, simulated)
+
+
+def test_check_out_of_reach_destroys_nothing(simulated, archive, tmp_path):
+    workspace, _ = fetch(simulated, archive, tmp_path)
+    before = {path: path.read_bytes() for path in workspace.raw.rglob("*") if path.is_file()}
+    away = replace(workspace.survey, archive=replace(workspace.survey.archive, sas="http://127.0.0.1:9", attempts=1))
+    with pytest.raises(FetchError):
+        fetch_survey(away, Workspace(away, tmp_path), check=True, progress=False)
+    assert {path: path.read_bytes() for path in workspace.raw.rglob("*") if path.is_file()} == before
+
+
+def test_a_limit_after_the_whole_leaves_the_whole(simulated, archive, tmp_path):
+    fetch(simulated, archive, tmp_path)
+    asked = len(archive.requests)
+    workspace, report = fetch(simulated, archive, tmp_path, limit=5)
+    assert report.complete and len(archive.requests) == asked
+    assert json.loads(workspace.raw_manifest.read_text())["limit"] is None
     assert_same(workspace, simulated)
 
 
@@ -351,8 +425,19 @@ def test_a_mirror_is_used_where_it_lies(simulated, archive, mirror, tmp_path):
 
 
 def test_a_mirror_that_is_not_there_is_an_error(simulated, archive, tmp_path):
-    with pytest.raises(FetchError, match="--mirror"):
-        fetch(simulated, archive, tmp_path, mirror=tmp_path / "nowhere")
+    for wrong in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(FetchError, match="--mirror wants the root"):
+            fetch(simulated, archive, tmp_path, mirror=wrong)
+
+
+def test_a_mirror_with_a_wrong_hash_list_is_not_believed(simulated, archive, mirror, tmp_path):
+    root, places = mirror
+    folder = places[0].rpartition("/")[0]
+    path = root / simulated.release.spectra_folder / simulated.release.hash_list(*folder.split("/"))
+    path.write_text(path.read_text().replace(sha1(simulated.raw / places[2]), "3" * 40))
+    workspace, report = fetch(simulated, archive, tmp_path / "here", mirror=root)
+    assert report.complete
+    assert_same(workspace, simulated)
 
 
 def test_a_folder_of_ones_own_is_linked_to_and_reduced(simulated, tmp_path):
@@ -362,10 +447,20 @@ def test_a_folder_of_ones_own_is_linked_to_and_reduced(simulated, tmp_path):
     survey = simulated.survey
     survey = replace(survey, name="mine", sources=replace(survey.sources, kind="folder", folder=str(own)))
     workspace = Workspace(survey, tmp_path / "root")
-    for _ in range(2):
-        link_folder(survey, workspace)
+    link_folder(survey, workspace)
+    written = workspace.raw_manifest.stat().st_mtime_ns
+    link_folder(survey, workspace)
+    assert workspace.raw_manifest.stat().st_mtime_ns == written
     assert stars_bytes(workspace) == simulated.stars.read_bytes()
     assert not (own / "manifest.json").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    for table in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
+        shutil.copy(own / table.name, other)
+    moved = replace(survey, sources=replace(survey.sources, folder=str(other)))
+    link_folder(moved, workspace)
+    assert sorted(path.name for path in workspace.raw.iterdir() if path.is_symlink()) == sorted(os.listdir(other))
+    link_folder(survey, workspace)
     (own / workspace.gaia.name).unlink()
     with pytest.raises(FetchError, match=rf"{workspace.gaia.name} is missing: data/README"):
         link_folder(survey, workspace)

@@ -1,0 +1,56 @@
+"""A raw folder made of links to the user's own files (`sources.kind = "folder"`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apogaia import files
+from apogaia.archive.remote_files import FetchError
+from apogaia.survey import Survey
+from apogaia.workspace import Workspace
+
+__all__ = ["link_folder"]
+
+
+def link_folder(survey: Survey, workspace: Workspace) -> None:
+    """Link the raw folder to the user's, entry by entry, and write the manifest; his folder is only read.
+
+    Raises
+    ------
+    FetchError
+        If the folder or one of the tables that the reduction needs is not there, or the raw folder holds other files.
+    """
+    folder = Path(survey.sources.folder)
+    if not folder.is_dir():
+        raise FetchError(f"{folder}: no such folder; survey {survey.name} names it as sources.folder")
+    for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
+        if not (folder / path.name).is_file():
+            raise FetchError(f"{folder / path.name} is missing: data/README.md says what a folder of your own holds")
+    sources = [
+        path for path in sorted(folder.iterdir()) if not path.name.startswith(".")
+    ]  # marks vouch for copies only
+    sources = [path for path in sources if path.name != workspace.raw_manifest.name]
+    links = {path.name: path for path in workspace.raw.iterdir()} if workspace.raw.is_dir() else {}
+    manifest = {"kind": "folder", "survey": survey.name, "folder": str(folder), "entries": [s.name for s in sources]}
+    in_the_way = [path for path in links.values() if not path.is_symlink() and path != workspace.raw_manifest]
+    if in_the_way:
+        raise FetchError(
+            f"{in_the_way[0]} is in the way: the raw folder of survey {survey.name} shall only link to {folder}. Remove"
+            f" {workspace.raw}, or give the survey file another name"
+        )
+    if _is_linked(workspace, links, sources, manifest):
+        return
+    workspace.raw_manifest.unlink(missing_ok=True)
+    for path in links.values():
+        path.unlink(missing_ok=True)
+    workspace.raw.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        (workspace.raw / source.name).symlink_to(source)
+    files.write_json(workspace.raw_manifest, manifest)
+
+
+def _is_linked(workspace: Workspace, links: dict[str, Path], sources: list[Path], manifest: dict) -> bool:
+    """Whether nothing is to do: then the manifest keeps its time, by which make knows what has changed."""
+    if workspace.raw_manifest.name not in links or files.read_json(workspace.raw_manifest) != manifest:
+        return False
+    return all(source.name in links and links[source.name].readlink() == source for source in sources)

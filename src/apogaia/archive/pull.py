@@ -1,0 +1,165 @@
+"""One run of fetching: files of the SAS, from a mirror or over the network; tables and released spectra."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_file, fetch_files, link_file, verify
+from apogaia.releases import TableFile
+from apogaia.survey import Survey
+from apogaia.workspace import Workspace
+
+__all__ = ["Pull"]
+
+FIRST_WAIT_S = 1.0  # after a file's first fruitless attempt; doubles
+
+
+class Pull:
+    """Where from, and how.
+
+    Parameters
+    ----------
+    mirror
+        Root of a copy of the SAS, or None.
+    check
+        Whether files that are there are compared with the archive's hashes, and replaced if they differ.
+    """
+
+    def __init__(self, survey: Survey, workspace: Workspace, mirror: Path | None, check: bool, progress: bool):
+        self.survey, self.workspace, self.mirror = survey, workspace, mirror
+        self.check, self.progress = check, progress
+        self.release, self.archive = workspace.release, survey.archive
+        root = self.release.spectra_folder.partition("/")[0]
+        if mirror is not None and not (mirror / root).is_dir():
+            raise FetchError(
+                f"{mirror} holds no {root}/: --mirror wants the root of a copy of the SAS (SAS_BASE_DIR), which does"
+            )
+
+    def fetch(self, wanted: Mapping[str, RemoteFile], description: str, *, anew: bool = False) -> dict[str, Outcome]:
+        """Files by their place on the SAS: linked to if the mirror has them whole, else fetched.
+
+        With `anew`, files that are there are fetched again, not from the mirror, and replaced when they have come.
+        """
+        doubtful = set(wanted) if anew else self._differing(wanted, description) if self.check else set()
+        again = {place: wanted[place] for place in doubtful if wanted[place].path.exists()}
+        beside = {
+            place: replace(file, path=file.path.with_name(f".again.{file.path.name}")) for place, file in again.items()
+        }
+        for file in beside.values():
+            file.path.unlink(missing_ok=True)
+        asked = {place: beside.get(place, file) for place, file in wanted.items()}
+        linked = self._link(asked, description) if self.mirror and not anew else {}
+        outcomes = linked | self._over_the_network({p: asked[p] for p in asked if p not in linked}, description)
+        for place, file in again.items():
+            if outcomes[place].whole:
+                os.replace(beside[place].path, file.path)
+            outcomes[place] = replace(outcomes[place], file=file)
+        return {place: outcomes[place] for place in wanted}
+
+    def _differing(self, wanted: Mapping[str, RemoteFile], description: str) -> set[str]:
+        """Places of files that are there and are not what the archive states."""
+        there = [place for place, file in wanted.items() if file.path.exists()]
+        bar = tqdm(there, f"{description}: check", unit="file", disable=not (self.progress and there))
+        return {place for place in bar if verify(wanted[place])}
+
+    def _link(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
+        """What the mirror has whole; a file there that differs from the archive's hash does not count."""
+        there = [place for place, file in wanted.items() if not file.path.exists() and (self.mirror / place).is_file()]
+        linked = {}
+        with ThreadPoolExecutor(self.archive.streams) as pool:
+            outcomes = pool.map(lambda place: link_file(wanted[place], self.mirror / place), there)
+            bar = tqdm(outcomes, f"{description}: mirror", len(there), unit="file", disable=not self.progress)
+            for place, outcome in zip(there, bar, strict=True):
+                if outcome.whole:
+                    linked[place] = outcome
+        return linked
+
+    def _over_the_network(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
+        how = {
+            "attempts": self.archive.attempts,
+            "timeout_s": self.archive.timeout,
+            "first_wait_s": FIRST_WAIT_S,
+            "progress": self.progress and bool(wanted),
+        }
+        if len(wanted) == 1:  # perhaps of gigabytes: its bar counts bytes
+            outcomes = [fetch_file(file, **how) for file in wanted.values()]
+        else:
+            outcomes = fetch_files(wanted.values(), streams=self.archive.streams, description=description, **how)
+        return dict(zip(wanted, outcomes, strict=True))
+
+    def on_sas(self, place: str, target: Path, hash_: str | None = None) -> RemoteFile:
+        """A file of the SAS, to be put in `target`."""
+        return RemoteFile(target, f"{self.archive.sas.rstrip('/')}/{place}", hash_)
+
+    def needed(self, place: str, wanted: RemoteFile, *, anew: bool = False) -> None:
+        """One file without which nothing goes on; `place` "" if it is not on the SAS.
+
+        Raises
+        ------
+        FetchError
+            If it cannot be had.
+        """
+        (outcome,) = self.fetch({place: wanted}, wanted.path.name, anew=anew).values()
+        if not outcome.whole:
+            raise FetchError(
+                f"{wanted.url}: {outcome.reason}. Run again later, or put the file at {wanted.path} yourself"
+            )
+
+    # --- tables
+
+    def allstar(self) -> None:
+        table = self.release.allstar
+        self.needed(table.sas_path, self._table(table, f"sha1:{self.archive.allstar_sha1}"))
+
+    def stellar_parameters(self) -> None:
+        table = self.release.stellar_parameters
+        if self.archive.stellar_parameters:
+            self.needed("", RemoteFile(self.workspace.stellar_parameters, self.archive.stellar_parameters))
+        else:
+            self.needed(table.sas_path, self._table(table))
+
+    def comparisons(self) -> dict[str, str]:
+        """Tables that only comparisons read; those that cannot be had, with the reason."""
+        wanted = {table.sas_path: self._table(table) for table in self.release.comparisons}
+        outcomes = self.fetch(wanted, "comparisons") if wanted else {}
+        return {outcome.file.path.name: outcome.reason for outcome in outcomes.values() if not outcome.whole}
+
+    def _table(self, table: TableFile, hash_: str | None = None) -> RemoteFile:
+        return self.on_sas(table.sas_path, self.workspace.raw / table.name, hash_)
+
+    # --- released spectra
+
+    def released_spectra(self) -> dict[str, int]:
+        """The paper's training and test set from Zenodo, by the record that lists them with their hashes.
+
+        Returns
+        -------
+        dict
+            Files by state.
+        """
+        paths = self.workspace.released_spectra
+        if all(path.is_file() for path in paths) and not self.check:
+            return {State.PRESENT.value: len(paths)}
+        record = self.workspace.raw / "zenodo_record.json"
+        self.needed("", RemoteFile(record, self.archive.zenodo), anew=record.exists())
+        try:
+            listed = {item["key"]: item for item in json.loads(record.read_text(encoding="utf-8"))["files"]}
+            items = [listed[path.name] for path in paths]
+            files = [
+                RemoteFile(p, i["links"]["self"], i["checksum"], i["size"]) for p, i in zip(paths, items, strict=True)
+            ]
+        except (KeyError, TypeError, ValueError) as fault:
+            raise FetchError(
+                f"{self.archive.zenodo} does not list {' and '.join(path.name for path in paths)} as expected"
+                f" ({fault!r}): get them from the record's page and put them into {self.workspace.raw}"
+            ) from fault
+        for file in files:
+            self.needed("", file)
+        return {State.FETCHED.value: len(paths)}
