@@ -62,14 +62,12 @@ FETCH ?=
 
 data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a folder of yours
 
-# Rewritten when FETCH changes: a survey fetched with a limit is fetched further when the limit goes.
-$(BUILD)/fetch_options: FORCE
-	@mkdir -p $(@D)
-	@echo '$(FETCH)' | cmp -s - $@ || echo '$(FETCH)' > $@
-
-$(RAW): $(SURVEY_FILES) $(SOURCES_simulate) $(BUILD)/fetch_options | $(READY)
+# Simulated raw files depend on the simulator. Of others `apogaia data` itself knows whether anything is left to do, at
+# every make: it writes the manifest anew, and only then is the rest made again.
+KIND = $(or $(KIND_$(SURVEY)),$(if $(wildcard $(SURVEY)),$(shell $(PYTHON) tools/dependencies.py $(SURVEY))))
+$(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FORCE) | $(READY)
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
-	@touch $@
+	@$(if $(filter simulated,$(KIND)),touch $@)
 
 # run_notebook NOTEBOOK: execute, then check and touch the products, which are this rule's targets beside the notebook.
 define notebook

@@ -146,3 +146,19 @@ def test_data_readme_names_the_files_that_the_code_reads():
         assert f"`{workspace.gaia.name}`" in table and f"`{workspace.gaia_release.table}`" in table
     assert all(f"`{path.name}`" in table for path in Workspace(load_survey("dr14-light"), ROOT).released_spectra)
     assert load_survey("dr14").archive.sas in text and load_survey("dr14").archive.zenodo.rpartition("/")[2] in table
+
+
+def planned(*arguments: str) -> str:
+    """What make would do."""
+    return subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "x"\n')
+    simulated = tmp_path / "sim.toml"
+    simulated.write_text('extends = "smoke"\ntitle = "mine"\n')
+    for survey in ("dr14", "dr17", str(own)):
+        said = planned("data", f"SURVEY={survey}", "FETCH=--limit 5")
+        assert f"apogaia data {survey} --limit 5" in said and "touch" not in said.partition("apogaia data")[2]
+    assert "touch data/sim/raw/manifest.json" in planned("data", f"SURVEY={simulated}")

@@ -1,10 +1,13 @@
-"""Print, as make variables, which package files each notebook rests on and which files make up each survey.
+"""Print, as make variables, which package files each notebook rests on, and of each survey its files and its kind.
+
+With the path of a survey file, print its kind alone.
 
 Read from the imports, transitively, with the standard library alone: make runs this before there is an environment.
 """
 
 import ast
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -65,12 +68,25 @@ def survey_chain(path: Path) -> list[str]:
     return [str(path), *(survey_chain(path.with_name(f"{base}.toml")) if base else [])]
 
 
+def survey_kind(path: Path) -> str:
+    """`sources.kind` of a survey file, from the file that it extends if it says nothing."""
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "kind" in values.get("sources", {}):
+        return values["sources"]["kind"]
+    base = f"{values['extends']}.toml"
+    return survey_kind(path.with_name(base) if path.with_name(base).is_file() else PACKAGE / "surveys" / base)
+
+
 def main() -> None:
+    if len(sys.argv) > 1:
+        print(survey_kind(Path(sys.argv[1])))
+        return
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         print(f"SOURCES_{path.stem} := {' '.join(closure(imported(notebook_source(path))))}")
     print(f"SOURCES_simulate := {' '.join(closure({PACKAGE / 'simulate' / '__init__.py'}))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
+        print(f"KIND_{path.stem} := {survey_kind(path)}")
 
 
 if __name__ == "__main__":
