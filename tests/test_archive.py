@@ -150,6 +150,8 @@ def test_a_limited_fetch_is_a_survey_and_grows_to_the_whole(simulated, archive, 
         np.testing.assert_array_equal(stars.spectra[:20], whole.spectra[:20])
         np.testing.assert_array_equal(stars.table["parallax"][:20], whole.table["parallax"][:20])
         assert len(stars.table) == N_STARS and (stars.table["status"][20:] == Status.NO_FILE).all()
+        ours = stars.table["location_id"][20:] != 1
+        assert set(stars.table["reason"][20:][ours]) == {"not fetched: beyond --limit 20"}
     workspace, report = fetch(simulated, archive, tmp_path)
     assert report.complete
     assert_same(workspace, simulated)
@@ -267,6 +269,7 @@ def test_a_listed_file_that_the_archive_lacks_fails_and_can_be_accepted(simulate
     with open_stars(workspace.stars) as stars, open_stars(simulated.stars) as whole:
         changed = np.flatnonzero(np.asarray(stars.table["status"]) != np.asarray(whole.table["status"]))
         assert len(changed) == 1 and stars.table["apogee_id"][changed[0]] in places[0]
+        assert stars.table["reason"][changed[0]].startswith("not fetched: the archive has no such file")
         assert len(stars.table) == N_STARS
 
 

@@ -285,11 +285,27 @@ def reduce_survey(
     # as objects: few stars have a reason, and an array of texts is as wide as the longest
     table["reason"] = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
     if survey.sources.spectra == "apstar":
+        _say_what_was_not_fetched(table, allstar, workspace)
         table["reason"] = _reasons(table, workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
+
+
+def _say_what_was_not_fetched(table: Table, allstar: Table, workspace: Workspace) -> None:
+    """Put the manifest's reasons in the place of "there is no file"."""
+    try:
+        manifest = files.read_json(workspace.raw_manifest)
+    except ValueError as fault:
+        raise ReductionError(f"{workspace.raw_manifest} is damaged ({fault}): run `apogaia data` again") from fault
+    no_file = np.flatnonzero(np.asarray(table["status"]) == Status.NO_FILE)
+    if failed := manifest.get("failed"):
+        for i, place in zip(no_file, spectrum_places(allstar[no_file], workspace.release), strict=True):
+            if place in failed:
+                table["reason"][i] = f"not fetched: {failed[place]}"
+    if manifest.get("limit") is not None:
+        table["reason"][no_file[no_file >= manifest["limit"]]] = f"not fetched: beyond --limit {manifest['limit']}"
 
 
 def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
