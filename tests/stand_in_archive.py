@@ -66,7 +66,7 @@ class ArchiveOf:
         """As `sha1sum *` in that folder prints it."""
         if not folder.is_dir():
             return Response(404)
-        lines = [f"{sha1(path)}  {path.name}\n" for path in sorted(folder.glob("a[ps]Star-*.fits"))]
+        lines = [f"{sha1(path)}  {path.name}\n" for path in sorted(folder.glob("a[ps]Star*-*.fits"))]
         return Response(headers={"Content-Type": "text/plain"}, body="".join(lines).encode())
 
     def zenodo(self, path: str) -> Response:
