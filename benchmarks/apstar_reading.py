@@ -47,7 +47,7 @@ def _measure(raw: Path, files: int, runs: int) -> dict:
     from apogaia.spectra import SpectrumError, read_apstar
 
     paths = []
-    for path in itertools.islice(sorted(raw.rglob("apStar-*.fits")), files):
+    for path in itertools.islice(sorted(raw.rglob("a[ps]Star*-*.fits")), files):
         try:
             read_apstar(path)
         except SpectrumError:

@@ -184,7 +184,7 @@ def shares(root: str, n: str) -> dict:
     from apogaia.spectra import SpectrumError, read_apstar
 
     survey, workspace = survey_of(Path(root), int(n))
-    paths = sorted(workspace.raw.rglob("apStar-*.fits"))[: int(n)]
+    paths = sorted(workspace.raw.rglob("a[ps]Star*-*.fits"))[: int(n)]
     forget(paths)
     before = _bytes_from_disk()
     cold = seconds(lambda: [path.read_bytes() for path in paths])

@@ -88,7 +88,7 @@ def kill_fetches(
                 before = {}
         subprocess.run(command, check=True, env=os.environ | environment, capture_output=True)
     assert named_files(workspace.raw) == truth, "the raw files differ from the archive's"
-    left = [str(path) for path in workspace.raw.rglob(".*") if not path.name.endswith(".fingerprint")]
+    left = [str(path) for path in workspace.raw.rglob(".*") if not path.name.endswith((".fingerprint", ".stars.npy"))]
     assert not left, f"left behind: {left}"
     stars = reduce_survey(workspace.survey, workspace, processes=1, progress=False)
     assert stars.read_bytes() == simulated.stars.read_bytes(), "stars.h5 differs from the simulated survey's"

@@ -67,7 +67,7 @@ def raw_files(workspace) -> dict[str, str]:
     return {
         str(path.relative_to(workspace.raw)): sha1(path)
         for path in sorted(workspace.raw.rglob("*"))
-        if path.is_file() and path.name != "manifest.json" and path.suffix not in (".sha1sum", ".fingerprint")
+        if path.is_file() and path.name != "manifest.json" and path.suffix not in (".sha1sum", ".fingerprint", ".npy")
     }
 
 

@@ -92,7 +92,7 @@ def test_spectra_on_disk_do_not_depend_on_the_blocks_written(tmp_path):
 
 def test_faulty_files_are_left_out_of_the_reading(tmp_path):
     raw = apstar_reading.simulate(tmp_path, 4)
-    files = sorted(raw.rglob("apStar-*.fits"))
+    files = sorted(raw.rglob("a[ps]Star*-*.fits"))
     files[0].write_bytes(files[0].read_bytes()[:5000])
     assert apstar_reading._measure(raw, files=10, runs=1)["files"] == len(files) - 1
 

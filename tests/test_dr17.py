@@ -137,7 +137,7 @@ def test_every_fault_is_a_flagged_row(reduced):
         assert set(status[(state == name) & ~one_metre]) == {code}
     assert np.array_equal(status == Status.OK, (state == "whole") & ~one_metre)
     assert np.array_equal(status == Status.OK, finite)
-    assert table["reason"][one_metre][0] == "LOCATION_ID 1: released without an apStar file"
+    assert table["reason"][one_metre][0] == "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"
     np.testing.assert_array_equal(np.isnan(table["k_mag"]), np.asarray(Table.read(workspace.allstar)["K"]) > 90)
     matched = np.asarray(table["gaia_source_id"]) != 0
     assert matched.mean() > 0.9

@@ -154,9 +154,8 @@ def test_a_file_is_current_only_for_the_fingerprint_it_was_made_with(tmp_path):
 
     with pytest.raises(RuntimeError):
         files.mark_current(product, "k2", fails)
-    # the old product stays, but nothing vouches for it
     assert product.read_text() == "one"
-    assert not files.is_current(product, "k1") and not files.is_current(product, "k2")
+    assert files.is_current(product, "k1") and not files.is_current(product, "k2")
     files.mark_current(product, "k2", lambda path: path.write_text("two"))
     product.unlink()
     assert not files.is_current(product, "k2")
@@ -178,11 +177,79 @@ def test_leftovers_have_the_names_that_are_looked_for(tmp_path):
         raise RuntimeError
 
 
-def test_an_input_with_a_fingerprint_counts_by_it(tmp_path):
+def test_an_input_with_a_fingerprint_counts_by_it_and_by_its_content(tmp_path):
     made = tmp_path / "made.txt"
     files.mark_current(made, "k1", lambda path: path.write_text("one"))
-    first = files.fingerprint({}, [made])
-    made.write_text("other bytes, same making")
-    assert files.fingerprint({}, [made]) == first
+    keys = [files.fingerprint({}, [made])]
+    assert files.fingerprint({}, [made]) == keys[0]
+    made.write_text("two")
+    keys.append(files.fingerprint({}, [made]))
     files.mark_current(made, "k2", lambda path: path.write_text("one"))
-    assert files.fingerprint({}, [made]) != first
+    keys.append(files.fingerprint({}, [made]))
+    assert len(set(keys)) == 3
+
+
+def test_a_replaced_product_is_neither_current_nor_own(tmp_path):
+    product = tmp_path / "product.txt"
+    assert not files.is_own(product)
+    product.write_text("one")
+    assert not files.is_own(product)
+    files.mark_current(product, "k1", lambda path: path.write_text("one"))
+    os.utime(product, (1, 1))  # as a copy has another time
+    assert files.is_current(product, "k1") and files.is_own(product)
+    product.write_text("two")
+    assert not files.is_current(product, "k1") and not files.is_own(product)
+    product.write_text("one")
+    assert files.is_current(product, "k1")
+
+
+def test_marks_of_earlier_versions_do_not_vouch_for_the_content(tmp_path):
+    product = tmp_path / "product.txt"
+    product.write_text("one")
+    (tmp_path / ".product.txt.fingerprint").write_text("k1\n")
+    assert not files.is_current(product, "k1") and files.is_own(product)
+
+
+@pytest.mark.parametrize("at", ["product", "mark"])
+def test_a_product_of_a_run_that_stopped_between_product_and_mark_is_known(tmp_path, monkeypatch, at):
+    """Stopped before the new product has its name, and after that, before the last note."""
+    product = tmp_path / "product.txt"
+    files.mark_current(product, "k1", lambda path: path.write_text("one"))
+    replace, done = os.replace, []
+
+    def stop(source, target):
+        done.append(target)
+        if len(done) == {"product": 2, "mark": 3}[at]:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        files.mark_current(product, "k2", lambda path: path.write_text("two"))
+    assert product.read_text() == {"product": "one", "mark": "two"}[at]
+    assert files.is_own(product)
+    assert not any(files.is_current(product, key) for key in ("k1", "k2", "unfinished"))
+
+
+def test_large_products_are_compared_by_size_and_three_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SAMPLED_ABOVE", 1000)
+    monkeypatch.setattr(files, "PIECE", 100)
+    product = tmp_path / "large"
+    content = bytearray(np.random.default_rng(1).bytes(5001))
+    files.mark_current(product, "k1", lambda path: path.write_bytes(content))
+
+    def still_current(place):
+        changed = content.copy()
+        changed[place] ^= 1
+        product.write_bytes(changed)
+        return files.is_current(product, "k1")
+
+    assert [still_current(place) for place in (0, 99, 2451, 2549, 4901, 5000)] == [False] * 6
+    assert still_current(1000)  # as documented: between the pieces
+    product.write_bytes(content + b"x")
+    assert not files.is_current(product, "k1")
+    product.write_bytes(content[:1000])
+    assert not files.is_current(product, "k1")
+    files.mark_current(product, "k2", lambda path: path.write_bytes(content[:1000]))
+    product.write_bytes(bytes([*content[:500], content[500] ^ 1, *content[501:1000]]))
+    assert not files.is_current(product, "k2")

@@ -72,6 +72,10 @@ def service(tap, faults=(), **archive):
 
 
 def fetch(survey, root, ra, dec, patience=QUICK):
+    return fetch_table(survey, root, ra, dec, patience).path
+
+
+def fetch_table(survey, root, ra, dec, patience=QUICK):
     return fetch_gaia(survey, Workspace(survey, root), ra, dec, progress=False, patience=patience)
 
 
@@ -454,9 +458,98 @@ def test_a_whole_table_is_kept_until_stars_or_query_change(sky, tmp_path):
         wider = replace(survey, archive=replace(survey.archive, gaia_radius=5.0))
         fetch(wider, tmp_path, ra, dec)
         assert len(server.requests) > asked and path.read_bytes() != before
+
+
+def test_a_table_of_more_stars_is_kept_for_fewer(sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables)) as (server, survey):
+        some = fetch(survey, tmp_path, ra[:40], dec[:40]).read_bytes()
+        path = fetch(survey, tmp_path, ra, dec)
+        before, asked = path.read_bytes(), len(server.requests)
+        assert len(some) < len(before) and sum(map(len, tap.uploaded[1:])) > 150, "fewer do not serve for more"
+        for fewer in (slice(20), slice(-20, None), slice(None, None, 3)):
+            table = fetch_table(survey, tmp_path, ra[fewer], dec[fewer])
+            assert "these and more stars" in table.note and table.path.read_bytes() == before
+        assert fetch_table(survey, tmp_path, ra, dec).note == "" and len(server.requests) == asked
+
+        elsewhere = np.append(ra[:20], 12.3), np.append(dec[:20], 45.6)
+        fetch(survey, tmp_path, *elsewhere)
+        assert len(server.requests) > asked and path.read_bytes() != before
+
+
+@pytest.mark.parametrize("positions", ["lost", "cut", "another table's"])
+def test_without_the_positions_of_its_stars_a_table_is_fetched_anew(positions, sky, tmp_path):
+    tables, ra, dec = sky
+    with service(StandInTap(tables)) as (server, survey):
+        path = fetch(survey, tmp_path, ra, dec)
         asked = len(server.requests)
-        fetch(wider, tmp_path, ra[:-20], dec[:-20])
+        (note,) = path.parent.glob(".*.stars.npy")
+        if positions == "another table's":
+            np.save(note, np.stack([ra, dec])[:, np.isfinite(ra)][:, :100])
+        elif positions == "cut":
+            note.write_bytes(note.read_bytes()[:500])
+        else:
+            note.unlink()
+        assert fetch_table(survey, tmp_path, ra, dec).note == "" and len(server.requests) == asked
+        fetch(survey, tmp_path, ra[:20], dec[:20])
         assert len(server.requests) > asked
+
+
+@pytest.mark.parametrize("instead", ["nothing", "of another table"])
+def test_a_table_put_there_by_hand_is_kept(instead, simulated, sky, tmp_path):
+    """With or without the fingerprint of a fetched one that it took the place of."""
+    tables, ra, dec = sky
+    with service(StandInTap(tables)) as (server, survey):
+        path = Workspace(survey, tmp_path).gaia
+        if instead == "of another table":
+            assert fetch(survey, tmp_path, ra[:30], dec[:30]) == path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(simulated[1].gaia.read_bytes())
+        asked = len(server.requests)
+        for stars in (slice(None), slice(30)):
+            table = fetch_table(survey, tmp_path, ra[stars], dec[stars])
+            assert table.path == path and f"{path} was not fetched by apogaia: it is taken as it is" in table.note
+        assert len(server.requests) == asked and path.read_bytes() == simulated[1].gaia.read_bytes()
+
+
+@pytest.mark.parametrize("content", ["cut", "text", "dr2 for edr3"])
+def test_a_table_put_there_that_cannot_be_read_is_fetched(content, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    release = "edr3" if content == "dr2 for edr3" else "dr2"
+    whole = simulated[1].gaia.read_bytes()
+    served = {EDR3.table: a_source(1, EDR3, ra=10.0, dec=0.0)} if release == "edr3" else tables
+    with service(StandInTap(served), release=release) as (_, survey):
+        path = Workspace(survey, tmp_path).gaia
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes({"cut": whole[:20_000], "text": b"not a table"}.get(content, whole))
+        given = path.read_bytes()
+        table = fetch_table(survey, tmp_path, ra, dec) if release == "dr2" else None
+        if table is None:
+            table = fetch_table(survey, tmp_path, np.array([10.0]), np.zeros(1))
+    assert "cannot be used: it is fetched anew" in table.note and path.name in table.note
+    assert path.read_bytes() != given and (release == "edr3" or path.read_bytes() == whole)
+    raw_tables.read_gaia(path, release)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other columns"])
+def test_a_part_that_cannot_be_read_is_asked_for_again(damage, simulated, sky, tmp_path):
+    tables, ra, dec = sky
+    with service(tap := StandInTap(tables)) as (_, survey):
+        tap.broken_stars = (ra[np.nanargmax(dec)],)
+        with pytest.raises(GaiaArchiveError):
+            fetch(survey, tmp_path, ra, dec)
+        done = parts(tmp_path)
+        assert len(done) > 1
+        if damage == "other columns":
+            np.save(done[0], np.zeros(3))
+        else:
+            whole = done[0].read_bytes()
+            done[0].write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"x" * len(whole)}[damage])
+        tap.broken_stars = ()
+        tap.uploaded.clear()
+        path = fetch(survey, tmp_path, ra, dec)
+    assert path.read_bytes() == simulated[1].gaia.read_bytes()
+    assert sum(map(len, tap.uploaded)) == 50 + len(np.unique(ra[~np.isnan(ra)])) - 50 * len(done)
 
 
 def test_parts_of_other_stars_or_another_query_do_not_count(simulated, sky, tmp_path):

@@ -70,7 +70,7 @@ def gaia_sources(allstar: np.ndarray, years: float) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", ["allStar-l31c.2-rows-DR14-binaries.fits", "allStar-rows-DR16.fits"])
 def test_real_rows_and_real_spectra_as_a_survey(realdata, tmp_path, name):
     survey = load_survey("dr14")
-    workspace = Workspace(survey, tmp_path)
+    workspace, source = Workspace(survey, tmp_path), name
     workspace.raw.mkdir(parents=True)
     headers = []
     for path in sorted(realdata.glob("apStar-*.fits")):
@@ -97,6 +97,12 @@ def test_real_rows_and_real_spectra_as_a_survey(realdata, tmp_path, name):
     assert table["status"].tolist() == [Status.NO_FILE] * (n - 4) + [Status.OK] * 4
     lost = raw["LOCATION_ID"][:-4] == 999999  # TNULL, in one of DR16's rows
     assert lost.sum() == ("DR16" in name)
+    named = np.flatnonzero(~lost)  # FILE of that row is N/A
+    np.testing.assert_array_equal(table["spectrum_file"][named], np.char.strip(np.asarray(raw["FILE"][named])))
+    commissioning = np.char.find(np.asarray(table["spectrum_file"][named]), "apStarC-") == 0
+    assert commissioning.sum() == (0 if "DR16" in source else 13)
+    if "COMMISS" in raw.names:
+        np.testing.assert_array_equal(commissioning, raw["COMMISS"][named] == 1)
     assert all(name.endswith(f"{i}.fits") for i, name in zip(table["apogee_id"], table["spectrum_file"], strict=True))
     for name, reason, unknown in zip(table["spectrum_file"][:-4], table["reason"][:-4], lost, strict=True):
         assert reason.startswith("LOCATION_ID is unknown") if unknown else reason == f"{name}: there is no apStar file"

@@ -59,7 +59,7 @@ def test_every_star_has_its_row_status_and_reason(reduced):
         np.testing.assert_array_equal(np.isnan(stars.spectra[:, 0]), table["status"] != 0)
         np.testing.assert_array_equal(np.isnan(stars.spectra[:]).any(axis=1), table["status"] != 0)
         np.testing.assert_array_equal(table["reason"] == "", table["status"] == 0)
-        assert table["reason"][tiny.OUTSIDE] == "LOCATION_ID 1: released without an apStar file"
+        assert table["reason"][tiny.OUTSIDE] == "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"
         assert table["reason"][tiny.CUT].startswith("apStar-r8-")
         assert not any(str(workspace.root) in reason for reason in table["reason"])
         counts = status_counts(table)
@@ -194,6 +194,35 @@ def test_ks_is_preferred_where_k_may_be_something_else(raw):
     table["KS"], table["K"] = table["K"].copy(), 77.0
     table.write(workspace.allstar, overwrite=True)
     np.testing.assert_array_equal(reduction.read_allstar(workspace.allstar)["k_mag"][:5], table["KS"][:5])
+
+
+def test_spectra_of_survey_and_commissioning_of_one_star_are_told_apart(raw):
+    """A star with two rows in one folder: FILE alone says which spectrum is whose."""
+    survey, workspace = raw
+    table = Table.read(workspace.allstar)
+    both = list(tiny.REPEATED)
+    table["LOCATION_ID"][both] = 4402
+    ids = [str(name) for name in table["APOGEE_ID"]]
+    table["FILE"] = [f"apStar{'C' if i == both[1] else ''}-r8-{name}.fits" for i, name in enumerate(ids)]
+    table.write(workspace.allstar, overwrite=True)
+    expected = []
+    for seed, i in enumerate(both):
+        path = workspace.raw / "apo25m" / "4402" / table["FILE"][i]
+        tiny.write_apstar(path, ids[i], *tiny.spectrum(np.random.default_rng(seed)))
+        expected.append(reduction.reduce_spectra([path], survey.spectra)[0][0])
+    assert not np.allclose(*expected)
+    with open_stars(reduce_survey(survey, workspace, processes=1, progress=False)) as stars:
+        assert stars.table["status"][both].tolist() == [0, 0]
+        assert stars.table["spectrum_file"][both].tolist() == [f"apStar{c}-r8-{ids[both[0]]}.fits" for c in ("", "C")]
+        np.testing.assert_allclose(stars.spectra[both[0]], expected[0], atol=1e-6)
+        np.testing.assert_allclose(stars.spectra[both[1]], expected[1], atol=1e-6)
+
+
+def test_a_commissioning_spectrum_of_another_star_is_noticed(tmp_path):
+    path = tmp_path / "apStarC-r8-2M00000001+0000001.fits"
+    tiny.write_apstar(path, "2M00000002+0000002", *tiny.spectrum(np.random.default_rng(0)))
+    _, status, _ = reduction.reduce_spectra([path], tiny.tiny_survey().spectra)
+    assert status.tolist() == [Status.WRONG_STAR]
 
 
 @pytest.mark.parametrize("name", ["allStar-l31c.2-rows-DR14-binaries.fits", "allStar-rows-DR16.fits"])

@@ -15,6 +15,7 @@ from apogaia import simulate
 from apogaia.simulate import chemistry, evolution, gaia, photometry, population, spectrograph
 from apogaia.simulate.apstar import smallest_size
 from apogaia.simulate.fields import survey_fields
+from apogaia.spectra import read_apstar
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -72,7 +73,7 @@ def test_goes_on_where_it_stopped_and_clears_other_settings(tmp_path):
     workspace = Workspace(survey, tmp_path)
     simulate.simulate_survey(survey, workspace, processes=1, progress=False)
     before = {name: path.read_bytes() for name, path in tree(workspace.data).items()}
-    files = sorted(path for path in workspace.raw.rglob("apStar-*") if path.stat().st_size > 300_000)
+    files = sorted(path for path in workspace.raw.rglob("a[ps]Star*-*") if path.stat().st_size > 300_000)
     kept, lost, emptied = files[:3]
     stamp = kept.stat().st_mtime_ns
     lost.unlink()
@@ -224,6 +225,45 @@ def test_spoiled_files_are_there(written):
     assert (allstar["AK_TARG"] < -9999).any()
     at_one_metre = allstar["LOCATION_ID"] == 1
     assert at_one_metre.any() and not (workspace.raw / "apo25m" / "1").exists()
+
+
+def test_spectra_of_commissioning_have_files_of_their_own_in_dr14_alone(design):
+    from apogaia.simulate.allstar import allstar_columns
+    from apogaia.simulate.allstar_dr17 import allstar_dr17_columns
+
+    stars = design.stars
+    commissioning = stars["commissioning"] == 1
+    assert 0 < commissioning.sum() < len(commissioning)
+    columns = allstar_columns(np.random.default_rng(1), stars)
+    kinds = np.where(commissioning, "c", "s")
+    for name, id_, file, kind in zip(columns["APOGEE_ID"], columns["APSTAR_ID"], columns["FILE"], kinds, strict=True):
+        assert file == f"apStar{'C' if kind == 'c' else ''}-r8-{name}.fits"
+        assert id_.split(".")[2:4] == [kind, "stars"] and id_.endswith(f".{name}")
+    assert [name.split(".")[2] for name in columns["ASPCAP_ID"]] == kinds.tolist()
+    np.testing.assert_array_equal(columns["EXTRATARG"] & 2 != 0, commissioning)
+    np.testing.assert_array_equal(columns["COMMISS"] != 0, commissioning)
+
+    survey = load_survey("smoke-dr17")
+    survey = dataclasses.replace(survey, simulation=dataclasses.replace(survey.simulation, n_stars=600))
+    other = simulate.design_survey(survey)
+    columns = allstar_dr17_columns(np.random.default_rng(1), other.stars, other.sources)
+    assert other.stars["commissioning"].any()
+    assert not any("StarC" in file for file in columns["FILE"]) and not (columns["EXTRATARG"] & 2).any()
+
+
+def test_a_commissioning_spectrum_is_written_and_read_under_its_name(design, tmp_path):
+    workspace = Workspace(small_survey(8000), tmp_path)
+    rows = np.flatnonzero((design.stars["commissioning"] == 1) & simulate.has_file(design))[:2]
+    rows = rows[design.stars["spectrum_state"][rows] == ""]
+    paths = [simulate._path(workspace, design, i) for i in rows]
+    simulate._make(simulate.part(design, rows), rows, paths)
+    assert len(paths) and sorted(workspace.raw.rglob("apStarC-r8-2M*.fits")) == sorted(paths)
+    for path, apogee_id in zip(paths, design.stars["apogee_id"][rows], strict=True):
+        assert read_apstar(path).header["apogee_id"] == apogee_id
+    half = paths[0].with_name(f".{paths[0].name}.123")
+    half.write_bytes(b"half")
+    simulate._sweep_temporary_files(paths)
+    assert not half.exists() and paths[0].exists()
 
 
 def test_no_date_or_machine_in_the_files(written):

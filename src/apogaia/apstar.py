@@ -126,7 +126,7 @@ _CARDS = {
     "v_scatter": "VSCATTER",
 }
 
-_FILE_NAME = re.compile(r"a[ps]Star-[^-]+-(?P<apogee_id>.+)\.fits")
+_FILE_NAME = re.compile(r"a[ps]StarC?-[^-]+-(?P<apogee_id>.+)\.fits")
 
 
 def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:

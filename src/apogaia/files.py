@@ -18,11 +18,15 @@ __all__ = [
     "file_digest",
     "fingerprint",
     "is_current",
+    "is_own",
     "mark_current",
     "read_json",
     "remove_leftovers",
     "write_json",
 ]
+
+SAMPLED_ABOVE = 64 * 2**20  # [bytes] larger products are recognised by their size and three pieces of their content
+PIECE = 2**20  # [bytes]
 
 
 @contextmanager
@@ -87,7 +91,8 @@ def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: S
     settings
         The survey's sections in question, as ``survey.settings("network", "training")``.
     inputs
-        Files read. One that bears a fingerprint of its own counts by it, any other by its content.
+        Files read, by their content. One that bears a fingerprint of its own counts by that and by what `is_current`
+        compares of its content, which is quick for large ones.
     modules
         The package's modules that compute the product, by their source.
     """
@@ -96,7 +101,10 @@ def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: S
         path = Path(path)
         mark = _mark(path)
         digest.update(path.name.encode())
-        digest.update(mark.read_bytes() if mark.is_file() else file_digest(path))
+        if mark.is_file():
+            digest.update(f"{_mark_lines(path)[:1]} {_content(path)}".encode())
+        else:
+            digest.update(file_digest(path))
     for module in modules:
         digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()
@@ -109,19 +117,37 @@ def file_digest(path: str | Path) -> bytes:
 
 
 def is_current(product: str | Path, key: str) -> bool:
-    """Whether `product` was made with this fingerprint."""
-    mark = _mark(Path(product))
-    return Path(product).is_file() and mark.is_file() and mark.read_text().strip() == key
+    """Whether `product` was made with this fingerprint, and is what was made.
+
+    A file that was changed or replaced since is not current. Up to 64 MiB the whole content is compared. Of larger
+    files, such as a stars.h5 of 22 GB, these are: the size and the first, middle and last MiB; a change in place
+    elsewhere goes unnoticed.
+    """
+    product = Path(product)
+    lines = _mark_lines(product)
+    return product.is_file() and len(lines) == 2 and lines[0] == key and lines[1] == _content(product)
+
+
+def is_own(product: str | Path) -> bool:
+    """Whether `mark_current` made `product`, with whatever fingerprint; a file put in its place by hand is not."""
+    product = Path(product)
+    lines = _mark_lines(product)
+    # a mark of one line, without the content, is an older version's
+    return product.is_file() and (len(lines) == 1 or (len(lines) > 1 and _content(product) in lines[1:]))
 
 
 def mark_current(product: str | Path, key: str, make: Callable[[Path], None]) -> None:
-    """Make `product` with `make(temporary_path)`, then note its fingerprint beside it."""
+    """Make `product` with `make(temporary_path)`, then note its fingerprint and content beside it.
+
+    If that fails, the old product and its fingerprint stay.
+    """
     product = Path(product)
-    _mark(product).unlink(missing_ok=True)
     with atomic(product) as temporary:
         make(temporary)
-    with atomic(_mark(product)) as temporary:
-        temporary.write_text(key + "\n")
+        content = _content(temporary)
+        # a run killed from here on leaves the old product or the new one: neither is current, both are known as own
+        _write_mark(product, ["unfinished", content, *_mark_lines(product)[1:]])
+    _write_mark(product, [key, content])
 
 
 def remove_leftovers(product: str | Path) -> None:
@@ -134,3 +160,27 @@ def remove_leftovers(product: str | Path) -> None:
 
 def _mark(path: Path) -> Path:
     return path.with_name(f".{path.name}.fingerprint")
+
+
+def _mark_lines(product: Path) -> list[str]:
+    """The fingerprint of a product, and the content that goes with it; empty without a mark."""
+    mark = _mark(product)
+    return mark.read_text(errors="replace").split("\n")[:-1] if mark.is_file() else []
+
+
+def _write_mark(product: Path, lines: Sequence[str]) -> None:
+    with atomic(_mark(product)) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _content(path: Path) -> str:
+    """Size and SHA-256 of a file's content, or of its first, middle and last MiB if it is larger than 64 MiB."""
+    size = path.stat().st_size
+    if size <= SAMPLED_ABOVE:
+        return f"{size} {file_digest(path).hex()}"
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for start in (0, (size - PIECE) // 2, size - PIECE):
+            handle.seek(start)
+            digest.update(handle.read(PIECE))
+    return f"{size} {digest.hexdigest()}"

@@ -316,7 +316,7 @@ def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
     known = [
         (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
         (lost, f"{folder} is unknown: nobody knows where the star's apStar file is"),
-        (location == 1, "LOCATION_ID 1: released without an apStar file"),
+        (location == 1, "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"),
     ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
     return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])

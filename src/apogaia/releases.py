@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ["GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
 
-_STAR_FILE = re.compile(r"a[ps]Star-[A-Za-z0-9.]+-.+\.fits")
+_STAR_FILE = re.compile(r"a[ps]StarC?-[A-Za-z0-9.]+-.+\.fits")  # C: of commissioning
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Release:
     comparisons: tuple[TableFile, ...]
     n_rows: int  # of allStar
     mean_spectrum_bytes: float  # about, for estimates before a file has been seen
+    commissioning_apart: bool  # visits of commissioning are combined apart: a row and an apStarC file of their own
 
     def spectrum(
         self, apogee_id: str, telescope: str = "apo25m", location_id: int = 0, field: str = "", file: str = ""
@@ -51,7 +52,8 @@ class Release:
         ----------
         apogee_id, telescope, location_id, field, file
             As in allStar. FILE is taken where it is the name of a combined spectrum; otherwise the name follows from
-            the telescope: asStar at Las Campanas, apStar at Apache Point.
+            the telescope: asStar at Las Campanas, apStar at Apache Point. Only FILE tells a spectrum of commissioning,
+            apStarC, from the survey's of the same star.
         """
         if not _STAR_FILE.fullmatch(file):
             kind = "asStar" if telescope.startswith("lco") else "apStar"
@@ -107,6 +109,7 @@ RELEASES = {
         ),
         n_rows=277_371,
         mean_spectrum_bytes=1.1e6,  # mean of four real files, of one to five visits
+        commissioning_apart=True,
     ),
     "dr17": Release(
         name="dr17",
@@ -122,5 +125,6 @@ RELEASES = {
         comparisons=(),
         n_rows=733_901,
         mean_spectrum_bytes=1.1e6,
+        commissioning_apart=False,
     ),
 }

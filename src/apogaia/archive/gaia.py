@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -13,11 +14,12 @@ from tqdm.auto import tqdm
 from apogaia import files, raw_tables
 from apogaia.archive.remote_files import on_disk
 from apogaia.archive.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
+from apogaia.fits_columns import ReductionError
 from apogaia.releases import GAIA_RELEASES, GaiaRelease
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["GaiaArchiveError", "Patience", "fetch_gaia", "gaia_query", "source_types"]
+__all__ = ["GaiaArchiveError", "GaiaTable", "Patience", "fetch_gaia", "gaia_query", "source_types"]
 
 UPLOAD = "stars"  # the uploaded table in queries
 BAND = 2.0  # [deg] of declination in which neighbouring stars follow each other
@@ -28,6 +30,13 @@ COUNTS = (
 ROUND_CAP = 1000  # rows: services cap answers at round numbers
 
 
+class GaiaTable(NamedTuple):
+    """Gaia's table in the raw folder; `note` tells the user what is unusual about it, "" where nothing is."""
+
+    path: Path
+    note: str = ""
+
+
 def fetch_gaia(
     survey: Survey,
     workspace: Workspace,
@@ -36,14 +45,15 @@ def fetch_gaia(
     *,
     progress: bool = True,
     patience: Patience | None = None,
-) -> Path:
+) -> GaiaTable:
     """Fetch Gaia's sources around stars into `workspace.gaia`, sorted by source_id, each source once.
 
     The file has the columns, order and types of a simulated survey's, and its bytes depend on what the archive holds
     alone: not on chunks, on the order of rows and columns in the answers, or on anything that went wrong on the way.
     A run that was killed goes on when it is started again: each finished chunk is a file in the folder ``gaia.parts``
-    of `workspace.data`, which goes when the table is whole. A table that was fetched for the same stars and the same
-    query is kept, and nothing is asked.
+    of `workspace.data`, which goes when the table is whole; a part that cannot be read is asked for again. A table that
+    was fetched with the same query for the same stars, or for these and others, is kept, and nothing is asked. So is a
+    table that somebody else put in its place, if it can be read as one of the release.
 
     The ESA archive lets anonymous users have 3 million rows of a job and ends jobs that run too long; where it is busy
     it answers 429, 504, or with a page in HTML. Chunks of `archive.gaia_chunk` stars (2000: some 10,000 rows, less than
@@ -69,8 +79,8 @@ def fetch_gaia(
 
     Returns
     -------
-    Path
-        `workspace.gaia`.
+    GaiaTable
+        `workspace.gaia`, and a note where it was not fetched for these stars, or took the place of another's.
 
     Raises
     ------
@@ -86,12 +96,13 @@ def fetch_gaia(
     if not len(ra):
         raise GaiaArchiveError("no star has a position: is this allStar's RA and DEC?")
     key = _key(query, ra, dec)
-    if files.is_current(workspace.gaia, key):
-        return workspace.gaia
+    kept, note = _kept(workspace.gaia, release, query, ra, dec)
+    if kept:
+        return GaiaTable(workspace.gaia, note)
     folder = workspace.data / "gaia.parts"
     chunks = [slice(k, k + survey.archive.gaia_chunk) for k in range(0, len(ra), survey.archive.gaia_chunk)]
     parts = [folder / f"{_key(query, ra[chunk], dec[chunk])[:32]}.npy" for chunk in chunks]
-    lacking = [(part, chunk) for part, chunk in zip(parts, chunks, strict=True) if not part.is_file()]
+    lacking = [(part, chunk) for part, chunk in zip(parts, chunks, strict=True) if not _is_part(part, release)]
     done = len(ra) - sum(len(ra[chunk]) for _, chunk in lacking)
     with (
         TapJobs(survey.archive.gaia_tap, survey.archive.timeout, survey.archive.attempts, patience) as jobs,
@@ -105,9 +116,11 @@ def fetch_gaia(
         left.unlink()  # of a run that was killed while it wrote the table
     sources = _merged(parts, release)
     with on_disk(workspace.gaia):
+        with files.atomic(_places_file(workspace.gaia)) as temporary:
+            np.save(temporary, np.stack([ra, dec]), allow_pickle=False)
         files.mark_current(workspace.gaia, key, lambda path: raw_tables.write_gaia(path, sources))
     shutil.rmtree(folder)
-    return workspace.gaia
+    return GaiaTable(workspace.gaia, note)
 
 
 def gaia_query(survey: Survey) -> str:
@@ -158,6 +171,43 @@ def _places(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _key(query: str, ra: np.ndarray, dec: np.ndarray) -> str:
     return hashlib.sha256(query.encode() + ra.tobytes() + dec.tobytes()).hexdigest()
+
+
+def _places_file(table: Path) -> Path:
+    """Where the positions are noted around which a table was fetched: beside it, like its fingerprint."""
+    return table.with_name(f".{table.name}.stars.npy")
+
+
+def _kept(table: Path, release: GaiaRelease, query: str, ra: np.ndarray, dec: np.ndarray) -> tuple[bool, str]:
+    """Whether the table that is there serves for these stars, and what the user should know about that."""
+    if not table.is_file() or files.is_current(table, _key(query, ra, dec)):
+        return table.is_file(), ""
+    if files.is_own(table):
+        places = _saved(_places_file(table))
+        if places is None or places.dtype != np.float64 or places.ndim != 2 or len(places) != 2:
+            return False, ""
+        if not files.is_current(table, _key(query, *places)):  # of another query, or the positions are another table's
+            return False, ""
+        whole = bool(np.isin(ra + 1j * dec, places[0] + 1j * places[1]).all())
+        return whole, f"{table} is kept: it was fetched for these and more stars" if whole else ""
+    try:
+        raw_tables.read_gaia(table, release.name)
+    except ReductionError as fault:
+        return False, f"{table} was not fetched by apogaia and cannot be used: it is fetched anew ({fault})"
+    return True, f"{table} was not fetched by apogaia: it is taken as it is, whatever stars it covers"
+
+
+def _saved(path: Path) -> np.ndarray | None:
+    """An array as `np.save` wrote it, mapped; None if it is not there, cut, or not such a file."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError):  # EOFError: empty; ValueError: cut, or anything else
+        return None
+
+
+def _is_part(path: Path, release: GaiaRelease) -> bool:
+    rows = _saved(path)
+    return isinstance(rows, np.ndarray) and rows.dtype == source_types(release) and rows.ndim == 1
 
 
 def _fetch(jobs: TapJobs, query: str, release: GaiaRelease, ra, dec, bar: tqdm) -> Iterator[np.ndarray]:

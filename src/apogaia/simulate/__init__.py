@@ -180,7 +180,7 @@ def _claim(workspace: Workspace, started, key: str) -> None:
 def _sweep_temporary_files(paths) -> None:
     """Remove what a killed worker left unnamed."""
     for folder in {path.parent for path in paths}:
-        for leftover in folder.glob(".a[ps]Star-*"):
+        for leftover in folder.glob(".a[ps]Star*-*"):
             leftover.unlink(missing_ok=True)
 
 

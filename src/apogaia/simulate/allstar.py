@@ -50,11 +50,12 @@ def allstar_columns(rng, stars) -> dict[str, np.ndarray]:
     names = [str(name) for name in stars["apogee_id"]]
     place = [f"{where}.{name}" for where, name in zip(location, names, strict=True)]
     telescope = stars["telescope"]
+    kind = np.where(np.char.find(stars["spectrum_file"], "StarC-") >= 0, "c", "s")  # of commissioning, of the survey
     unused = np.full(n, UNKNOWN_MAG, np.float32)
     columns = {
-        "APSTAR_ID": np.array([f"apogee.{t}.s.stars.{p}" for t, p in zip(telescope, place, strict=True)]),
+        "APSTAR_ID": np.array([f"apogee.{t}.{k}.stars.{p}" for t, k, p in zip(telescope, kind, place, strict=True)]),
         "TARGET_ID": np.array(place),
-        "ASPCAP_ID": np.array([f"apogee.{t}.s.l31c.2.{p}" for t, p in zip(telescope, place, strict=True)]),
+        "ASPCAP_ID": np.array([f"apogee.{t}.{k}.l31c.2.{p}" for t, k, p in zip(telescope, kind, place, strict=True)]),
         "FILE": stars["spectrum_file"],
         "APOGEE_ID": np.array(names),
         "TELESCOPE": telescope,
@@ -89,7 +90,7 @@ def allstar_columns(rng, stars) -> dict[str, np.ndarray]:
         "APSTAR_VERSION": np.full(n, "stars"),
         "ASPCAP_VERSION": np.full(n, "l31c"),
         "RESULTS_VERSION": np.full(n, "l31c.2"),
-        "EXTRATARG": np.where(stars["is_repeat"], 16, 0).astype(np.int16),
+        "EXTRATARG": (np.where(stars["is_repeat"], 16, 0) | np.where(kind == "c", 2, 0)).astype(np.int16),
         "MIN_H": stars["cohort_min_h_mag"].astype(np.float32),
         "MAX_H": stars["cohort_max_h_mag"].astype(np.float32),
         "MIN_JK": stars["min_j_k_mag"].astype(np.float32),

@@ -262,7 +262,7 @@ def _template_cards(visit: str, star):
 def _visit_file(star, i) -> str:
     kind, reduction, _ = star["spectrum_file"].split("-", 2)
     visit = f"{int(star['location_id'])}-{int(star['visit_mjd'][i])}-{int(star['visit_fibre'][i]):03d}"
-    return f"{kind.replace('Star', 'Visit')}-{reduction}-{visit}.fits"
+    return f"{kind.removesuffix('C').replace('Star', 'Visit')}-{reduction}-{visit}.fits"
 
 
 @cache

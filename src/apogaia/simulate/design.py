@@ -101,7 +101,9 @@ def _telescope(stars, two_telescopes: bool):
 def _spectrum_files(stars, release: Release):
     """Names of the combined spectra."""
     columns = (stars[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field"))
-    return np.array([release.spectrum(*star).rsplit("/", 1)[-1] for star in zip(*columns, strict=True)])
+    names = np.array([release.spectrum(*star).rsplit("/", 1)[-1] for star in zip(*columns, strict=True)])
+    apart = (stars["commissioning"] != 0) & release.commissioning_apart
+    return np.where(apart, np.char.replace(names, "Star-", "StarC-"), names)
 
 
 def _positions(rng, stars):
