@@ -388,6 +388,16 @@ def test_check_out_of_reach_destroys_nothing(simulated, archive, tmp_path):
     assert {path: path.read_bytes() for path in workspace.raw.rglob("*") if path.is_file()} == before
 
 
+def test_a_gaia_table_put_there_by_hand_is_taken_and_told(simulated, tmp_path):
+    with StandIn(ArchiveOf(simulated), [Fault("^/tap", "status", times=None, status=403)]) as server:
+        workspace = Workspace(fetched_survey(simulated, server.url), tmp_path)
+        workspace.raw.mkdir(parents=True)
+        shutil.copy(simulated.gaia, workspace.gaia)
+        workspace, report = fetch(simulated, server, tmp_path)
+    assert report.complete and "was not fetched by apogaia" in str(report)
+    assert_same(workspace, simulated)
+
+
 def test_a_limit_after_the_whole_leaves_the_whole(simulated, archive, tmp_path):
     fetch(simulated, archive, tmp_path)
     asked = len(archive.requests)

@@ -95,7 +95,7 @@ def _fetch(survey, workspace, limit, mirror, check, accept_failures, progress) -
         StarSpectra(pull).fetch(allstar, report)
     pull.stellar_parameters()
     report.not_fetched = pull.comparisons()
-    _fetch_gaia(survey, workspace, allstar, check, progress)
+    report.notes += _fetch_gaia(survey, workspace, allstar, check, progress)
     if report.failed and not accept_failures:
         workspace.raw_manifest.unlink(missing_ok=True)
         return report
@@ -119,14 +119,16 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> None:
+def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> list[str]:
+    """What is worth saying of Gaia's table."""
     if check and workspace.gaia.is_file():
         try:
             read_gaia(workspace.gaia, survey.sources.gaia_release)
         except ReductionError:
             workspace.gaia.unlink()
     places = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
-    fetch_gaia(survey, workspace, *places, progress=progress, patience=PATIENCE)
+    table = fetch_gaia(survey, workspace, *places, progress=progress, patience=PATIENCE)
+    return [table.note] if table.note else []
 
 
 def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures: bool) -> FetchReport | None:

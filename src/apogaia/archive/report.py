@@ -18,6 +18,7 @@ class FetchReport:
     failed: dict[str, str] = field(default_factory=dict)  # files and folders that could not be had this time, and why
     unverified: list[str] = field(default_factory=list)  # spectra that no hash list of the archive names
     not_fetched: dict[str, str] = field(default_factory=dict)  # tables for comparison only
+    notes: list[str] = field(default_factory=list)
     complete: bool = False  # the manifest is written
 
     def __str__(self) -> str:
@@ -31,4 +32,4 @@ class FetchReport:
         lines += [f"failed: {name}: {reason}" for name, reason in list(self.failed.items())[:SHOWN]]
         if len(self.failed) > SHOWN:
             lines.append(f"failed: and {len(self.failed) - SHOWN} more")
-        return "\n".join(lines)
+        return "\n".join(lines + self.notes)
