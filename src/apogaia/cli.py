@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from apogaia import __version__
@@ -143,7 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with _workers_end_with_ctrl_c():
+            return options.run(options)
     except KeyboardInterrupt:
         then = "begins anew" if options.command == "distance" else "goes on where it was"
         print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
@@ -151,6 +157,26 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"apogaia {options.command}: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _workers_end_with_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends worker processes, too, so that a pool does not wait until they have done what they have begun."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as a shell has it in the background, or the caller's own matter
+        return
+
+    def stop(*_) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _parser() -> argparse.ArgumentParser:

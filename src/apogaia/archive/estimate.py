@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import requests
 
+from apogaia import files
 from apogaia.archive import wanted_spectra
 from apogaia.archive.http_answers import Scope, refusal, transport_trouble
 from apogaia.archive.remote_files import FetchError
@@ -86,8 +87,8 @@ class Estimate:
         elif self.bytes_per_second:
             rate = self.bytes_per_second
             lines.append(
-                f"time: {_duration(self.seconds(rate))}, at the {_size(rate)}/s of {counted(self.streams, 'stream')} and"
-                f" {self.seconds_per_file:.2g} s for each file measured just now"
+                f"time: {_duration(self.seconds(rate))}, at the {_size(rate)}/s of {counted(self.streams, 'stream')}"
+                f" and {self.seconds_per_file:.2g} s for each file measured just now"
             )
         else:
             lines.append(f"the speed from here is not known: {self.no_speed}")
@@ -159,6 +160,9 @@ def estimate(
         why = "allStar, which names the spectra, is not here yet"
         return Estimate(rows, 0, release.mean_spectrum_bytes, "typical", None, None, why, **rest)
     places, _ = wanted_spectra(allstar, release)
+    if workspace.raw_manifest.is_file():  # of an earlier fetch: what the archive does not have
+        absent = files.read_json(workspace.raw_manifest).get("missing", {})
+        places = [place for place in places if place not in absent]
     lacking = [place for place in places if not (workspace.raw / place).exists()]
     if mirror:
         lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
