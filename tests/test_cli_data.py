@@ -1,10 +1,12 @@
 """What `apogaia data`, `fetch` and `mock` say: room, time, advice, and how they end when they are stopped."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -78,7 +80,7 @@ def test_time_is_that_of_the_bytes_or_of_the_requests_whichever_is_longer():
     assert expected(seconds_per_file=2.0).seconds(1e9) == 200 and expected(present=500).seconds(1e9) == assumed / 2
     assert "assumed" in str(expected()) and f"{SECONDS_PER_FILE} s" in str(expected())
     measured = str(expected(bytes_per_second=1e9, seconds_per_file=3.0))
-    assert "time: 5.0 min" in measured and "3 s for each file" in measured and "assumed" not in measured
+    assert "time: 5.0 min" in measured and "3 s a file" in measured and "assumed" not in measured
 
 
 def test_room_that_lacks_is_said_with_folder_and_remedy():
@@ -237,6 +239,20 @@ def test_a_survey_file_that_extends_its_own_name_is_told_so_once(tmp_path):
     with pytest.raises(SurveyError, match="give your file another name") as caught:
         load_survey(path)
     assert str(caught.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "zero_point"), [("dr17-whole", "dr17", "none"), ("my", "dr14", "none")], ids=["edr3", "own"]
+)
+def test_the_survey_files_of_the_readme_are_read_and_fetch_nothing(tmp_path, name, release, zero_point):
+    text = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
+    block = re.search(rf"((?:    .*\n)*    # {name}\.toml\n(?:    .*\n)+)", text)[1]
+    path = tmp_path / f"{name}.toml"
+    path.write_text(textwrap.dedent(block).replace("<path>", str(tmp_path)))
+    survey = load_survey(path)
+    assert survey.name == name and survey.sources.kind == "folder" and not survey.counts.asserted
+    assert survey.sources.apogee_release == release and survey.sources.parallax_zero_point == zero_point
+    assert Path(survey.sources.folder).is_relative_to(tmp_path.parent)
 
 
 # --- stopped ----------------------------------------------------------------------------------------------------------

@@ -87,8 +87,8 @@ class Estimate:
         elif self.bytes_per_second:
             rate = self.bytes_per_second
             lines.append(
-                f"time: {_duration(self.seconds(rate))}, at the {_size(rate)}/s of {counted(self.streams, 'stream')}"
-                f" and {self.seconds_per_file:.2g} s for each file measured just now"
+                f"time: {_duration(self.seconds(rate))}, at the {_size(rate)}/s measured just now"
+                f" ({counted(self.streams, 'stream')}, {self.seconds_per_file:.2g} s a file on each)"
             )
         else:
             lines.append(f"the speed from here is not known: {self.no_speed}")
