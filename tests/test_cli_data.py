@@ -133,6 +133,7 @@ def test_files_that_came_count_though_the_first_did_not(archive, survey_path, ca
 
 @pytest.mark.parametrize("more", [["--dry-run"], []])
 def test_a_mirror_must_hold_the_release(survey_path, tmp_path, capsys, more):
+    Workspace(load_survey(survey_path)).allstar.unlink()
     assert cli.main(["fetch", survey_path, "--mirror", str(tmp_path / "nowhere"), *more]) == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
     empty = tmp_path / "empty"
@@ -225,10 +226,8 @@ def test_advice_repeats_the_survey_as_it_was_typed(survey_path, capsys):
 
 
 def test_failures_come_with_what_to_tell_make(simulated, archive, survey_path, capsys):
-    archive.faults.append(Fault(r"\.fits$", "html", None))
-    folder = min(path.parent for path in simulated.raw.glob("*/*/*.fits"))
-    only = next(folder.glob("*.fits")).name
-    archive.faults[:] = [Fault(only, "status", None, status=403)]
+    only = min(simulated.raw.glob("*/*/apStar-*.fits")).name
+    archive.faults.append(Fault(re.escape(only), "status", None, status=403))
     assert cli.main(["fetch", survey_path]) == 1
     assert "1 file failed" in (said := capsys.readouterr().err) and "FETCH=--accept-failures" in said
 
