@@ -348,7 +348,7 @@ def test_a_missing_raw_file_is_named_with_its_remedy(raw, name):
     survey, workspace = raw
     path = getattr(workspace, name)
     path.unlink()
-    with pytest.raises(ReductionError, match=r"is missing: run `apogaia mock tiny`") as caught:
+    with pytest.raises(ReductionError, match=r"is missing: run `apogaia data` for this survey") as caught:
         reduce_survey(survey, workspace, progress=False)
     assert str(path) in str(caught.value)
 

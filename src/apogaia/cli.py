@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from apogaia import __version__
-from apogaia.survey import load_survey, restore_survey, survey_names
+from apogaia.survey import Survey, load_survey, restore_survey, survey_names
 from apogaia.workspace import Workspace
+
+STOPPED = 130  # exit code of what Ctrl-C ended: 128 and the number of SIGINT
+ARRIVAL = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
+KIND_OF_OPTION = {
+    **dict.fromkeys(("limit", "mirror", "check", "accept_failures"), "archive"),
+    "processes": "simulated",
+}  # options of `apogaia data` -> sources.kind of the surveys that take them
 
 EPILOG = """examples:
   apogaia mock smoke                        simulate the smallest survey under data/smoke
@@ -20,22 +33,52 @@ EPILOG = """examples:
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
 """
 
-FETCH = """Fetch a real survey into data/<survey>/raw: allStar, the stellar parameters, Gaia's sources around the stars
-(by TAP), and one combined spectrum per star from SDSS's Science Archive Server (or the released training and test
-spectra, 2 GB: survey dr14-light).
+MOCK = """Simulate a survey: allStar, spectra, Gaia's sources and stellar parameters in the real file formats, below
+data/<survey>/raw, and what is true of each star in data/<survey>/truth.fits. data/ lies below $APOGAIA_ROOT, else the
+checkout, else the current folder.
+
+The same survey gives the same files on every machine of one kind. Files that are there already stay: a simulation that
+was stopped goes on where it was. If the survey's settings have changed, its old files are replaced.
+
+Exit code: 0 if the survey is there, 2 if not: see the message, 130 if it was stopped by Ctrl-C."""
+
+MOCK_EPILOG = """examples:
+  apogaia mock smoke                        the smallest survey
+  apogaia mock my.toml --processes 4        a survey file of yours, on four cores
+"""
+
+DATA = """The raw files of a survey, by sources.kind of the survey file: simulated surveys are made (`apogaia mock`),
+those of archives fetched (`apogaia fetch`), and a folder of your own (sources.kind = "folder") is linked to. They
+lie in data/<survey>/raw below $APOGAIA_ROOT, else the checkout, else the current folder. `make data` runs this.
+
+An option that the survey's kind does not take is an error.
+
+Exit code: 0 if the files are there, 1 if some failed to be fetched this time (run again), 2 if it could not go on: see
+the message, 130 if it was stopped by Ctrl-C."""
+
+DATA_EPILOG = """examples:
+  apogaia data smoke --processes 4          simulated
+  apogaia data dr14 --limit 100             fetched, as `apogaia fetch dr14 --limit 100`
+  apogaia data my.toml                      links to your folder (data/README.md says what it must hold)
+"""
+
+FETCH = """Fetch a real survey into data/<survey>/raw, below $APOGAIA_ROOT, else the checkout, else the current folder:
+allStar, the stellar parameters, Gaia's sources around the stars (by TAP), and one combined spectrum per star from
+SDSS's Science Archive Server (or the released training and test spectra, 2 GB: survey dr14-light).
 
 A file gets its name once it is whole and agrees with the archive's hash list. Dropped connections, time-outs and busy
 servers are tried again with growing pauses. Stop it at any time: the next call goes on where it stopped. When all is
 there (or the archive says that it has no such spectrum), raw/manifest.json is written, and `apogaia reduce` can start.
 
-Exit code: 0 if the survey is complete, 1 if files failed this time (run again), 2 if nothing can be done (no
-connection, disk full, unknown survey)."""
+Exit code: 0 if the survey is complete, 1 if files failed this time (run again), 2 if it could not go on: see the
+message (no connection, disk full, unknown survey), 130 if it was stopped by Ctrl-C."""
 
 FETCH_EPILOG = """examples:
   apogaia fetch dr14 --dry-run              count, bytes and time; writes nothing
   apogaia fetch dr14 --limit 100            the first 100 stars, to try things out
   apogaia fetch dr14-light                  the paper's released spectra instead of 277,371 files
   apogaia fetch dr17 --mirror $SAS_BASE_DIR use a copy of the SAS where it lies; fetch what it lacks
+  apogaia fetch dr14 --check                after doubts about the disk: read all, replace what differs
   make all SURVEY=dr14                      fetch, then the whole analysis
 """
 
@@ -105,10 +148,35 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with _workers_end_with_ctrl_c():
+            return options.run(options)
+    except KeyboardInterrupt:
+        then = "begins anew" if options.command == "distance" else "goes on where it was"
+        print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
+        return STOPPED
     except (OSError, ValueError) as error:
         print(f"apogaia {options.command}: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _workers_end_with_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends worker processes, too, so that a pool does not wait until they have done what they have begun."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as a shell has it in the background, or the caller's own matter
+        return
+
+    def stop(*_) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,9 +190,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     survey_help = f"{', '.join(survey_names())}, or the path of a .toml file"
 
-    mock = commands.add_parser("mock", help="simulate a survey with known truth, in the real file formats")
-    mock.add_argument("survey", help=survey_help)
-    mock.add_argument("--processes", type=int, default=None, help="default: all cores")
+    mock = commands.add_parser(
+        "mock",
+        help="simulate a survey with known truth, in the real file formats",
+        description=MOCK,
+        epilog=MOCK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    mock.add_argument("survey", metavar="SURVEY", help=survey_help)
+    mock.add_argument("--processes", type=int, default=None, metavar="N", help="one core each (default: all cores)")
     mock.set_defaults(run=_mock)
 
     fetch = commands.add_parser(
@@ -137,24 +211,46 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser(
         "data",
         help="the raw files of a survey, wherever they come from: mock, fetch, or links to your own folder",
-        description="The raw files of a survey: simulated surveys are made (mock), those of archives fetched (fetch),"
-        " and a folder of your own (sources.kind = 'folder' in the survey file) is linked to. `make data` runs this.",
+        description=DATA,
+        epilog=DATA_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for command in (fetch, data):
-        command.add_argument("survey", help=survey_help)
-        command.add_argument("--limit", type=int, default=None, metavar="N", help="the first N rows of allStar only")
-        command.add_argument(
-            "--mirror", type=Path, default=None, metavar="FOLDER", help="root of a copy of the SAS (SAS_BASE_DIR)"
+        command.add_argument("survey", metavar="SURVEY", help=survey_help)
+        options = command.add_argument_group("surveys of archives") if command is data else command
+        options.add_argument(
+            "--limit",
+            type=int,
+            default=None,
+            metavar="N",
+            help="the first N rows of allStar only; a later call without it fetches the rest",
         )
-        command.add_argument("--check", action="store_true", help="compare every file here with the archive's hashes")
-        command.add_argument(
+        options.add_argument(
+            "--mirror",
+            type=Path,
+            default=None,
+            metavar="FOLDER",
+            help="root of a copy of the SAS (SAS_BASE_DIR): the folder that holds dr14/, dr17/",
+        )
+        options.add_argument(
+            "--check",
+            action="store_true",
+            help="read every file that is there, compare it with the archive's hash, and replace what differs",
+        )
+        options.add_argument(
             "--accept-failures",
             action="store_true",
             help="count the survey as complete without what failed; the stars' rows will say so",
         )
-    fetch.add_argument("--dry-run", action="store_true", help="say how many files, bytes and hours; write nothing")
+    fetch.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how many files and bytes, how long, and whether they fit; no writing",
+    )
     fetch.set_defaults(run=_fetch)
-    data.add_argument("--processes", type=int, default=None, help="for simulated surveys; default: all cores")
+    data.add_argument_group("simulated surveys").add_argument(
+        "--processes", type=int, default=None, metavar="N", help="one core each (default: all cores)"
+    )
     data.set_defaults(run=_data)
 
     reduce = commands.add_parser(
@@ -164,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=REDUCE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    reduce.add_argument("survey", help=survey_help)
+    reduce.add_argument("survey", metavar="SURVEY", help=survey_help)
     workers = reduce.add_mutually_exclusive_group()
     workers.add_argument(
         "--processes", type=int, default=None, metavar="N", help="on this machine, one core each (default: all cores)"
@@ -188,11 +284,16 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         default=None,
+        metavar="FILE",
         help="trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` makes",
     )
-    distance.add_argument("--passes", type=int, default=None, help="dropout passes (default: the survey's, 100)")
-    distance.add_argument("--seed", type=int, default=None, help="of the dropout (default: the survey's)")
-    distance.add_argument("--output", type=Path, default=None, help="write the table to a .ecsv or .fits file")
+    distance.add_argument(
+        "--passes", type=int, default=None, metavar="N", help="dropout passes (default: the survey's, 100)"
+    )
+    distance.add_argument("--seed", type=int, default=None, metavar="N", help="of the dropout (default: the survey's)")
+    distance.add_argument(
+        "--output", type=Path, default=None, metavar="FILE", help="write the table to a .ecsv or .fits file"
+    )
     distance.set_defaults(run=_distance)
 
     zero_point = commands.add_parser(
@@ -207,10 +308,13 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         default=None,
+        metavar="FILE",
         help="trained model (.keras) with an offset; default: data/mock/models/multivariate.keras, which `make all`"
         " makes, or constant.keras beside it with --constant",
     )
-    zero_point.add_argument("--output", type=Path, default=None, help="default: TABLE with _zero_point in its name")
+    zero_point.add_argument(
+        "--output", type=Path, default=None, metavar="FILE", help="default: TABLE with _zero_point in its name"
+    )
     zero_point.add_argument(
         "--constant", action="store_true", help="one zero point for all stars; needs no G, BP-RP and Teff"
     )
@@ -221,8 +325,12 @@ def _parser() -> argparse.ArgumentParser:
         " by less than 0.1 uas (millions of stars a second)",
     )
     zero_point.add_argument("--chunk", type=int, default=None, metavar="N", help="rows at a time (default: 262144)")
-    zero_point.add_argument("--draws", type=int, default=None, help="dropout draws (default: the survey's)")
-    zero_point.add_argument("--seed", type=int, default=None, help="of the dropout (default: the survey's)")
+    zero_point.add_argument(
+        "--draws", type=int, default=None, metavar="N", help="dropout draws (default: the survey's)"
+    )
+    zero_point.add_argument(
+        "--seed", type=int, default=None, metavar="N", help="of the dropout (default: the survey's)"
+    )
     for option, default in (("g-mag", "phot_g_mean_mag"), ("bp-rp", "bp_rp"), ("parallax", "parallax")):
         zero_point.add_argument(
             f"--{option}", default=default, metavar="COLUMN", help=f"name of that column (default: {default})"
@@ -234,14 +342,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _call(command: str, survey: str) -> str:
+    """A command line for the survey as the user named it."""
+    return f"`apogaia {command} {shlex.quote(survey)}`"
+
+
 def _mock(options: argparse.Namespace) -> int:
     from apogaia.simulate import simulate_survey
 
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
-    if survey.simulation is None:
+    if survey.sources.kind != "simulated":
         raise ValueError(
-            f"survey {survey.name} is not simulated: `apogaia data {options.survey}` fetches or links to its files"
+            f"survey {survey.name} is not simulated (sources.kind = {survey.sources.kind!r}):"
+            f" {_call('data', options.survey)} {ARRIVAL[survey.sources.kind]}"
         )
     simulate_survey(survey, workspace, processes=options.processes)
     print(f"{survey.simulation.n_stars} simulated stars under {workspace.raw}, their truth in {workspace.truth}")
@@ -250,6 +364,12 @@ def _mock(options: argparse.Namespace) -> int:
 
 def _data(options: argparse.Namespace) -> int:
     survey = load_survey(options.survey)
+    for option, kind in KIND_OF_OPTION.items():
+        if getattr(options, option) not in (None, False) and survey.sources.kind != kind:
+            raise ValueError(
+                f"--{option.replace('_', '-')} is for surveys with sources.kind = {kind!r};"
+                f" that of {options.survey} is {survey.sources.kind!r}"
+            )
     if survey.sources.kind == "simulated":
         return _mock(options)
     if survey.sources.kind == "archive":
@@ -263,16 +383,25 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from apogaia.archive import fetch_survey
-    from apogaia.archive.estimate import estimate
-
     survey = load_survey(options.survey)
-    workspace = Workspace(survey)
+    if survey.sources.kind != "archive":
+        raise ValueError(
+            f"survey {survey.name} is not fetched (sources.kind = {survey.sources.kind!r}):"
+            f" {_call('data', options.survey)} {ARRIVAL[survey.sources.kind]}"
+        )
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}: at least one star")
+    from apogaia.archive import fetch_survey
+    from apogaia.archive.estimate import check_mirror, counted, estimate
+
+    workspace = Workspace(survey)
     if getattr(options, "dry_run", False):
         print(estimate(survey, workspace, limit=options.limit, mirror=options.mirror))
         return 0
+    if options.mirror is not None:
+        check_mirror(options.mirror, workspace.release)
+    if workspace.allstar.is_file():
+        _warn_if_too_large(survey, workspace, options)
     report = fetch_survey(
         survey,
         workspace,
@@ -284,8 +413,8 @@ def _fetch(options: argparse.Namespace) -> int:
     print(report)
     if not report.complete:
         print(
-            f"{len(report.failed)} files failed: run the same command again to go on, or add --accept-failures to do"
-            " without them",
+            f"{counted(len(report.failed), 'file')} failed: run the same command again to go on, or add"
+            " --accept-failures (to make: FETCH=--accept-failures) to do without",
             file=sys.stderr,
         )
         return 1
@@ -293,11 +422,25 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
+def _warn_if_too_large(survey: Survey, workspace: Workspace, options: argparse.Namespace) -> None:
+    from apogaia.archive.estimate import estimate
+
+    try:
+        expected = estimate(survey, workspace, limit=options.limit, mirror=options.mirror, ask=False)
+    except ValueError:  # of an allStar that cannot be read: the fetch says so, or with --check replaces it
+        return
+    if expected.no_room():
+        print(f"warning: {expected.no_room()}", file=sys.stderr)
+
+
 def _reduce(options: argparse.Namespace) -> int:
     from apogaia.reduction import open_stars, reduce_survey, status_counts
 
     survey = load_survey(options.survey)
-    path = reduce_survey(survey, Workspace(survey), processes=options.processes, scheduler=options.scheduler)
+    workspace = Workspace(survey)
+    if not workspace.raw_manifest.is_file():
+        raise FileNotFoundError(f"{workspace.raw_manifest} is missing: run {_call('data', options.survey)} first")
+    path = reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
     with open_stars(path) as stars:
         status_counts(stars.table).pprint(max_lines=-1, max_width=-1)
     print(f"{path}: status and reason of every star are in it")

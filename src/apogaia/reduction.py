@@ -253,8 +253,7 @@ def reduce_survey(
     tables = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
     for path in (workspace.raw_manifest, *tables):
         if not path.is_file():
-            simulated = survey.sources.kind == "simulated"
-            remedy = f"run `apogaia {'mock' if simulated else 'data'} {survey.name}`; data/README.md says what it is"
+            remedy = "run `apogaia data` for this survey; data/README.md says what it is"
             raise ReductionError(f"{path} is missing: {remedy}")
     allstar = read_allstar(workspace.allstar)
     settings = survey.settings("sources", "spectra") | {

@@ -344,6 +344,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict:
     if base is None:
         return values
     local = path.parent / f"{base}.toml"
+    if local == path:
+        raise SurveyError(f"{path}: 'extends = {base!r}' leads back to this file: give your file another name")
     try:
         merged = _read(local if local.is_file() else _find(base), (*seen, path))
     except SurveyError as error:

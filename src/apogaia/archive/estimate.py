@@ -1,4 +1,4 @@
-"""What a fetch would take: files, bytes and time, before anything is written."""
+"""What a fetch would take: files, bytes, room and time, before anything is written."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 
+from apogaia import files
 from apogaia.archive import wanted_spectra
+from apogaia.archive.http_answers import Scope, refusal, transport_trouble
+from apogaia.archive.remote_files import FetchError
+from apogaia.archive.transfers import MAX_REDIRECTS
 from apogaia.raw_tables import read_allstar
+from apogaia.releases import RELEASES, Release
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "check_mirror", "counted", "estimate"]
 
 SAMPLE = 8  # spectra whose size is asked for
 TIMED = 3  # of them, fetched to see how fast
+SECONDS_PER_FILE = 0.3  # that a file takes a stream beside its bytes, where none was timed
 RELEASED_BYTES = 1.035e9  # of each of the two files of released spectra
 
 
@@ -29,92 +36,188 @@ class Estimate:
     """What a fetch would bring."""
 
     files: int
-    present: int  # of them there already
+    present: int  # of them there already, or in the mirror
     file_bytes: float  # mean of one that is not
     basis: str  # of that mean
     bytes_per_second: float | None  # of all streams together
-    no_speed: str  # why that is None
+    seconds_per_file: float | None  # mean of the timed ones, each on one stream
+    no_speed: str  # why these two are None
+    streams: int
     gaia_queries: int
-    free_bytes: int
+    folder: Path  # where the files go
+    free_bytes: int  # on its disk
 
     @property
     def bytes(self) -> float:
+        """Of what is still to be fetched."""
         return (self.files - self.present) * self.file_bytes
+
+    @property
+    def lacking_bytes(self) -> float:
+        """By how much the free space is too small; 0 if it is not."""
+        return max(self.bytes - self.free_bytes, 0.0)
+
+    def seconds(self, bytes_per_second: float) -> float:
+        """Time of all files at this rate of all streams together, or of their requests where that is longer."""
+        per_file = SECONDS_PER_FILE if self.seconds_per_file is None else self.seconds_per_file
+        return max(self.bytes / bytes_per_second, (self.files - self.present) * per_file / self.streams)
+
+    def no_room(self) -> str:
+        """What to say if the files do not fit on the disk; empty if they do."""
+        if not self.lacking_bytes:
+            return ""
+        return (
+            f"NOT ENOUGH ROOM: lacks {_size(self.lacking_bytes)} in {self.folder}; another disk: APOGAIA_ROOT=/disk"
+            f" (under make: a link from {self.folder.parent} to a folder there)"
+        )
 
     def __str__(self) -> str:
         to_do = self.files - self.present
         lines = [
-            f"{self.files} files, {self.present} of them here; {to_do} to fetch, about {_size(self.bytes)}"
-            f" ({_size(self.file_bytes)} each, {self.basis}); free on this disk: {_size(self.free_bytes)}",
-            f"besides, allStar and other tables (some GB), and {self.gaia_queries} queries to the Gaia archive",
+            f"{counted(self.files, 'file')}, {self.present} of them here; {to_do} to fetch, about {_size(self.bytes)}"
+            f" ({_size(self.file_bytes)} each, {self.basis})",
+            f"besides, allStar and other tables (some GB), and {counted(self.gaia_queries, 'query', 'queries')} to the"
+            " Gaia archive",
+            f"they go to {self.folder}; free on its disk: {_size(self.free_bytes)}",
         ]
-        if self.bytes_per_second:
+        if self.lacking_bytes:
+            lines.append(self.no_room())
+        if not to_do:
+            lines.append("time: none for spectra")
+        elif self.bytes_per_second:
             rate = self.bytes_per_second
-            lines.append(f"at the {_size(rate)}/s measured just now: {_duration(self.bytes / rate)}")
-        else:
             lines.append(
-                f"speed not measured ({self.no_speed}); at 10 MB/s: {_duration(self.bytes / 1e7)},"
-                f" at 100 MB/s: {_duration(self.bytes / 1e8)}"
+                f"time: {_duration(self.seconds(rate))}, at the {_size(rate)}/s measured just now"
+                f" ({counted(self.streams, 'stream')}, {self.seconds_per_file:.2g} s a file on each)"
+            )
+        else:
+            lines.append(f"the speed from here is not known: {self.no_speed}")
+            lines.append(
+                f"time: {_duration(self.seconds(1e7))} at 10 MB/s, {_duration(self.seconds(1e8))} at 100 MB/s, if each"
+                f" file takes {SECONDS_PER_FILE} s at least, on each of {counted(self.streams, 'stream')} (assumed)"
             )
         return "\n".join(lines)
 
 
-def estimate(survey: Survey, workspace: Workspace, *, limit: int | None = None, mirror: Path | None = None) -> Estimate:
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """A number with its noun: "1 file", "2 files"."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def check_mirror(mirror: Path, release: Release) -> None:
+    """See whether a folder can be the root of a copy of the SAS.
+
+    Raises
+    ------
+    FetchError
+        If there is no such folder, or it has no folder that is called like the release.
+    """
+    if not mirror.is_dir():
+        raise FetchError(f"{mirror}: no such folder; --mirror wants the root of a copy of the SAS (SAS_BASE_DIR)")
+    if not (mirror / release.name).is_dir():
+        folders = ", ".join(f"{name}/" for name in RELEASES)
+        raise FetchError(
+            f"{mirror} holds no {release.name}/: --mirror wants the folder that holds {folders} (SAS_BASE_DIR)"
+        )
+
+
+def estimate(
+    survey: Survey, workspace: Workspace, *, limit: int | None = None, mirror: Path | None = None, ask: bool = True
+) -> Estimate:
     """Count, bytes and time of what `fetch_survey` would do; nothing is written.
 
     With allStar at hand the spectra that are not there yet are counted, else the release's rows. Size and speed are
-    asked of the archive for a few spectra, if it can be reached.
+    asked of the archive for a few spectra, if it can be reached and `ask` is True.
+
+    Raises
+    ------
+    FetchError
+        If `mirror` is no copy of the SAS.
+    ValueError
+        If the survey is not an archive survey, or allStar cannot be read.
     """
+    if survey.sources.kind != "archive":
+        raise ValueError(f"survey {survey.name} is not fetched: its sources.kind is {survey.sources.kind!r}")
     release = workspace.release
+    if mirror is not None:
+        check_mirror(Path(mirror), release)
     allstar_path = workspace.allstar
     if not allstar_path.is_file() and mirror and (Path(mirror) / release.allstar.sas_path).is_file():
         allstar_path = Path(mirror) / release.allstar.sas_path
     rows = min(limit or release.n_rows, release.n_rows)
     allstar = read_allstar(allstar_path)[:limit] if allstar_path.is_file() else None
-    queries = math.ceil((rows if allstar is None else len(allstar)) / survey.archive.gaia_chunk)
-    rest = {"gaia_queries": queries, "free_bytes": _free(workspace)}
+    rest = {
+        "streams": survey.archive.streams,
+        "gaia_queries": math.ceil((rows if allstar is None else len(allstar)) / survey.archive.gaia_chunk),
+        "folder": workspace.raw,
+        "free_bytes": _free(workspace.raw),
+    }
     if survey.sources.spectra == "released":
         present = sum(path.is_file() for path in workspace.released_spectra)
-        return Estimate(2, present, RELEASED_BYTES, "as stated for the release", None, "not asked", **rest)
+        why = "it is not measured for the released spectra"
+        return Estimate(2, present, RELEASED_BYTES, "as stated for the release", None, None, why, **rest)
     if allstar is None:
-        return Estimate(rows, 0, release.mean_spectrum_bytes, "typical", None, "allStar is not here yet", **rest)
+        why = "allStar, which names the spectra, is not here yet"
+        return Estimate(rows, 0, release.mean_spectrum_bytes, "typical", None, None, why, **rest)
     places, _ = wanted_spectra(allstar, release)
+    if workspace.raw_manifest.is_file():  # of an earlier fetch: what the archive does not have
+        absent = files.read_json(workspace.raw_manifest).get("missing", {})
+        places = [place for place in places if place not in absent]
     lacking = [place for place in places if not (workspace.raw / place).exists()]
     if mirror:
         lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
     sample = [lacking[i] for i in np.unique(np.linspace(0, len(lacking) - 1, SAMPLE).astype(int))] if lacking else []
-    size, rate = _ask(survey, release.spectra_folder, sample)
-    basis = f"mean of {len(sample)} asked for" if size else "typical"
-    size = size or release.mean_spectrum_bytes
-    no_speed = "the archive cannot be reached from here" if lacking else "nothing to fetch"
-    return Estimate(len(places), len(places) - len(lacking), size, basis, rate, no_speed, **rest)
-
-
-def _ask(survey: Survey, folder: str, places: Sequence[str]) -> tuple[float | None, float | None]:
-    """Mean size [bytes] of some spectra, and the rate [bytes/s] of all streams together; None where not to be had."""
-    base = f"{survey.archive.sas.rstrip('/')}/{folder}"
-    sizes, rates = [], []
-    try:
-        with requests.Session() as session:
-            for k, place in enumerate(places):
-                started = time.monotonic()
-                answer = session.get(f"{base}/{place}", timeout=survey.archive.timeout, stream=k >= TIMED)
-                if answer.ok and k < TIMED:
-                    sizes.append(len(answer.content))
-                    rates.append(len(answer.content) / (time.monotonic() - started))
-                elif answer.ok and "Content-Length" in answer.headers:
-                    sizes.append(int(answer.headers["Content-Length"]))
-                answer.close()
-    except requests.RequestException:
-        return None, None  # an estimate does without; `fetch` itself says what is wrong
-    return (
-        float(np.mean(sizes)) if sizes else None,
-        float(np.median(rates)) * survey.archive.streams if rates else None,
+    asked = _ask(survey, release.spectra_folder, sample) if ask else _Asked([], [], [], "the archive was not asked")
+    size = float(np.mean(asked.sizes)) if asked.sizes else release.mean_spectrum_bytes
+    return Estimate(
+        files=len(places),
+        present=len(places) - len(lacking),
+        file_bytes=size,
+        basis=f"mean of {len(asked.sizes)} asked for" if asked.sizes else "typical",
+        bytes_per_second=float(np.median(asked.rates)) * survey.archive.streams if asked.rates else None,
+        seconds_per_file=float(np.mean(asked.seconds)) if asked.seconds else None,
+        no_speed=asked.trouble or "nothing to fetch",
+        **rest,
     )
 
 
-def _free(workspace: Workspace) -> int:
-    folder = workspace.data
+@dataclass
+class _Asked:
+    """What the archive told of some spectra."""
+
+    sizes: list[int]  # [bytes]
+    seconds: list[float]  # of those fetched, on one stream
+    rates: list[float]  # [bytes/s] of those
+    trouble: str  # what went wrong last; empty if nothing did
+
+
+def _ask(survey: Survey, folder: str, places: Sequence[str]) -> _Asked:
+    """Sizes of some spectra, and times of the first few that come. An estimate goes without what cannot be had."""
+    base = f"{survey.archive.sas.rstrip('/')}/{folder}"
+    told = _Asked([], [], [], "")
+    try:
+        with requests.Session() as session:
+            for place in places:
+                started = time.monotonic()
+                timed = len(told.seconds) < TIMED
+                with session.get(f"{base}/{place}", timeout=survey.archive.timeout, stream=not timed) as answer:
+                    if not answer.ok:
+                        told.trouble = str(refusal(answer.status_code, answer.reason or "", answer.headers))
+                    elif timed:
+                        told.sizes.append(len(answer.content))
+                        told.seconds.append(time.monotonic() - started)
+                        told.rates.append(told.sizes[-1] / told.seconds[-1])
+                    elif "Content-Length" in answer.headers:
+                        told.sizes.append(int(answer.headers["Content-Length"]))
+    except requests.RequestException as fault:
+        host = urlsplit(base).netloc
+        trouble = transport_trouble(fault, host, survey.archive.timeout, MAX_REDIRECTS)
+        unreached = getattr(trouble, "scope", None) is Scope.UNREACHED
+        told.trouble = f"the archive cannot be reached from here ({trouble})" if unreached else str(trouble)
+    return told
+
+
+def _free(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
