@@ -331,3 +331,10 @@ def test_gain_map_is_red_where_the_network_is_better():
 def test_text_sizes_are_in_the_style_file_alone():
     for source in Path(plots.__file__).parent.glob("*.py"):
         assert "fontsize" not in source.read_text(), source.name
+
+
+def test_the_truth_is_in_the_frame_wherever_the_stars_are():
+    g_mag = np.linspace(11, 17, 600)
+    axes = plots.offset_dependence("g_mag", g_mag, 50.0 + g_mag, np.ones(600), truth_uas=np.full(600, 15.0))
+    low, high = axes.get_ylim()
+    assert low < 15 - 0.05 * (high - low)

@@ -172,6 +172,8 @@ def offset_dependence(
         )
     axes.set(xlabel=LABELS[quantity], ylabel=OFFSET_LABEL)
     low, high = limits(offset, 0.2)
+    if truth_uas is not None and np.isfinite(median).any():  # the truth in full, wherever the stars are
+        low, high = min(low, np.nanmin(median)), max(high, np.nanmax(median))
     show_range(axes, x=(first, last), y=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
     if quantity == "teff":
         axes.invert_xaxis()
