@@ -20,7 +20,7 @@ from stand_in_archive import ArchiveOf, fetched_survey, survey_file
 
 from apogaia import cli
 from apogaia.archive import estimate as estimate_module
-from apogaia.archive import wanted_spectra
+from apogaia.archive import star_spectra, wanted_spectra
 from apogaia.archive.estimate import SECONDS_PER_FILE, Estimate, counted, estimate
 from apogaia.raw_tables import read_allstar
 from apogaia.simulate import simulate_survey
@@ -29,6 +29,12 @@ from apogaia.workspace import Workspace
 
 DiskUsage = namedtuple("DiskUsage", "total used free")
 COMMAND = "import sys; from apogaia.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    """A real archive is given a quarter of an hour to become well."""
+    monkeypatch.setattr(star_spectra, "PAUSES_S", ())
 
 
 @pytest.fixture(scope="module")
