@@ -108,9 +108,9 @@ def _stage(workspace: Workspace, hit: bool, files: int, all_files: int) -> str:
         return "ended before"
     if not workspace.allstar.is_file():
         return "nothing yet or tables"
-    if not workspace.gaia.is_file():
-        return "Gaia"
-    return "spectra" if files < all_files else "all files, perhaps before the manifest"
+    if files < all_files - 2:  # the stellar parameters and Gaia's table come after the spectra
+        return "spectra"
+    return "stellar parameters or Gaia" if files < all_files else "all files, perhaps before the manifest"
 
 
 def main() -> None:
