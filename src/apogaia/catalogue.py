@@ -18,6 +18,7 @@ from astropy.table import Column, Table
 
 from apogaia import files, luminosity
 from apogaia.domain import Placement
+from apogaia.fits_columns import MISSING
 from apogaia.survey import Inference, Survey
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ __all__ = [
     "write_table",
 ]
 
-UNKNOWN = -9999  # in the FITS file, for numbers of any kind
+UNKNOWN = MISSING  # in the FITS file, for numbers of any kind
 MAX_DIST = 1e10  # pc; a larger distance is a fakemag of practically zero, as SDSS Astra
 DISAGREEMENT = 5  # network and Gaia further apart than this many standard errors: a wrong match or a binary
 

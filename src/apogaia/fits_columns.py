@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ["ReductionError", "find_column", "foreign_format", "native", "open_table", "raw_values"]
 
-MISSING = -9999  # stands for unknown in APOGEE's tables
+MISSING = -9999  # stands for unknown in APOGEE's tables, in tables of Gaia without NaN, and in our catalogue
 MISSING_BELOW = -9000.0  # -9999.99, too
 MISSING_ABOVE = 1e19  # 1e20 stands for a masked value where a table was converted from VOTable
 

@@ -22,10 +22,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from astropy.io import fits
 
+from apogaia.fits_columns import MISSING
+
 __all__ = ["NewColumn", "TableFormatError", "open_table"]
 
 UNKNOWN_TEXTS = ["", "null", "NULL", "nan", "NaN", "NAN", "None", "--"]  # of a number in CSV
-FITS_UNKNOWN = -9999  # stands for unknown in FITS tables without NaN
 FITS_LETTERS = {"f4": "E", "f8": "D", "u1": "B"}
 
 
@@ -139,7 +140,7 @@ class FitsTable:
             for start in range(0, self.n_rows, chunk):
                 rows = hdus[self.index].data[start : start + chunk]
                 columns = [np.array(rows.field(name), float) for name in names]
-                yield [np.where(column == FITS_UNKNOWN, np.nan, column) for column in columns]
+                yield [np.where(column == MISSING, np.nan, column) for column in columns]
 
     def write(
         self, path: Path, additions: Iterable[np.ndarray], columns: Sequence[NewColumn], history: Mapping, chunk: int
