@@ -347,6 +347,22 @@ def test_a_hash_list_that_comes_late_is_applied(simulated, tmp_path):
     assert_same(workspace, simulated)
 
 
+def test_a_run_that_ends_early_still_knows_what_no_list_named(simulated, tmp_path, monkeypatch):
+    folder, places = first_folder(simulated)
+    faults = [
+        Fault(rf"{folder}/.*sha1sum$", "status", times=1, status=404),
+        Fault(re.escape(places[0]), "flip", times=1, seed=8),
+    ]
+    with StandIn(ArchiveOf(simulated), faults) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(star_spectra.StarSpectra, "_patiently", lambda *_: 1 / 0)  # dies when the spectra have come
+            with pytest.raises(ZeroDivisionError):
+                fetch(simulated, server, tmp_path)
+        workspace, report = fetch(simulated, server, tmp_path)
+    assert report.complete
+    assert_same(workspace, simulated)
+
+
 def test_the_others_fail_after_the_spectra_have_come(simulated, tmp_path):
     with StandIn(ArchiveOf(simulated), [Fault("^/tap", "status", times=None, status=403)]) as server:
         with pytest.raises(FetchError, match="403"):
@@ -439,7 +455,7 @@ def test_a_mirror_is_used_where_it_lies(simulated, archive, mirror, tmp_path):
 
 def test_a_mirror_that_is_not_there_is_an_error(simulated, archive, tmp_path):
     for wrong in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(FetchError, match="--mirror wants the root"):
+        with pytest.raises(FetchError, match="--mirror wants the "):
             fetch(simulated, archive, tmp_path, mirror=wrong)
 
 

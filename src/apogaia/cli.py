@@ -287,7 +287,8 @@ def _fetch(options: argparse.Namespace) -> int:
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}: at least one star")
     from apogaia.archive import fetch_survey
-    from apogaia.archive.estimate import check_mirror, counted, estimate
+    from apogaia.archive.estimate import counted, estimate
+    from apogaia.archive.pull import check_mirror
 
     workspace = Workspace(survey)
     if getattr(options, "dry_run", False):

@@ -42,17 +42,14 @@ def check_counts(numbers: Mapping[str, int], survey: Survey, *, limit: int | Non
     if not expected.asserted:
         return None
     names = COUNTED if limit is None else COUNTED[:1]
-    found, published = (
-        np.array([source(name) for name in names]) for source in (numbers.get, expected.__getattribute__)
-    )
+    found = np.array([numbers[name] for name in names])
+    published = np.array([getattr(expected, name) for name in names])
     difference = found / published - 1
     table = Table({"quantity": names, "found": found, "published": published, "difference": difference})
     table["difference"].info.format = "+.4f"
     wrong = np.abs(difference) > np.where(np.array(names) == "rows", 0, expected.tolerance)
     if wrong.any():
-        said = ", ".join(
-            f"{n}: {f} instead of {p}" for n, f, p, w in zip(names, found, published, wrong, strict=True) if w
-        )
+        said = ", ".join(f"{row['quantity']}: {row['found']} instead of {row['published']}" for row in table[wrong])
         raise CountsError(
             f"survey {survey.name}: {said}. Stars are missing, or cuts differ: see the table of cuts, and"
             f" {survey.name}'s raw/manifest.json; for cuts of your own set counts.asserted = false in the survey file"

@@ -16,14 +16,13 @@ import requests
 from apogaia import files
 from apogaia.archive import wanted_spectra
 from apogaia.archive.http_answers import Scope, refusal, transport_trouble
-from apogaia.archive.remote_files import FetchError
+from apogaia.archive.pull import check_mirror
 from apogaia.archive.transfers import MAX_REDIRECTS
 from apogaia.raw_tables import read_allstar
-from apogaia.releases import RELEASES, Release
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["Estimate", "check_mirror", "counted", "estimate"]
+__all__ = ["Estimate", "counted", "estimate"]
 
 SAMPLE = 8  # spectra whose size is asked for
 TIMED = 3  # of them, fetched to see how fast
@@ -102,23 +101,6 @@ class Estimate:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """A number with its noun: "1 file", "2 files"."""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
-
-
-def check_mirror(mirror: Path, release: Release) -> None:
-    """See whether a folder can be the root of a copy of the SAS.
-
-    Raises
-    ------
-    FetchError
-        If there is no such folder, or it has no folder that is called like the release.
-    """
-    if not mirror.is_dir():
-        raise FetchError(f"{mirror}: no such folder; --mirror wants the root of a copy of the SAS (SAS_BASE_DIR)")
-    if not (mirror / release.name).is_dir():
-        folders = ", ".join(f"{name}/" for name in RELEASES)
-        raise FetchError(
-            f"{mirror} holds no {release.name}/: --mirror wants the folder that holds {folders} (SAS_BASE_DIR)"
-        )
 
 
 def estimate(

@@ -13,7 +13,14 @@ __all__ = ["link_folder"]
 
 
 def link_folder(survey: Survey, workspace: Workspace) -> None:
-    """Link the raw folder to the user's, entry by entry, and write the manifest; his folder is only read.
+    """Link the raw folder to the user's, entry by entry, and write the manifest; the user's folder is only read.
+
+    Parameters
+    ----------
+    survey
+        With ``sources.kind = "folder"`` and the folder's path in ``sources.folder``.
+    workspace
+        Whose raw folder is made of links.
 
     Raises
     ------
@@ -26,9 +33,8 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
         if not (folder / path.name).is_file():
             raise FetchError(f"{folder / path.name} is missing: data/README.md says what a folder of your own holds")
-    sources = [
-        path for path in sorted(folder.iterdir()) if not path.name.startswith(".")
-    ]  # marks vouch for copies only
+    # not hidden files: fingerprints of a copied raw folder would vouch for tables that have changed since
+    sources = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     sources = [path for path in sources if path.name != workspace.raw_manifest.name]
     links = {path.name: path for path in workspace.raw.iterdir()} if workspace.raw.is_dir() else {}
     manifest = {"kind": "folder", "survey": survey.name, "folder": str(folder), "entries": [s.name for s in sources]}
@@ -51,6 +57,9 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
 
 def _is_linked(workspace: Workspace, links: dict[str, Path], sources: list[Path], manifest: dict) -> bool:
     """Whether nothing is to do: then the manifest keeps its time, by which make knows what has changed."""
-    if workspace.raw_manifest.name not in links or files.read_json(workspace.raw_manifest) != manifest:
+    try:
+        if workspace.raw_manifest.name not in links or files.read_json(workspace.raw_manifest) != manifest:
+            return False
+    except ValueError:  # a manifest cut short: made anew
         return False
     return all(source.name in links and links[source.name].readlink() == source for source in sources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,13 +13,30 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_file, fetch_files, link_file, verify
-from apogaia.releases import TableFile
+from apogaia.releases import RELEASES, Release, TableFile
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["Pull"]
+__all__ = ["Pull", "check_mirror"]
 
 FIRST_WAIT_S = 1.0  # after a file's first fruitless attempt; doubles
+
+
+def check_mirror(mirror: Path, release: Release) -> None:
+    """See whether a folder can be the root of a copy of the SAS.
+
+    Raises
+    ------
+    FetchError
+        If there is no such folder, or it has no folder that is called like the release.
+    """
+    if not mirror.is_dir():
+        raise FetchError(f"{mirror}: no such folder; --mirror wants the root of a copy of the SAS (SAS_BASE_DIR)")
+    if not (mirror / release.name).is_dir():
+        folders = ", ".join(f"{name}/" for name in RELEASES)
+        raise FetchError(
+            f"{mirror} holds no {release.name}/: --mirror wants the folder that holds {folders} (SAS_BASE_DIR)"
+        )
 
 
 class Pull:
@@ -36,11 +54,8 @@ class Pull:
         self.survey, self.workspace, self.mirror = survey, workspace, mirror
         self.check, self.progress = check, progress
         self.release, self.archive = workspace.release, survey.archive
-        root = self.release.spectra_folder.partition("/")[0]
-        if mirror is not None and not (mirror / root).is_dir():
-            raise FetchError(
-                f"{mirror} holds no {root}/: --mirror wants the root of a copy of the SAS (SAS_BASE_DIR), which does"
-            )
+        if mirror is not None:
+            check_mirror(mirror, self.release)
 
     def fetch(self, wanted: Mapping[str, RemoteFile], description: str, *, anew: bool = False) -> dict[str, Outcome]:
         """Files by their place on the SAS: linked to if the mirror has them whole, else fetched.
@@ -98,8 +113,8 @@ class Pull:
         """A file of the SAS, to be put in `target`."""
         return RemoteFile(target, f"{self.archive.sas.rstrip('/')}/{place}", hash_)
 
-    def needed(self, place: str, wanted: RemoteFile, *, anew: bool = False) -> None:
-        """One file without which nothing goes on; `place` "" if it is not on the SAS.
+    def needed(self, place: str, wanted: RemoteFile, *, anew: bool = False) -> Outcome:
+        """Get one file without which nothing goes on; `place` "" if it is not on the SAS.
 
         Raises
         ------
@@ -111,14 +126,17 @@ class Pull:
             raise FetchError(
                 f"{wanted.url}: {outcome.reason}. Run again later, or put the file at {wanted.path} yourself"
             )
+        return outcome
 
     # --- tables
 
     def allstar(self) -> None:
+        """Get the release's allStar, or raise `FetchError`."""
         table = self.release.allstar
         self.needed(table.sas_path, self._table(table, f"sha1:{self.archive.allstar_sha1}"))
 
     def stellar_parameters(self) -> None:
+        """Get the stellar-parameter catalogue, or raise `FetchError`."""
         table = self.release.stellar_parameters
         if self.archive.stellar_parameters:
             self.needed("", RemoteFile(self.workspace.stellar_parameters, self.archive.stellar_parameters))
@@ -142,7 +160,12 @@ class Pull:
         Returns
         -------
         dict
-            Files by state.
+            Number of files by state.
+
+        Raises
+        ------
+        FetchError
+            If a file or the record cannot be had, or the record does not list the files.
         """
         paths = self.workspace.released_spectra
         if all(path.is_file() for path in paths) and not self.check:
@@ -151,15 +174,11 @@ class Pull:
         self.needed("", RemoteFile(record, self.archive.zenodo), anew=record.exists())
         try:
             listed = {item["key"]: item for item in json.loads(record.read_text(encoding="utf-8"))["files"]}
-            items = [listed[path.name] for path in paths]
-            files = [
-                RemoteFile(p, i["links"]["self"], i["checksum"], i["size"]) for p, i in zip(paths, items, strict=True)
-            ]
+            items = [(path, listed[path.name]) for path in paths]
+            files = [RemoteFile(path, at["links"]["self"], at["checksum"], at["size"]) for path, at in items]
         except (KeyError, TypeError, ValueError) as fault:
             raise FetchError(
                 f"{self.archive.zenodo} does not list {' and '.join(path.name for path in paths)} as expected"
                 f" ({fault!r}): get them from the record's page and put them into {self.workspace.raw}"
             ) from fault
-        for file in files:
-            self.needed("", file)
-        return {State.FETCHED.value: len(paths)}
+        return dict(Counter(self.needed("", file).state.value for file in files))

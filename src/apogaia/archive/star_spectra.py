@@ -11,7 +11,7 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.archive.download import Outcome, State
+from apogaia.archive.download import Outcome, RemoteFile, State
 from apogaia.archive.hash_lists import folder_of, name_of, read_hash_list
 from apogaia.archive.pull import Pull
 from apogaia.archive.remote_files import verify
@@ -31,6 +31,13 @@ def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[st
 
     Spectra of one folder do not follow each other, so that a folder that cannot be had does not look like an archive
     that cannot be had.
+
+    Parameters
+    ----------
+    allstar
+        (n,) rows of `apogaia.raw_tables.read_allstar`.
+    release
+        Whose layout the places have.
     """
     places = np.array(spectrum_places(allstar, release), dtype=object)
     outside = (np.asarray(allstar["location_id"]) == 1) & (not release.folder_is_field)
@@ -64,7 +71,7 @@ class StarSpectra:
         wanted, outside = wanted_spectra(allstar, self.release)
         report.missing = dict.fromkeys(outside, OUTSIDE)
         self._read_lists({folder_of(place) for place in wanted}, report)
-        self._verify_late()
+        self._verify_late(wanted)
         lost = self._fetch([place for place in wanted if folder_of(place) in self.hashes])
         lost = self._again(lost, self._with_new_lists(lost, report))
         lost = self._patiently(lost)
@@ -83,14 +90,13 @@ class StarSpectra:
         report.unverified = sorted(
             p for p in wanted if p not in lost and not self._hash(p) and folder_of(p) in self.hashes
         )
-        files.write_json(self.note, {"places": report.unverified})
         report.counts = {state.value: count for state, count in self.counts.items()}
 
     def _hash(self, place: str) -> str | None:
         digits = self.hashes.get(folder_of(place), {}).get(name_of(place))
         return f"sha1:{digits}" if digits else None
 
-    def _file(self, place: str):
+    def _file(self, place: str) -> RemoteFile:
         return self.pull.on_sas(f"{self.release.spectra_folder}/{place}", self.raw / place, self._hash(place))
 
     def _fetch(self, places: Sequence[str]) -> dict[str, Outcome]:
@@ -108,10 +114,10 @@ class StarSpectra:
 
     def _again(self, lost: Mapping[str, Outcome], places: Iterable[str]) -> dict[str, Outcome]:
         """Try some of those that are lost again; what is lost afterwards."""
-        places = list(places)
-        for place in places:
+        chosen = dict.fromkeys(places)
+        for place in chosen:
             self.counts[lost[place].state] -= 1
-        return {place: lost[place] for place in lost.keys() - set(places)} | self._fetch(places)
+        return {place: lost[place] for place in lost if place not in chosen} | self._fetch(list(chosen))
 
     def _patiently(self, lost: dict[str, Outcome]) -> dict[str, Outcome]:
         """An archive's bad hour shall not end a run of days: go over what failed again, after growing pauses."""
@@ -160,10 +166,15 @@ class StarSpectra:
         self._read_lists({folder_of(place) for place in doubtful}, report, anew=True)
         return [place for place, before in doubtful.items() if self._hash(place) not in (before, None)]
 
-    def _verify_late(self) -> None:
-        """Compare spectra that came when there was no hash for them, if there is one now."""
-        before = files.read_json(self.note)["places"] if self.note.is_file() else []
-        for place in before:
+    def _verify_late(self, wanted: Sequence[str]) -> None:
+        """Compare spectra that came when there was no hash for them, if there is one now; note those without.
+
+        The note is written before anything is fetched, so that a killed run leaves it, too.
+        """
+        before = set(files.read_json(self.note)["places"]) if self.note.is_file() else set()
+        for place in sorted(before):
             file = self._file(place)
             if file.hash and file.path.exists() and verify(file):
                 file.path.unlink()
+        without = {place for place in wanted if folder_of(place) in self.hashes}
+        files.write_json(self.note, {"places": sorted(p for p in before | without if not self._hash(p))})
