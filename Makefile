@@ -49,7 +49,7 @@ lock:  ## Resolve the lock files anew (needs uv)
 # ---------------------------------------------------------------- the analysis
 
 # Which package files and surveys each notebook rests on, read from their imports; make writes it anew when one changes.
-SOURCES := $(wildcard src/apogaia/*.py src/apogaia/*/*.py)
+SOURCES := $(wildcard $(addprefix src/apogaia/,*.py */*.py */*/*.py))
 -include build/dependencies.mk
 build/dependencies.mk: tools/dependencies.py $(SOURCES) $(wildcard notebooks/*.ipynb src/apogaia/surveys/*.toml)
 	@mkdir -p $(@D)
@@ -109,7 +109,7 @@ lab: $(READY)  ## Open the notebooks in JupyterLab
 
 report: all  ## The executed notebooks as web pages, and docs/ledger.md
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
-	$(BIN)/python -m apogaia.ledger $(SURVEY)
+	$(BIN)/python tools/ledger.py $(SURVEY)
 
 closure: $(READY)  ## Does an injected zero point come back? Hours; goes on where it stopped; writes docs/closure/
 	$(BIN)/python -m apogaia.closure

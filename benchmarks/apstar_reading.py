@@ -32,7 +32,7 @@ def measure(quick: bool = False) -> dict:
 
 def simulate(folder: Path, stars: int) -> Path:
     """The raw folder of a simulated survey of so many stars."""
-    from apogaia.simulate import simulate_survey
+    from apogaia.simulate.run import simulate_survey
     from apogaia.survey import load_survey
     from apogaia.workspace import Workspace
 
@@ -44,7 +44,7 @@ def simulate(folder: Path, stars: int) -> Path:
 
 
 def _measure(raw: Path, files: int, runs: int) -> dict:
-    from apogaia.spectra import SpectrumError, read_apstar
+    from apogaia.formats.apstar import SpectrumError, read_apstar
 
     paths = []
     for path in itertools.islice(sorted(raw.rglob("a[ps]Star*-*.fits")), files):

@@ -33,7 +33,7 @@ def measure(quick: bool = False) -> dict:
 
 def measure_here(quick: bool) -> dict:
     """The same in this process, with the threads it has."""
-    from apogaia.spectra import apogee_continuum
+    from apogaia.reduction.continuum import apogee_continuum
     from apogaia.survey import load_survey
 
     batch, compared, runs = (20, 4, 2) if quick else (1000, 100, 7)
@@ -63,7 +63,7 @@ def measure_here(quick: bool) -> dict:
 
 def random_spectra(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Flux, error and mask (n, 8575) with a curved continuum, absorption and 2% bad pixels."""
-    from apogaia.spectra import N_PIXELS_APSTAR
+    from apogaia.formats.pixel_grid import N_PIXELS_APSTAR
 
     rng = np.random.default_rng(0)
     shape, x = (n, N_PIXELS_APSTAR), np.linspace(-1, 1, N_PIXELS_APSTAR, dtype=np.float32)
@@ -75,7 +75,7 @@ def random_spectra(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def per_star(flux: np.ndarray, error: np.ndarray, settings) -> np.ndarray:
     """Flux over continuum by NumPy's Chebyshev fit, (n, 7514), no pixel set to 1."""
-    from apogaia.spectra import DETECTORS, continuum_pixels, detector_slices
+    from apogaia.formats.pixel_grid import DETECTORS, continuum_pixels, detector_slices
 
     chosen = continuum_pixels(settings.continuum_pixels)
     normalised = np.empty((len(flux), len(chosen)), np.float32)

@@ -35,7 +35,7 @@ def measure_here(quick: bool) -> dict:
     """The same in this process, with the backend it has."""
     import keras
 
-    from apogaia import inference, networks, training
+    from apogaia.model import inference, networks, training
     from apogaia.survey import load_survey
     from benchmarks.mc_dropout import random_spectra
     from benchmarks.training_step import random_sample

@@ -61,7 +61,7 @@ def measure_file(path: str, passes: int) -> dict:
     """Seconds and peak memory of one run over a file."""
     import h5py
 
-    from apogaia import inference
+    from apogaia.model import inference
     from benchmarks.mc_dropout import random_spectra, untrained_model
 
     model = untrained_model()

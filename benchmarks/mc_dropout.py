@@ -20,7 +20,7 @@ QUANTITIES = (
 
 
 def measure(quick: bool = False) -> dict:
-    from apogaia import inference
+    from apogaia.model import inference
 
     pixels, spectra, passes, runs = (256, 8, 4, 2) if quick else (7514, 256, 100, 7)
     model, normalised = untrained_model(pixels), random_spectra(spectra, pixels)
@@ -58,7 +58,7 @@ def untrained_model(pixels: int = 7514):
     import keras
     import numpy as np
 
-    from apogaia import networks
+    from apogaia.model import networks
     from apogaia.survey import load_survey
 
     keras.utils.set_random_seed(1)

@@ -107,7 +107,7 @@ def survey_of(root: Path, n: int):
 
 def reduce_simulated(root: Path, n: int, quick: bool) -> dict:
     """Simulate, reduce cold and warm."""
-    from apogaia.simulate import simulate_survey
+    from apogaia.simulate.run import simulate_survey
 
     survey, workspace = survey_of(root, n)
     simulate_survey(survey, workspace, progress=False, processes=1 if quick else None)
@@ -170,18 +170,18 @@ class Memory:
 
 def reduce(root: str, n: str, chunk: str) -> dict:
     """In a new process: one run; `chunk` 0 is the package's own."""
-    from apogaia import reduction
+    from apogaia.reduction import reduce
 
     survey, workspace = survey_of(Path(root), int(n))
-    reduction.CHUNK_ROWS = int(chunk) or reduction.CHUNK_ROWS
-    took = seconds(lambda: reduction.reduce_survey(survey, workspace, processes=PROCESSES, progress=False))
+    reduce.CHUNK_ROWS = int(chunk) or reduce.CHUNK_ROWS
+    took = seconds(lambda: reduce.reduce_survey(survey, workspace, processes=PROCESSES, progress=False))
     return {"seconds": took, "peak_mib": peak_mib()}
 
 
 def shares(root: str, n: str) -> dict:
     """In a new process, with one thread: what a star's time is made of."""
-    from apogaia import reduction
-    from apogaia.spectra import SpectrumError, read_apstar
+    from apogaia.formats.apstar import SpectrumError, read_apstar
+    from apogaia.reduction import reduce
 
     survey, workspace = survey_of(Path(root), int(n))
     paths = sorted(workspace.raw.rglob("a[ps]Star*-*.fits"))[: int(n)]
@@ -198,7 +198,7 @@ def shares(root: str, n: str) -> dict:
     read()
     plain = min(seconds(lambda: [path.read_bytes() for path in paths]) for _ in range(3))
     reading = min(seconds(read) for _ in range(3))
-    whole = min(seconds(lambda: reduction.reduce_spectra(paths, survey.spectra)) for _ in range(3))
+    whole = min(seconds(lambda: reduce.reduce_spectra(paths, survey.spectra)) for _ in range(3))
     return {
         "ms_per_star": 1000 * whole / len(paths),
         "share_reading": reading / whole,
@@ -217,20 +217,22 @@ def _bytes_from_disk() -> int:
 
 def tables(root: str, n: str) -> dict:
     """In a new process: everything that is not spectra, from files written for it."""
-    from apogaia import files, reduction, stars
+    from apogaia import files
+    from apogaia.formats import survey_tables
+    from apogaia.reduction import reduce, star_file
 
     survey, workspace = survey_of(Path(root), int(n))
     in_new_process("reduction", "write", root, n)
     raw = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
     forget(raw)
     start = time.perf_counter()
-    allstar = reduction.read_allstar(workspace.allstar)
+    allstar = survey_tables.read_allstar(workspace.allstar)
     files.fingerprint({}, raw)
-    table = reduction.star_table(allstar, survey, workspace)
+    table = reduce.star_table(allstar, survey, workspace)
     table["status"] = np.zeros(len(table), np.int8)
     table["reason"] = np.array(["" if i % 20 else f"a reason of some length, {i}" for i in range(len(table))], object)
     with contextlib.suppress(ValueError):  # the spectra, which are left out here, are missed at the end
-        stars.write_stars(workspace.stars, table, ())
+        star_file.write_stars(workspace.stars, table, ())
     return {"tables_s": time.perf_counter() - start, "tables_mib": peak_mib()}
 
 

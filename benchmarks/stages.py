@@ -37,7 +37,7 @@ def measure(quick: bool = False) -> dict:
 
 def stage_seconds(workspace, notebooks: list[str]) -> dict[str, float]:
     """Seconds by ``survey/stage``."""
-    from apogaia.ledger import notebook_seconds
+    from tools.ledger import notebook_seconds
 
     stages = {
         notebook: notebook_seconds(workspace, notebook)

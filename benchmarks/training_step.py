@@ -27,7 +27,7 @@ def measure(quick: bool = False) -> dict:
     import keras
     import numpy as np
 
-    from apogaia import networks, training
+    from apogaia.model import networks, training
     from apogaia.survey import load_survey
 
     pixels, steps, runs = (256, 3, 2) if quick else (7514, 60, 7)
@@ -80,7 +80,7 @@ def random_sample(n: int, pixels: int):
     """A training set of random numbers of realistic size."""
     import numpy as np
 
-    from apogaia.training import TrainingSet
+    from apogaia.model.training import TrainingSet
 
     rng = np.random.default_rng(0)
     spectrum = rng.standard_normal((n, pixels), np.float32)
@@ -96,7 +96,7 @@ def plain_network(network, mean_spectrum, parallax_scale: float, offset_mean, of
     import keras
     import numpy as np
 
-    from apogaia import networks
+    from apogaia.model import networks
 
     layers = keras.layers
 

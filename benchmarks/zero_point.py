@@ -42,7 +42,7 @@ QUANTITIES = (
 
 def measure(quick: bool = False) -> dict:
     """Medians over the runs [stars per second]; the ratio is of two numbers of one run."""
-    from apogaia import gaia_tables
+    from apogaia.zero_point import gaia_tables
 
     table_stars, exact_stars, long_stars, runs = (
         (50_000, 500, 100_000, 2) if quick else (5_000_000, 20_000, LONG_TABLE, 5)
@@ -88,7 +88,7 @@ def measure(quick: bool = False) -> dict:
 
 def _setup_and_stream_seconds(gaia: Path, output: Path, model: Path) -> tuple[float, float]:
     """Seconds for the model and its grid, and for the table, of one call."""
-    from apogaia import gaia_tables
+    from apogaia.zero_point import gaia_tables
 
     load, setup = gaia_tables.load_zero_point, []
 
@@ -104,7 +104,7 @@ def _setup_and_stream_seconds(gaia: Path, output: Path, model: Path) -> tuple[fl
 
 def measure_long_table(model: str, stars: int) -> dict:
     """Seconds and peak memory of one run on a table of so many stars."""
-    from apogaia import gaia_tables
+    from apogaia.zero_point import gaia_tables
 
     with tempfile.TemporaryDirectory() as folder:
         gaia, output = Path(folder) / "gaia.parquet", Path(folder) / "out.parquet"
@@ -115,7 +115,7 @@ def measure_long_table(model: str, stars: int) -> dict:
 
 def write_model(path: Path, draws: int = 1000) -> Path:
     """A model whose zero point bends by some 100 uas over `RANGES`; it is not trained."""
-    from apogaia import networks, training
+    from apogaia.model import networks, training
     from apogaia.survey import load_survey
 
     survey = load_survey("dr14")

@@ -83,7 +83,7 @@ def main() -> None:
         return
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         print(f"SOURCES_{path.stem} := {' '.join(closure(imported(notebook_source(path))))}")
-    print(f"SOURCES_simulate := {' '.join(closure({PACKAGE / 'simulate' / '__init__.py'}))}")
+    print(f"SOURCES_simulate := {' '.join(closure({PACKAGE / 'simulate' / 'run.py'}))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
         print(f"KIND_{path.stem} := {survey_kind(path)}")

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
+import ledger
 import matplotlib
 import numpy as np
 from astropy.coordinates import angular_separation
@@ -24,26 +25,23 @@ from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
-from apogaia import ledger, luminosity, plots, samples
-from apogaia.crossmatch import cross_match
+from apogaia import plots
 from apogaia.files import atomic, read_json, write_json
+from apogaia.formats.apstar import Status, read_apstar
+from apogaia.formats.pixel_grid import element_window, gap_delete, wavelength_solution
+from apogaia.physics import luminosity
+from apogaia.plots import common
 from apogaia.plots import simulation as figures
-from apogaia.simulate import (
-    Design,
-    chemistry,
-    design_survey,
-    evolution,
-    has_file,
-    lines,
-    observe_stars,
-    population,
-    synthesis,
-)
+from apogaia.reduction import quality_cuts
+from apogaia.reduction.continuum import apogee_continuum
+from apogaia.reduction.crossmatch import cross_match
+from apogaia.simulate import chemistry, evolution, lines, population, synthesis
+from apogaia.simulate.design import Design, design_survey
 from apogaia.simulate.fields import survey_fields
 from apogaia.simulate.gaia import parallax_error_by_magnitude
 from apogaia.simulate.imperfections import STARFLAG_BITS
+from apogaia.simulate.run import has_file, observe_stars
 from apogaia.simulate.spectrograph import BAD_ERROR, PIXMASK_BITS
-from apogaia.spectra import Status, apogee_continuum, element_window, gap_delete, read_apstar, wavelength_solution
 from apogaia.survey import Survey, load_survey
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +143,7 @@ def published_line_strengths() -> Iterator[None]:
 
 def published_lines() -> lines.Lines:
     """The atomic lines with their published log gf."""
-    text = files("apogaia").joinpath("facts/atomic_lines.csv").read_text(encoding="utf-8")
+    text = files("apogaia.simulate").joinpath("atomic_lines.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(row for row in text.splitlines() if not row.startswith("#"))
     atoms = lines.atomic_lines()
     log_gf = np.array([float(row["log_gf_source"]) for row in rows])
@@ -490,7 +488,7 @@ def beside_dr14(table: Table, survey: Survey) -> list[dict]:
     """Shares of the rows that the paper publishes for DR14, and ours."""
     published = {entry.quantity: entry.paper for entry in ledger.ENTRIES}
     total = published["stars in the catalogue"]
-    chosen = samples.select(table, survey)
+    chosen = quality_cuts.select(table, survey)
     known = np.isfinite(table["parallax"]) & np.isfinite(table["k0_mag"])
     parallax_snr = np.median(np.asarray(table["parallax"] / table["parallax_error"])[known])
     name = "median parallax SNR of these"
@@ -523,7 +521,7 @@ def draw(design: Design, survey: Survey, responses: Mapping[str, np.ndarray]) ->
     """Every picture but the real giant's."""
     stars, sources = design.stars, design.sources
     rows = stars["gaia_row"][stars["gaia_row"] >= 0]
-    kiel = plots.common.panels(None, 1, 2, plots.PAGE_WIDTH, 2.9).ravel()
+    kiel = common.panels(None, 1, 2, plots.PAGE_WIDTH, 2.9).ravel()
     plots.kiel_diagram(stars["teff"], stars["logg"], axes=kiel[0])
     plots.kiel_diagram(stars["teff"], stars["logg"], stars["fe_h"], axes=kiel[1])
     save(kiel, "kiel")

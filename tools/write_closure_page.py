@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-
-from apogaia.ledger import replace_block
+from ledger import replace_block
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, NUMBERS = DOCS / "closure.md", DOCS / "closure" / "numbers.json"

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from apogaia.releases import GAIA_RELEASES, RELEASES, GaiaRelease, Release
+from apogaia.formats.releases import GAIA_RELEASES, RELEASES, GaiaRelease, Release
 from apogaia.survey import Survey
 
 __all__ = ["Workspace"]

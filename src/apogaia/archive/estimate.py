@@ -14,11 +14,11 @@ import numpy as np
 import requests
 
 from apogaia import files
-from apogaia.archive import wanted_spectra
-from apogaia.archive.http_answers import Scope, refusal, transport_trouble
+from apogaia.archive.http.answers import Scope, refusal, transport_trouble
+from apogaia.archive.http.transfers import MAX_REDIRECTS
 from apogaia.archive.pull import check_mirror
-from apogaia.archive.transfers import MAX_REDIRECTS
-from apogaia.raw_tables import read_allstar
+from apogaia.archive.star_spectra import wanted_spectra
+from apogaia.formats.survey_tables import read_allstar
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from apogaia import files, raw_tables
-from apogaia.archive.remote_files import on_disk
+from apogaia import files
+from apogaia.archive.http.remote_files import on_disk
 from apogaia.archive.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
-from apogaia.fits_columns import ReductionError
-from apogaia.releases import GAIA_RELEASES, GaiaRelease
+from apogaia.formats import survey_tables
+from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.releases import GAIA_RELEASES, GaiaRelease
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -118,7 +119,7 @@ def fetch_gaia(
     with on_disk(workspace.gaia):
         with files.atomic(_places_file(workspace.gaia)) as temporary:
             np.save(temporary, np.stack([ra, dec]), allow_pickle=False)
-        files.mark_current(workspace.gaia, key, lambda path: raw_tables.write_gaia(path, sources))
+        files.mark_current(workspace.gaia, key, lambda path: survey_tables.write_gaia(path, sources))
     shutil.rmtree(folder)
     return GaiaTable(workspace.gaia, note)
 
@@ -191,7 +192,7 @@ def _kept(table: Path, release: GaiaRelease, query: str, ra: np.ndarray, dec: np
         whole = bool(np.isin(ra + 1j * dec, places[0] + 1j * places[1]).all())
         return whole, f"{table} is kept: it was fetched for these and more stars" if whole else ""
     try:
-        raw_tables.read_gaia(table, release.name)
+        survey_tables.read_gaia(table, release.name)
     except ReductionError as fault:
         return False, f"{table} was not fetched by apogaia and cannot be used: it is fetched anew ({fault})"
     return True, f"{table} was not fetched by apogaia: it is taken as it is, whatever stars it covers"

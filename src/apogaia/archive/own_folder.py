@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from apogaia import files
-from apogaia.archive.remote_files import FetchError
+from apogaia.archive.http.remote_files import FetchError
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 

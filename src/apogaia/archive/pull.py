@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from apogaia.archive.download import FetchError, Outcome, RemoteFile, State, fetch_file, fetch_files, link_file, verify
-from apogaia.releases import RELEASES, Release, TableFile
+from apogaia.archive.http.download import fetch_file, fetch_files
+from apogaia.archive.http.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
+from apogaia.formats.releases import RELEASES, Release, TableFile
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 

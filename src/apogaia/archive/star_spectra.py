@@ -11,13 +11,12 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.archive.download import Outcome, RemoteFile, State
 from apogaia.archive.hash_lists import folder_of, name_of, read_hash_list
+from apogaia.archive.http.remote_files import Outcome, RemoteFile, State, verify
 from apogaia.archive.pull import Pull
-from apogaia.archive.remote_files import verify
 from apogaia.archive.report import FetchReport
-from apogaia.raw_tables import spectrum_places
-from apogaia.releases import Release
+from apogaia.formats.releases import Release
+from apogaia.formats.survey_tables import spectrum_places
 
 __all__ = ["StarSpectra", "wanted_spectra"]
 

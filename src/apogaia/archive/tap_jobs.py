@@ -21,7 +21,7 @@ from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALQueryError, DALServiceError, TAPResults, TAPService
 
 from apogaia import __version__
-from apogaia.archive.remote_files import FetchError
+from apogaia.archive.http.remote_files import FetchError
 
 __all__ = ["GaiaArchiveError", "Patience", "Silence", "TapJobs", "TooLarge"]
 

@@ -48,7 +48,7 @@ FEW_STARS = 2000  # up to here each star is a point; above, stars are binned
 
 def use_style() -> None:
     """Set the project's matplotlib style for all figures that follow."""
-    plt.style.use(Path(str(resources.files("apogaia") / "apogaia.mplstyle")))
+    plt.style.use(Path(str(resources.files("apogaia.plots") / "apogaia.mplstyle")))
 
 
 def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:

@@ -9,7 +9,7 @@ from matplotlib.patches import Circle
 from scipy.special import erf
 from scipy.stats import norm as gaussian
 
-from apogaia.luminosity import robust_scatter
+from apogaia.physics.luminosity import robust_scatter
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,

@@ -13,7 +13,7 @@ from matplotlib.patches import Circle, Ellipse
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MultipleLocator
 
-from apogaia.galaxy import map_edges
+from apogaia.physics.galaxy import map_edges
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Ellipse
 
-from apogaia.literature import LITERATURE, LiteratureZeroPoint, QuadraticSummary
+from apogaia.physics.literature import LITERATURE, LiteratureZeroPoint, QuadraticSummary
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,

@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MultipleLocator
 
+from apogaia.formats.pixel_grid import detector_slices, gap_delete, wavelength_solution
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     LABELS,
@@ -29,7 +30,6 @@ from apogaia.plots.common import (
 )
 from apogaia.plots.maps import HALO
 from apogaia.plots.spectra import mark_lines
-from apogaia.spectra import detector_slices, gap_delete, wavelength_solution
 from apogaia.survey import Maps
 
 REAL_COLOUR, SIMULATED_COLOUR = "#000000", "#D55E00"

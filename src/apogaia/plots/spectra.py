@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
+from apogaia.formats.pixel_grid import detector_slices, gap_delete, wavelength_solution
 from apogaia.plots.common import PAGE_WIDTH, finite, panels
-from apogaia.spectra import detector_slices, gap_delete, wavelength_solution
 
 RYDBERG_HYDROGEN = 109677.583  # 1/cm
 BRACKETT_LINES = {upper: 1e8 / (RYDBERG_HYDROGEN * (1 / 4**2 - 1 / upper**2)) for upper in range(11, 21)}  # Angstrom

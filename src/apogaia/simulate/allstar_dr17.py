@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from apogaia.simulate.allstar import (
-    CATALOGUE_ELEMENTS,
-    UNKNOWN_MAG,
-    allstar_columns,
-    stellar_parameter_columns,
-)
+from apogaia.simulate.allstar import CATALOGUE_ELEMENTS, UNKNOWN_MAG, allstar_columns, stellar_parameter_columns
 
 __all__ = ["allstar_dr17_columns", "stellar_parameter_dr17_columns"]
 

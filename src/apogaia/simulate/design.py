@@ -8,7 +8,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import Galactic, SkyCoord
 
-from apogaia.releases import RELEASES, Release
+from apogaia.formats.releases import RELEASES, Release
 from apogaia.simulate.gaia import observe_with_gaia
 from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
 from apogaia.simulate.population import draw_population

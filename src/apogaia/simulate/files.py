@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apogaia.raw_tables import write_gaia, write_table
+from apogaia.formats.survey_tables import write_gaia, write_table
 from apogaia.simulate import evolution, population
 from apogaia.simulate.allstar import allstar_columns, stellar_parameter_columns
 from apogaia.simulate.allstar_dr17 import allstar_dr17_columns, stellar_parameter_dr17_columns

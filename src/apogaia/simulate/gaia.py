@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apogaia import lindegren
+from apogaia.physics import lindegren
 from apogaia.survey import Simulation
 
 __all__ = ["effective_wavenumber", "observe_with_gaia", "parallax_error_by_magnitude", "zero_point_surface"]

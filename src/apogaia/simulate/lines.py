@@ -60,8 +60,8 @@ def _from_wavenumbers(species: str, wavenumber, lower_term, gf) -> Lines:
 
 @cache
 def atomic_lines() -> Lines:
-    """The table `facts/atomic_lines.csv`, whose header names its sources."""
-    text = files("apogaia").joinpath("facts/atomic_lines.csv").read_text(encoding="utf-8")
+    """The table `atomic_lines.csv`, whose header names its sources."""
+    text = files("apogaia.simulate").joinpath("atomic_lines.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(row for row in text.splitlines() if not row.startswith("#")))
     return Lines(
         np.array([f"{row['element']} {row['ion']}" for row in rows], dtype="U5"),

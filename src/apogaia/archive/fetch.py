@@ -1,0 +1,159 @@
+"""Fetching a real survey: tables, spectra and Gaia's sources, into the raw folder that the reduction reads.
+
+The raw folder keeps the archive's own layout (`apogaia.releases`). A file has its name only once it is whole and agrees
+with the archive's hash list; the manifest, written last, says what became of every spectrum.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from apogaia import __version__, files
+from apogaia.archive.gaia import fetch_gaia
+from apogaia.archive.http.remote_files import FetchError
+from apogaia.archive.own_folder import link_folder
+from apogaia.archive.pull import Pull
+from apogaia.archive.report import FetchReport
+from apogaia.archive.star_spectra import StarSpectra, wanted_spectra
+from apogaia.archive.tap_jobs import Patience
+from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.survey_tables import read_allstar, read_gaia
+from apogaia.survey import Survey
+from apogaia.workspace import Workspace
+
+__all__ = ["FetchError", "FetchReport", "fetch_survey", "link_folder", "wanted_spectra"]
+
+PATIENCE = Patience()  # with the Gaia archive
+PLACES = ("sas", "allstar_sha1", "gaia_tap", "stellar_parameters", "zenodo", "gaia_radius", "gaia_radius_moving")
+
+
+def fetch_survey(
+    survey: Survey,
+    workspace: Workspace,
+    *,
+    limit: int | None = None,
+    mirror: Path | None = None,
+    check: bool = False,
+    accept_failures: bool = False,
+    progress: bool = True,
+) -> FetchReport:
+    """Fetch what the reduction of an archive survey needs; what is there already stays.
+
+    Can be stopped at any time and goes on where it stopped. Files that cannot be had are tried again, after growing
+    pauses and by the next call; the manifest is written, and the survey can be reduced, once none is left.
+
+    Parameters
+    ----------
+    limit
+        Spectra and Gaia sources of the first so many rows of allStar only, to try things out; a later call without it
+        fetches the rest.
+    mirror
+        Root of an existing copy of the SAS (SDSS's SAS_BASE_DIR): its files are linked to, not copied; what it lacks
+        is fetched.
+    check
+        Read every file again and compare it with the archive's hashes; what differs is replaced.
+    accept_failures
+        Write the manifest although files are missing; their stars' rows will say so.
+
+    Raises
+    ------
+    FetchError
+        If a table without which nothing goes on cannot be had, the archive cannot be reached, nothing can be written
+        (disk full, folder read-only), or another process fetches the same survey.
+    ValueError
+        If the survey is not an archive survey.
+    """
+    if survey.sources.kind != "archive":
+        raise ValueError(f"survey {survey.name} is not an archive's ({survey.sources.kind}): use `apogaia data`")
+    with _alone(workspace):
+        return _fetch(survey, workspace, limit, mirror, check, accept_failures, progress)
+
+
+def _fetch(survey, workspace, limit, mirror, check, accept_failures, progress) -> FetchReport:
+    archive = survey.settings("archive")["archive"]
+    key = files.fingerprint({name: archive[name] for name in PLACES} | survey.settings("sources"))
+    if not check and (report := _complete(workspace, key, limit, accept_failures)):
+        return report
+    report = FetchReport()
+    pull = Pull(survey, workspace, Path(mirror) if mirror else None, check, progress)
+    pull.allstar()
+    allstar = read_allstar(workspace.allstar)
+    if survey.counts.asserted and len(allstar) != survey.counts.rows:
+        raise FetchError(
+            f"{workspace.allstar} has {len(allstar)} rows, the release {survey.counts.rows}: is it another release's?"
+            " Remove it and fetch again"
+        )
+    allstar = allstar[:limit]
+    # Spectra first: they take days, and the others' services may be well again by then.
+    if survey.sources.spectra == "released":
+        report.counts = pull.released_spectra()
+    else:
+        StarSpectra(pull).fetch(allstar, report)
+    pull.stellar_parameters()
+    report.not_fetched = pull.comparisons()
+    report.notes += _fetch_gaia(survey, workspace, allstar, check, progress)
+    if report.failed and not accept_failures:
+        workspace.raw_manifest.unlink(missing_ok=True)
+        return report
+    report.complete = True
+    told = {name: getattr(report, name) for name in ("missing", "failed", "unverified", "not_fetched")}
+    manifest = {"kind": "archive", "survey": survey.name, "version": __version__, "fingerprint": key}
+    manifest |= {"limit": limit, "rows": len(allstar), "spectra": report.counts, **told}
+    files.write_json(workspace.raw_manifest, manifest)
+    return report
+
+
+@contextmanager
+def _alone(workspace: Workspace) -> Iterator[None]:
+    """Keep a second process from fetching the same survey."""
+    workspace.data.mkdir(parents=True, exist_ok=True)
+    with open(workspace.data / ".fetch.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FetchError(f"another process fetches into {workspace.data}: wait for it, or stop it") from None
+        yield
+
+
+def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> list[str]:
+    """What is worth saying of Gaia's table."""
+    if check and workspace.gaia.is_file():
+        try:
+            read_gaia(workspace.gaia, survey.sources.gaia_release)
+        except ReductionError:
+            workspace.gaia.unlink()
+    places = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
+    table = fetch_gaia(survey, workspace, *places, progress=progress, patience=PATIENCE)
+    return [table.note] if table.note else []
+
+
+def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures: bool) -> FetchReport | None:
+    """What an earlier call reported, if it left nothing to do and all files are still there."""
+    tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters)
+    if not all(path.is_file() for path in (workspace.raw_manifest, *tables)):
+        return None
+    try:
+        manifest = files.read_json(workspace.raw_manifest)
+    except ValueError:  # cut short: made anew
+        return None
+    had = manifest.get("limit")
+    if manifest.get("fingerprint") != key or (had is not None and (limit is None or limit > had)):
+        return None
+    if manifest["failed"] and not accept_failures:
+        return None
+    if workspace.survey.sources.spectra == "released":
+        wanted = list(workspace.released_spectra)
+    else:
+        places, _ = wanted_spectra(read_allstar(workspace.allstar)[:had], workspace.release)
+        lost = manifest["missing"].keys() | manifest["failed"].keys()
+        wanted = [workspace.raw / place for place in places if place not in lost]
+    if not all(path.is_file() for path in wanted):
+        return None
+    told = {name: manifest[name] for name in ("missing", "failed", "unverified", "not_fetched")}
+    return FetchReport(counts=manifest["spectra"], complete=True, **told)

@@ -1,0 +1,1 @@
+"""Transport: many files at a time, resumed, checked before they get their names."""

@@ -1,0 +1,1 @@
+"""The command line: `apogaia data | mock | fetch | reduce | distance | zeropoint`."""

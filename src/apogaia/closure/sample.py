@@ -1,0 +1,98 @@
+"""Simulated samples of any size without files of single spectra, for closure trials."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from tqdm.auto import tqdm
+
+from apogaia import files
+from apogaia.formats import pixel_grid, survey_tables
+from apogaia.formats.apstar import Status
+from apogaia.reduction import continuum, quality_cuts, reduce, star_file
+from apogaia.simulate import run
+from apogaia.simulate.design import Design, design_survey
+from apogaia.simulate.files import write_tables
+from apogaia.simulate.truth import read_truth
+from apogaia.survey import Spectra, Survey
+from apogaia.workspace import Workspace
+
+__all__ = ["read_sample_truth", "simulate_sample"]
+
+CHUNK = 200  # stars that a worker makes at a time
+
+
+def simulate_sample(
+    survey: Survey, workspace: Workspace, *, n_training: int, n_test: int, processes: int | None = None
+) -> Path:
+    """Make stars.h5 of some of a simulated survey's stars in memory, without their apStar files; return its path.
+
+    Tables go through the files of the reduction; spectra are those that `apogaia mock` would write, normalised as the
+    reduction does. Stars of the training and the test set are drawn at random, in allStar's order; every other star of
+    the survey is left out, so row i of this stars.h5 is not row i of allStar. `closure_truth` gives its truth.
+
+    Parameters
+    ----------
+    n_training, n_test
+        Stars above and below the SNR split that pass every cut; fewer if the survey has fewer.
+    processes
+        That make spectra; by default one per usable core.
+    """
+    settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
+    modules = [*run.modules(), pixel_grid, reduce, continuum, star_file, quality_cuts, sys.modules[__name__]]
+    key = files.fingerprint(settings, modules=modules)
+    if files.is_current(workspace.stars, key):
+        return workspace.stars
+    design = design_survey(survey)
+    write_tables(design, workspace)
+    table = reduce.star_table(survey_tables.read_allstar(workspace.allstar), survey, workspace)
+    whole = run.has_file(design) & (design.stars["spectrum_state"] == "")
+    table["status"] = np.where(whole, Status.OK, Status.NO_FILE).astype(np.int8)
+    table["reason"] = np.where(whole, "", Status.NO_FILE.reason)
+    selected = quality_cuts.select(table, survey)
+    rng = np.random.default_rng([design.seed, 20])
+    rows = np.sort(
+        np.concatenate(
+            [
+                rng.permutation(chosen)[:size]
+                for chosen, size in ((selected.training, n_training), (selected.test, n_test))
+            ]
+        )
+    )
+    truth = read_truth(workspace)[rows]
+    with files.atomic(workspace.sample_truth) as temporary:
+        truth.write(temporary, format="fits")
+    blocks = _spectra(design, rows, survey.spectra, processes)
+    files.mark_current(workspace.stars, key, lambda path: star_file.write_stars(path, table[rows], blocks))
+    return workspace.stars
+
+
+def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int | None) -> Iterator[np.ndarray]:
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(processes, mp_context=context) as pool,
+        tqdm(total=len(rows), unit="star", desc="spectra") as bar,
+    ):
+        for block in pool.map(_normalised, (run.part(design, chunk) for chunk in chunks), [settings] * len(chunks)):
+            bar.update(len(block))
+            yield block
+
+
+def _normalised(design: Design, settings: Spectra) -> np.ndarray:
+    observed = [one.combined() for one in run.observe_stars(design, range(len(design.stars["row"])))]
+    flux, error, mask = (np.stack(parts) for parts in zip(*observed, strict=True))
+    return continuum.apogee_continuum(flux, error, mask, spectra=settings)[0]
+
+
+def read_sample_truth(workspace: Workspace) -> Table:
+    """The truth of the stars of `simulate_sample`, row by row."""
+    truth = Table.read(workspace.sample_truth)
+    truth.convert_bytestring_to_unicode()
+    return truth

@@ -1,0 +1,1 @@
+"""Notebook 04: distances and the catalogue."""

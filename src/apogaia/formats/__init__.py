@@ -1,0 +1,1 @@
+"""What files look like: releases, allStar and Gaia tables, apStar spectra, the pixel grid, streamed tables."""

@@ -1,0 +1,312 @@
+"""Reading apStar files: one star's combined spectrum, or a status that says what is wrong with it."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import gzip
+import math
+import os
+import re
+import stat
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from apogaia.formats.fits_columns import foreign_format
+from apogaia.formats.pixel_grid import (
+    LOG10_WAVELENGTH_START,
+    LOG10_WAVELENGTH_STEP,
+    N_PIXELS_APSTAR,
+    bitmask_boolean,
+    detector_slices,
+    gap_delete,
+)
+
+__all__ = ["ApStar", "SpectrumError", "Status", "read_apstar"]
+
+UNUSABLE_ERROR = 1e9  # bad pixels carry an error of 1e10 in apStar files
+MAX_ROWS = 1000  # of an apStar image; no star has nearly as many visits
+MIN_USABLE_PIXELS = 100  # in each detector: with fewer the continuum would be a guess
+
+
+class Status(enum.IntEnum):
+    """What became of a star's spectrum; the numbers are part of the products and never change their meaning."""
+
+    OK = 0
+    NO_FILE = 1
+    UNREADABLE = 2
+    NOT_APSTAR = 3
+    WRONG_STAR = 4
+    BLANK = 5
+    BAD_ERRORS = 6
+    TOO_FEW_PIXELS = 7
+    NO_CONTINUUM = 8
+    CONSTANT = 9
+    BAD_CHECKSUM = 10
+
+    @property
+    def reason(self) -> str:
+        """One line for people."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    Status.OK: "spectrum is good",
+    Status.NO_FILE: "there is no apStar file",
+    Status.UNREADABLE: "the file cannot be read or is cut short",
+    Status.NOT_APSTAR: "the file is not an apStar file",
+    Status.WRONG_STAR: "the file holds another star",
+    Status.BLANK: "the spectrum is blank: no pixel differs from zero",
+    Status.BAD_ERRORS: "pixels with flux have no positive error",
+    Status.TOO_FEW_PIXELS: "a detector has too few usable pixels",
+    Status.NO_CONTINUUM: "the continuum is not positive",
+    Status.CONSTANT: "a detector has the same flux in every usable pixel",
+    Status.BAD_CHECKSUM: "the file has changed since it was written: its checksum does not agree",
+}
+
+_FETCH_AGAIN = "get the star's apStar file again from where it came (SAS, or `apogaia mock`)"
+_AS_RELEASED = "nothing to do if it was released so: the star is flagged and has no distance"
+_REMEDIES = {
+    Status.NO_FILE: "get it from SAS (data/README.md), or run `apogaia mock`",
+    Status.UNREADABLE: _FETCH_AGAIN,
+    Status.NOT_APSTAR: _FETCH_AGAIN,
+    Status.WRONG_STAR: _FETCH_AGAIN,
+    Status.BLANK: _AS_RELEASED,
+    Status.BAD_ERRORS: _AS_RELEASED,
+    Status.TOO_FEW_PIXELS: _AS_RELEASED,
+    Status.NO_CONTINUUM: _AS_RELEASED,
+    Status.CONSTANT: _AS_RELEASED,
+    Status.BAD_CHECKSUM: _FETCH_AGAIN,
+}
+
+
+class SpectrumError(ValueError):
+    """A spectrum that cannot be used: `status` says why, `detail` what was found; the message adds file and remedy."""
+
+    def __init__(self, status: Status, path: str | Path, detail: str = ""):
+        self.status = status
+        self.detail = f"{status.reason} ({detail})" if detail else status.reason
+        super().__init__(f"{path}: {self.detail}; {_REMEDIES[status]}")
+
+
+@dataclass(frozen=True)
+class ApStar:
+    """One star's combined spectrum: flux and error [1e-17 erg/s/cm^2/Angstrom], APOGEE_PIXMASK, each (8575,)."""
+
+    flux: np.ndarray
+    error: np.ndarray
+    mask: np.ndarray
+    n_visits: int
+    header: dict  # the cards of `_CARDS`; None where the header lacks one
+
+
+_CARDS = {
+    "apogee_id": "OBJID",
+    "telescope": "TELESCOP",
+    "location_id": "LOCID",
+    "field": "FIELD",
+    "ra": "RA",
+    "dec": "DEC",
+    "glon": "GLON",
+    "glat": "GLAT",
+    "j_mag": "J",
+    "h_mag": "H",
+    "k_mag": "K",
+    "a_k_targ": "AKTARG",  # not in older headers
+    "snr": "SNR",
+    "starflag": "STARFLAG",
+    "v_helio": "VHELIO",
+    "v_scatter": "VSCATTER",
+}
+
+_FILE_NAME = re.compile(r"a[ps]StarC?-[^-]+-(?P<apogee_id>.+)\.fits")
+
+
+def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
+    """Read the combined spectrum of an apStar file: the globally weighted one where there were several visits.
+
+    A file that is compressed as a whole (gzip, under whatever name) reads as the file in it. What lies behind the three
+    arrays goes unread. Arrays with a DATASUM card are checked against it; a header edited later is not.
+
+    Parameters
+    ----------
+    path
+        The file.
+    masked_bits
+        Pixels with one of these bits of APOGEE_PIXMASK do not count as usable.
+
+    Raises
+    ------
+    SpectrumError
+        If the file is missing, unreadable or cut short, changed since it was written, not an apStar file, of another
+        star than its name says, or if the spectrum is blank, constant, lacks errors, or leaves a detector without
+        usable pixels.
+    """
+    path = Path(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error or harmless here
+        try:
+            found = os.stat(path)
+            if not stat.S_ISREG(found.st_mode):
+                what = "a folder" if stat.S_ISDIR(found.st_mode) else "something that is no file"
+                raise SpectrumError(Status.UNREADABLE, path, f"{what} bears its name")
+            with open(path, "rb") as handle:
+                # of a compressed file the length says nothing
+                size = found.st_size if handle.peek(6).startswith(b"SIMPLE") else None
+                with fits.open(handle, memmap=False) as hdus:
+                    header = _header(hdus[0].header, path)
+                    images = [_image(hdus, i, path, size) for i in (1, 2, 3)]
+                    flux, error, mask = _combined(images, header, path)
+        except FileNotFoundError:
+            raise SpectrumError(Status.NO_FILE, path, _instead(path)) from None
+        except (SpectrumError, MemoryError):
+            raise
+        except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
+            raise SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault)) from fault
+    n_visits = header.pop("n_visits")
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
+        star = ApStar(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32), n_visits, header)
+    _check_pixels(star, masked_bits, path)
+    return star
+
+
+def _instead(path: Path) -> str:
+    """What is there where a file is missing."""
+    if path.is_symlink():
+        return "its name is a link to nothing"
+    packed = path.with_name(f"{path.name}.gz")
+    return f"{packed.name} is there: unpack it with gunzip" if packed.exists() else ""
+
+
+def _header(primary: fits.Header, path: Path) -> dict:
+    """The cards of `_CARDS` and the number of visits, after a check that file and header are of one star."""
+    header = {key: primary.get(card) for key, card in _CARDS.items()}
+    header = {key: None if isinstance(value, fits.card.Undefined) else value for key, value in header.items()}
+    header["n_visits"] = n_visits = primary.get("NVISITS")
+    if type(n_visits) is not int or n_visits < 1:
+        found = "no card NVISITS: perhaps a single visit" if n_visits is None else f"NVISITS is {n_visits}"
+        raise SpectrumError(Status.NOT_APSTAR, path, found)
+    if header["apogee_id"] is None:
+        raise SpectrumError(Status.NOT_APSTAR, path, "no card OBJID")
+    name, apogee_id = _FILE_NAME.fullmatch(path.name), str(header["apogee_id"]).strip()
+    if name and name["apogee_id"].casefold() != apogee_id.casefold():
+        raise SpectrumError(Status.WRONG_STAR, path, f"OBJID is {apogee_id}")
+    return header
+
+
+def _image(hdus: fits.HDUList, index: int, path: Path, size: int | None) -> fits.ImageHDU | fits.CompImageHDU:
+    """One HDU, after a check that it is on the apStar grid, whole in a file of `size` bytes, and as it was written."""
+    try:
+        hdu = hdus[index]
+    except IndexError:
+        before = hdus[-1].fileinfo()
+        found = ""
+        if size is None:
+            found = f"compressed, and cut short or damaged before HDU {index}"
+        elif size != before["datLoc"] + before["datSpan"]:
+            found = f"cut short or damaged in the header of HDU {len(hdus)}, or just before"
+        if found:
+            raise SpectrumError(Status.UNREADABLE, path, found) from None
+        raise SpectrumError(Status.NOT_APSTAR, path, f"no HDU {index}") from None
+    if not isinstance(hdu, (fits.ImageHDU, fits.CompImageHDU)):
+        raise SpectrumError(Status.NOT_APSTAR, path, f"HDU {index} is no image")
+    shape, header = hdu.shape, hdu.header
+    rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
+    if not 0 < rows <= MAX_ROWS or shape[-1] != N_PIXELS_APSTAR:
+        found = " x ".join(map(str, shape)) or "none"
+        raise SpectrumError(
+            Status.NOT_APSTAR, path, f"HDU {index} does not hold {N_PIXELS_APSTAR} pixels a row, but {found}"
+        )
+    if index == 1:
+        grid = [header.get(card) for card in ("CRVAL1", "CDELT1", "CRPIX1")]
+        if not (_close(grid[0], LOG10_WAVELENGTH_START) and _close(grid[1], LOG10_WAVELENGTH_STEP)) or (
+            grid[2] not in (1, None)
+        ):
+            found = f"CRVAL1, CDELT1, CRPIX1 are {grid[0]}, {grid[1]}, {grid[2]}"
+            raise SpectrumError(Status.NOT_APSTAR, path, found)
+    if size is not None and not isinstance(hdu, fits.CompImageHDU):
+        needed = hdu.fileinfo()["datLoc"] + math.prod(shape) * abs(header["BITPIX"]) // 8
+        if size < needed:
+            found = f"cut short in HDU {index}: {size} bytes instead of {needed} or more"
+            raise SpectrumError(Status.UNREADABLE, path, found)
+    if "DATASUM" in header and not _as_written(hdu):
+        raise SpectrumError(Status.BAD_CHECKSUM, path, f"DATASUM of HDU {index}")
+    return hdu
+
+
+def _as_written(hdu: fits.ImageHDU | fits.CompImageHDU) -> bool:
+    """Whether the data agree with the card DATASUM; an empty card says nothing."""
+    stated = str(hdu.header["DATASUM"]).strip()
+    return not stated or (stated.isdecimal() and hdu.verify_datasum() == 1)
+
+
+def _close(value, expected: float) -> bool:
+    return isinstance(value, (int, float)) and math.isclose(value, expected, rel_tol=1e-9)
+
+
+def _combined(images: list, header: dict, path: Path) -> list[np.ndarray]:
+    """The combined spectrum in each HDU, (8575,).
+
+    Rows are [pixel-weighted combination, globally weighted combination, visit 1, ...]; one visit is 1-D, or one row.
+    """
+    rows = [1 if len(hdu.shape) == 1 else hdu.shape[0] for hdu in images]
+    if len(set(rows)) > 1:
+        raise SpectrumError(Status.NOT_APSTAR, path, f"HDUs 1, 2 and 3 hold {rows[0]}, {rows[1]} and {rows[2]} rows")
+    if rows[0] == 2 or rows[0] == 1 < header["n_visits"]:  # a combination or a visit?
+        found = f"NVISITS is {header['n_visits']}, but each HDU holds {rows[0]} of the {header['n_visits'] + 2} rows"
+        raise SpectrumError(Status.NOT_APSTAR, path, found)
+    arrays = [hdu.data if len(hdu.shape) == 1 else hdu.data[min(1, rows[0] - 1)] for hdu in images]
+    if arrays[2].dtype.kind not in "iu":
+        raise SpectrumError(Status.NOT_APSTAR, path, "HDU 3 is not a bit mask")
+    return arrays
+
+
+def _check_pixels(star: ApStar, masked_bits: Sequence[int], path: Path) -> None:
+    flux, error = gap_delete(star.flux), gap_delete(star.error)
+    finite = np.isfinite(flux)
+    lit = finite & (flux != 0)
+    if not lit.any():
+        unknown = len(flux) - np.count_nonzero(finite)
+        raise SpectrumError(Status.BLANK, path, f"{unknown} pixels are NaN or infinite" if unknown else "")
+    without_error = lit & ~(error > 0)
+    if without_error.any():
+        unknown = np.count_nonzero(np.isnan(error) & without_error)
+        found = f"{unknown} pixels NaN, {np.count_nonzero(without_error) - unknown} zero or negative"
+        raise SpectrumError(Status.BAD_ERRORS, path, found)
+    certain = error < UNUSABLE_ERROR
+    masked = bitmask_boolean(gap_delete(star.mask), masked_bits)
+    usable = lit & certain & ~masked
+    for name, detector in detector_slices().items():
+        chosen = usable[detector]
+        count = np.count_nonzero(chosen)
+        if count < MIN_USABLE_PIXELS:
+            lost = (np.count_nonzero(~good[detector]) for good in (lit, certain, ~masked))
+            found = "{} without flux, {} with an error above 1e9, {} masked".format(*lost)
+            raise SpectrumError(Status.TOO_FEW_PIXELS, path, f"{count} in the {name} one: {found}")
+        values = flux[detector][chosen]
+        if values.min() == values.max():
+            raise SpectrumError(Status.CONSTANT, path, f"{values[0]:g} in the {name} one")
+
+
+def _what_ails(path: Path, fault: Exception) -> str:
+    """What is wrong with a file that a FITS reader refused with `fault`, for people; without this machine's folders."""
+    if isinstance(fault, PermissionError):
+        return "no permission to read it"
+    if getattr(fault, "errno", None) == errno.EINVAL:
+        return "a header states an impossible size"
+    found = str(fault).replace(str(path), path.name).partition("\n")[0].partition(", fix it first")[0]
+    try:
+        with open(path, "rb") as handle:
+            ailment = foreign_format(handle.read(2880))
+    except (OSError, ValueError):
+        return getattr(fault, "strerror", None) or found
+    if isinstance(fault, (EOFError, gzip.BadGzipFile, zlib.error)):
+        found = f"compressed data are cut short or damaged: {found}"
+    return ailment or found

@@ -1,0 +1,129 @@
+"""Errors that mean what they say: a network's luminosities and errors, calibrated on stars that it has not seen.
+
+A network's stated errors describe its training stars as dropout showed them. Here half of the test set, whose noisier
+spectra never trained a network, says how the luminosities scatter about Gaia's parallaxes: ln of the scatter is a sum
+of smooth functions of luminosity, stated error and SNR, as is a correction of ln fakemag. The other half tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.table import Table
+
+from apogaia.refit import least_squares
+from apogaia.refit.splines import quantile_knots, spline_basis
+
+if TYPE_CHECKING:
+    from apogaia.model.inference import Prediction
+
+__all__ = ["ErrorCalibration", "calibration_rows"]
+
+LUMINOSITY, ERROR, SNR = 8, 5, 5  # spline coefficients
+RIDGE = 1.0  # penalty on the correction's coefficients
+LEAST_STARS = 300  # fewer say too little: errors stay as the network states them
+
+
+def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
+    """The half of the test rows that calibrates; the other half is for tests. By name: a star is never in both."""
+    names = np.asarray(table["apogee_id"])[test].tolist()
+    chosen = np.array([hashlib.sha256(name.encode()).digest()[0] % 2 == 0 for name in names], dtype=bool)
+    return np.asarray(test)[chosen]
+
+
+@dataclass(frozen=True)
+class ErrorCalibration:
+    """Smooth corrections of ln fakemag and of its error; none where there were too few stars (no knots)."""
+
+    luminosity_knots: list[float]  # ln fakemag
+    error_knots: list[float]  # ln of the stated relative error
+    snr_knots: list[float]  # ln SNR
+    correction: list[float]  # of ln fakemag
+    log_scatter: list[float]  # ln of the relative error
+    stars: int
+
+    @classmethod
+    def fit(cls, prediction: Prediction, table: Table, zero_point: float) -> ErrorCalibration:
+        """Fit on stars that did not train the network.
+
+        Parameters
+        ----------
+        prediction
+            Of (n,) stars.
+        table
+            Their rows of stars.h5.
+        zero_point
+            Gaia minus true parallax [uas], held fixed.
+        """
+        columns = [
+            np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag", "snr", "a_k_mag")
+        ]
+        known = np.isfinite(np.column_stack([*columns, *prediction[:1], prediction.total_error])).all(axis=1)
+        known &= (prediction.fakemag > 0) & (columns[3] > 0)
+        rows = np.flatnonzero(known)
+        if len(rows) < LEAST_STARS:
+            return cls([], [], [], [], [], len(rows))
+        parallax, error, k0_mag, snr, _ = (column[rows] for column in columns)
+        variables = _variables(prediction.fakemag[rows], prediction.total_error[rows], snr)
+        knots = [
+            quantile_knots(values, n).tolist() for values, n in zip(variables, (LUMINOSITY, ERROR, SNR), strict=True)
+        ]
+        correction, scatter = _bases(variables, knots)
+        fitted = least_squares.fit(
+            parallax - 1e-3 * zero_point,
+            error,
+            k0_mag,
+            variables[0],
+            correction,
+            ridge=RIDGE,
+            scatter_basis=scatter,
+            offset_prior=[1e-3],  # the zero point is known
+        )
+        log_scatter = np.linalg.lstsq(scatter, np.log(fitted.scatter), rcond=None)[0]
+        return cls(*knots, fitted.weights.tolist(), log_scatter.tolist(), len(rows))
+
+    def apply(self, prediction: Prediction, snr) -> Prediction:
+        """Calibrated luminosities; both parts of the error change together. Unknown SNR counts as the lowest."""
+        if not self.correction:
+            return prediction
+        fakemag = np.asarray(prediction.fakemag, float)
+        good = np.isfinite(fakemag) & (fakemag > 0) & (np.asarray(prediction.total_error) > 0)
+        safe = [np.where(good, values, 1.0) for values in (fakemag, prediction.total_error)]
+        snr = np.asarray(snr, float)
+        snr = np.where(np.isfinite(snr) & (snr > 0), snr, np.exp(self.snr_knots[0]))
+        variables = _variables(*safe, snr)
+        correction, scatter = _bases(variables, [self.luminosity_knots, self.error_knots, self.snr_knots])
+        calibrated = safe[0] * np.exp(correction @ np.array(self.correction))
+        grown = calibrated * np.exp(scatter @ np.array(self.log_scatter)) / safe[1]
+        grown = np.where(good, grown, 1.0)
+        return type(prediction)(
+            np.where(good, calibrated, prediction.fakemag),
+            *(np.asarray(part) * grown for part in prediction[1:]),
+        )
+
+    @classmethod
+    def of_model(cls, path: str | Path) -> ErrorCalibration:
+        """The calibration that travels with a model file; one that changes nothing where there is none."""
+        from apogaia.model.training import read_provenance  # here: it loads Keras
+
+        values = read_provenance(path).get("error_calibration")
+        return cls([], [], [], [], [], 0) if values is None else cls(**values)
+
+    def to_dict(self) -> dict:
+        """As it travels in a model file."""
+        return asdict(self)
+
+
+def _variables(fakemag, total_error, snr) -> list[np.ndarray]:
+    return [np.log(fakemag), np.log(total_error / fakemag), np.log(snr)]
+
+
+def _bases(variables, knots) -> tuple[np.ndarray, np.ndarray]:
+    """Bases of the correction (luminosity, SNR) and of ln scatter (luminosity, stated error, SNR)."""
+    luminosity, error, snr = (spline_basis(v, k) for v, k in zip(variables, knots, strict=True))
+    # every spline sums to 1: leave one coefficient of the later ones out
+    return np.column_stack([luminosity, snr[:, 1:]]), np.column_stack([luminosity, error[:, 1:], snr[:, 1:]])

@@ -1,0 +1,251 @@
+"""What a trained model says about stars: Monte-Carlo dropout, draws of the zero point, and the Jacobian."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from tqdm.auto import tqdm
+
+from apogaia import files
+from apogaia.model import error_calibration, networks, training
+from apogaia.model.error_calibration import ErrorCalibration
+from apogaia.model.fast import devices, dropout_cpu, dropout_jax
+from apogaia.model.fast.dropout_cpu import FastDropout
+from apogaia.reduction import star_file
+from apogaia.survey import Survey
+from apogaia.workspace import Workspace
+
+__all__ = ["Prediction", "jacobian", "offset_draws", "predict", "predict_reference", "predicted_stars"]
+
+
+class Prediction(NamedTuple):
+    """Pseudo-luminosities, each (n,), in fakemag's unit; NaN where the spectrum has a NaN."""
+
+    fakemag: np.ndarray  # mean over the dropout passes
+    model_error: np.ndarray  # standard deviation over the passes
+    predictive_error: np.ndarray  # root of the mean variance that the network states
+    total_error: np.ndarray  # the two in quadrature
+
+
+def predict(
+    model: keras.Model,
+    spectra,
+    *,
+    passes: int,
+    seed: int,
+    batch_size: int = 64,
+    progress: bool = True,
+    device: bool | None = None,
+) -> Prediction:
+    """Luminosities of stars by Monte-Carlo dropout (paper section 2.2), on all cores of the CPU or on a GPU.
+
+    The dropout masks of a star follow from the seed and its row in `spectra` alone, so the batch size changes nothing,
+    and a GPU gives the numbers of a CPU to within its rounding, which is far below the errors.
+
+    Parameters
+    ----------
+    model
+        A joint network; only its luminosity part is used.
+    spectra
+        (n, pixels) normalised spectra, an array or an HDF5 dataset, read batch by batch.
+    passes
+        Dropout passes per spectrum.
+    seed
+        Of the dropout masks.
+    batch_size
+        Spectra in memory at a time; a GPU takes at least 1024.
+    progress
+        Show a progress bar.
+    device
+        Whether JAX computes the passes (`device_dropout`); None: where Keras runs on JAX with an accelerator.
+
+    Raises
+    ------
+    ValueError
+        If the spectra have another number of pixels than the model's.
+    """
+    _check_pixels(model, spectra)
+    network = FastDropout.from_model(model.get_layer("luminosity"))
+    if devices.uses_device(device):
+        size = max(batch_size, dropout_jax.STARS_AT_ONCE)
+        return _prediction(
+            dropout_jax.moments(network, spectra, passes=passes, seed=seed, batch_size=size, progress=progress)
+        )
+
+    def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return network.moments(batch, rows, passes=passes, seed=seed)
+
+    return _in_batches(outputs, spectra, batch_size, progress)
+
+
+def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
+    """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
+
+    A calibrated model's are calibrated (`apogaia.error_calibration`). They are current while model, stars.h5, the
+    survey's settings and the modules of the passes have not changed.
+    """
+    path, settings = workspace.prediction(offset), survey.inference
+    key = files.fingerprint(
+        {"passes": settings.passes, "seed": settings.seed},
+        [workspace.model(offset), workspace.stars],
+        [sys.modules[__name__], dropout_cpu, dropout_jax, error_calibration],
+    )
+    if not files.is_current(path, key):
+        model = training.load_model(workspace.model(offset))
+        with star_file.open_stars(workspace.stars) as opened:
+            prediction = predict(
+                model, opened.spectra, passes=settings.passes, seed=settings.seed, batch_size=settings.batch_size
+            )
+            prediction = ErrorCalibration.of_model(workspace.model(offset)).apply(prediction, opened.table["snr"])
+        files.mark_current(path, key, lambda temporary: np.savez(temporary, **prediction._asdict()))
+    with np.load(path) as kept:
+        return Prediction(**{name: kept[name] for name in Prediction._fields})
+
+
+def predict_reference(
+    model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = False
+) -> Prediction:
+    """The same as `predict` by calling the Keras model once per pass: slow and plain, on any backend and device.
+
+    Its masks are Keras' own, so the results agree with `predict` in distribution only.
+    """
+    _check_pixels(model, spectra)
+    network = model.get_layer("luminosity")
+    for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
+        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+
+    def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batch = ops.convert_to_tensor(batch)
+        draws = np.stack([ops.convert_to_numpy(network(batch, training=True)) for _ in range(passes)])
+        fakemag, variance = draws[..., 0].astype(np.float64), np.exp(draws[..., 1].astype(np.float64))
+        return fakemag.mean(axis=0), fakemag.var(axis=0), variance.mean(axis=0)
+
+    return _in_batches(outputs, spectra, batch_size, progress)
+
+
+def offset_draws(model: keras.Model, inputs: Mapping[str, np.ndarray] | None, *, draws: int, seed: int) -> np.ndarray:
+    """Dropout draws of the zero point, Gaia minus true parallax.
+
+    Parameters
+    ----------
+    model
+        A joint network with a constant or a multivariate offset.
+    inputs
+        ``g_mag``, ``bp_rp`` [mag] and ``teff`` [K], each (n,), for a multivariate offset; None for a constant one.
+    draws
+        Number of dropout masks.
+    seed
+        Of the masks.
+
+    Returns
+    -------
+    (draws, n) array
+        Zero points [mas]; n = 1 for a constant offset. All stars of a draw have masks of their own.
+
+    Raises
+    ------
+    ValueError
+        If the model has no offset, or the inputs are not those it takes.
+    """
+    if model.name == "joint_none":
+        raise ValueError("this model was trained without an offset: use a constant or a multivariate one")
+    if (model.name == "joint_constant") != (inputs is None):
+        raise ValueError("inputs are G, BP-RP and Teff for a multivariate offset, and None for a constant one")
+    network = model.get_layer("offset")
+    for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
+        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+    if inputs is None:
+        ones = ops.ones((draws, len(networks.OFFSET_INPUTS)))
+        return ops.convert_to_numpy(network(ones, training=True)).astype(np.float64)
+    columns = {
+        name: ops.convert_to_tensor(np.asarray(inputs[name], np.float32)[:, None]) for name in networks.OFFSET_INPUTS
+    }
+    draw = [ops.convert_to_numpy(network(columns, training=True))[:, 0] for _ in range(draws)]
+    return np.array(draw, np.float64).reshape(draws, -1)
+
+
+def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+    """Derivative of fakemag with respect to the normalised flux of every pixel, without dropout.
+
+    Parameters
+    ----------
+    model
+        A joint network.
+    spectra
+        (n, pixels) normalised spectra.
+    batch_size
+        Spectra at a time.
+
+    Returns
+    -------
+    (n, pixels) array
+        d fakemag / d flux, float32.
+    """
+    _check_pixels(model, spectra)
+    gradient = _gradient_of_fakemag(model.get_layer("luminosity"))
+    jacobians = np.empty(spectra.shape, np.float32)
+    for start in range(0, len(spectra), batch_size):
+        batch = np.asarray(spectra[start : start + batch_size], np.float32)
+        jacobians[start : start + batch_size] = gradient(batch)
+    return jacobians
+
+
+def _check_pixels(model: keras.Model, spectra) -> None:
+    pixels = model.get_layer("luminosity").input_shape[1]
+    if len(spectra.shape) != 2 or spectra.shape[1] != pixels:
+        raise ValueError(f"spectra have the shape {tuple(spectra.shape)}, but the model takes {pixels} pixels a star")
+
+
+def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction:
+    """Run `outputs` (finite spectra, their rows) -> mean, variance of fakemag, mean predicted variance."""
+    n_stars = spectra.shape[0]
+    moments = np.full((3, n_stars), np.nan)
+    with tqdm(total=n_stars, unit="spectrum", disable=not progress) as bar:
+        for start in range(0, n_stars, batch_size):
+            batch = np.asarray(spectra[start : start + batch_size], np.float32)
+            good = np.isfinite(batch).all(axis=1)
+            rows = start + np.flatnonzero(good)
+            if len(rows):
+                moments[:, rows] = outputs(batch[good], rows)
+            bar.update(len(batch))
+    return _prediction(moments)
+
+
+def _prediction(moments: np.ndarray) -> Prediction:
+    mean, variance, predicted_variance = moments
+    return Prediction(mean, np.sqrt(variance), np.sqrt(predicted_variance), np.sqrt(variance + predicted_variance))
+
+
+def _gradient_of_fakemag(network: keras.Model):
+    """Spectra -> gradient of each star's fakemag; stars do not mix, so the gradient of the sum holds them all."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        def gradient(batch):
+            batch = tf.constant(batch)
+            with tf.GradientTape() as tape:
+                tape.watch(batch)
+                fakemag = network(batch, training=False)[:, 0]
+            return tape.gradient(fakemag, batch).numpy()
+
+    elif backend == "jax":
+        import jax
+
+        def gradient(batch):
+            return np.asarray(jax.grad(lambda spectra: network(spectra, training=False)[:, 0].sum())(batch))
+
+    else:
+        import torch
+
+        def gradient(batch):
+            batch = torch.tensor(batch, device=keras.src.backend.torch.core.get_device(), requires_grad=True)
+            (gradients,) = torch.autograd.grad(network(batch, training=False)[:, 0].sum(), batch)
+            return gradients.cpu().numpy()
+
+    return gradient

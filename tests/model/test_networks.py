@@ -1,0 +1,308 @@
+"""The joint network: architecture, units, likelihood, and the layers that are written for speed."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy import stats
+
+from apogaia.model import inference, networks, training
+from apogaia.survey import load_survey
+
+DR14 = load_survey("dr14").network
+SMALL = dataclasses.replace(DR14, hidden_units=(12, 6), offset_hidden_units=(6, 4), fakemag_scale=10.0)
+
+
+def small_model(offset, n_pixels=61, **kwargs):
+    keras.utils.set_random_seed(3)
+    mean_spectrum = np.linspace(0.8, 1.0, n_pixels)
+    return networks.build_joint_network(SMALL, offset, mean_spectrum=mean_spectrum, parallax_scale=1.5, **kwargs)
+
+
+def inputs_for(model, n=5, seed=0):
+    rng = np.random.default_rng(seed)
+    values = {
+        "spectrum": rng.normal(0.9, 0.1, (n, model.get_layer("luminosity").input_shape[1])),
+        "k_mag": rng.uniform(7, 13, (n, 1)),
+        "g_mag": rng.uniform(9, 16, (n, 1)),
+        "bp_rp": rng.uniform(1, 2, (n, 1)),
+        "teff": rng.uniform(4000, 5500, (n, 1)),
+    }
+    return {x.name: values[x.name].astype(np.float32) for x in model.inputs}
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def trainable(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+@pytest.mark.parametrize(("offset", "offset_parameters"), [("none", 0), ("constant", 673), ("multivariate", 673)])
+def test_the_papers_network_has_the_right_number_of_parameters(offset, offset_parameters):
+    model = networks.build_joint_network(DR14, offset, mean_spectrum=np.ones(7514), parallax_scale=1.41247)
+    convolutions = (8 * 1 * 2 + 2) + (8 * 2 * 4 + 4)
+    dense = (7514 // 4 * 4 * 164 + 164) + (164 * 64 + 64) + 2 * (64 + 1)
+    assert trainable(model) == convolutions + dense + offset_parameters
+    assert trainable(model) == 1_242_908 + offset_parameters
+    assert 673 == (3 * 32 + 32) + (32 * 16 + 16) + (16 + 1)
+    fixed = 7514 + (6 if offset == "multivariate" else 0)
+    assert model.count_params() == 1_242_908 + offset_parameters + fixed
+
+
+def test_layers_have_the_papers_order_and_regularisation():
+    network = small_model("none").get_layer("luminosity")
+    names = [layer.name for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+    assert names[:13] == [
+        *("mean_subtraction", "blocks", "conv_1", "conv_dropout_1", "conv_2", "pixels", "used_pixels", "pool", "flat"),
+        *("hidden_dropout_1", "hidden_1", "hidden_dropout_2", "hidden_2"),
+    ]
+    assert all(layer.rate == 0.3 for layer in network.layers if isinstance(layer, keras.layers.Dropout))
+    for name in ("conv_1", "conv_2", "hidden_1", "hidden_2"):
+        layer = network.get_layer(name)
+        assert layer.activation is keras.activations.relu
+        assert float(layer.kernel_regularizer.l2) == pytest.approx(5e-9)
+    assert network.get_layer("scaled_fakemag").kernel_regularizer is None
+    kernel = numbers(network.get_layer("hidden_1").kernel)
+    assert kernel.std() == pytest.approx(0.05, rel=0.1)
+    heads = [numbers(network.get_layer(name).kernel) for name in ("scaled_fakemag", "scaled_log_variance")]
+    assert not np.allclose(*heads)  # an initialiser used twice would make them equal
+
+
+def test_unknown_offset_is_refused():
+    with pytest.raises(ValueError, match="'linear'"):
+        small_model("linear")
+
+
+def test_luminosity_network_equals_its_definition_in_numpy():
+    model = small_model("none")
+    network = model.get_layer("luminosity")
+    spectrum = inputs_for(model)["spectrum"]
+    weights = {layer.name: [numbers(w) for w in layer.weights] for layer in network.layers if layer.weights}
+    x = (spectrum - np.linspace(0.8, 1.0, 61))[:, :, None]
+    for name in ("conv_1", "conv_2"):
+        kernel, bias = weights[name]
+        padded = np.pad(x, ((0, 0), (3, 4), (0, 0)))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, 8, axis=1)  # (n, pixels, channels, width)
+        x = np.maximum(np.einsum("npcw,wcf->npf", frames, kernel) + bias, 0)
+    x = x[:, :60].reshape(5, 15, 4, 4).max(axis=2).reshape(5, -1)
+    for name in ("hidden_1", "hidden_2"):
+        x = np.maximum(x @ weights[name][0] + weights[name][1], 0)
+    fakemag = np.log1p(np.exp(x @ weights["scaled_fakemag"][0] + weights["scaled_fakemag"][1])) * 10.0 * 1.5
+    log_variance = x @ weights["scaled_log_variance"][0] + weights["scaled_log_variance"][1] + 2 * np.log(15.0)
+    assert numbers(network(spectrum)) == pytest.approx(np.hstack([fakemag, log_variance]), rel=1e-5)
+
+
+def test_parallax_and_its_variance_carry_the_apparent_magnitude():
+    model = small_model("none")
+    inputs = inputs_for(model)
+    fakemag, log_variance = numbers(model.get_layer("luminosity")(inputs["spectrum"])).T
+    parallax, parallax_log_variance = numbers(model(inputs)).T
+    factor = 10 ** (-0.2 * inputs["k_mag"][:, 0])
+    assert parallax == pytest.approx(fakemag * factor, rel=1e-5)
+    # the error is the fakemag error times the factor, hence the variance the factor squared
+    assert np.exp(parallax_log_variance / 2) == pytest.approx(np.exp(log_variance / 2) * factor, rel=1e-5)
+
+
+def test_constant_offset_is_the_same_for_all_stars_and_moves_the_mean_only():
+    model = small_model("constant")
+    model.get_layer("offset").get_layer("scaled_offset").bias.assign([-0.03])
+    inputs = inputs_for(model)
+    offset = numbers(model.get_layer("offset")(np.ones((1, 3))))[0, 0]
+    assert offset == pytest.approx(-0.045, abs=0.02)  # tanh of about -0.03, times 1.5 mas
+    fakemag, log_variance = numbers(model.get_layer("luminosity")(inputs["spectrum"])).T
+    factor = 10 ** (-0.2 * inputs["k_mag"][:, 0])
+    assert numbers(model(inputs))[:, 0] == pytest.approx(fakemag * factor + offset, rel=1e-5)
+    assert numbers(model(inputs))[:, 1] == pytest.approx(log_variance + 2 * np.log(factor), rel=1e-5)
+
+
+def test_multivariate_offset_standardises_with_the_given_mean_and_sd():
+    mean, sd = np.array([11.6, 1.35, 4850.0]), np.array([1.2, 0.5, 425.0])
+    model = small_model("multivariate", offset_mean=mean, offset_sd=sd)
+    network = model.get_layer("offset")
+    inputs = inputs_for(model)
+    x = (np.hstack([inputs[name] for name in ("g_mag", "bp_rp", "teff")]) - mean) / sd
+    for name in ("offset_hidden_1", "offset_hidden_2", "scaled_offset"):
+        layer = network.get_layer(name)
+        x = np.tanh(x @ numbers(layer.kernel) + numbers(layer.bias))
+    offset = numbers(network({name: inputs[name] for name in ("g_mag", "bp_rp", "teff")}))
+    assert offset == pytest.approx(1.5 * x, rel=1e-4, abs=1e-6)
+    none = small_model("none")
+    none.get_layer("luminosity").set_weights(model.get_layer("luminosity").get_weights())
+    shift = numbers(model(inputs)) - numbers(none({name: inputs[name] for name in ("spectrum", "k_mag")}))
+    assert shift == pytest.approx(np.hstack([offset, 0 * offset]), abs=1e-5)
+
+
+def test_loss_is_the_gaussian_log_likelihood_of_both_errors():
+    rng = np.random.default_rng(1)
+    parallax, error, predicted = rng.normal(1, 0.5, 20), rng.uniform(0.02, 0.1, 20), rng.normal(1, 0.5, 20)
+    log_variance = rng.normal(-4, 2, 20)
+    loss = numbers(
+        networks.parallax_loss(
+            ops.array(np.column_stack([parallax, error]), "float32"),
+            ops.array(np.column_stack([predicted, log_variance]), "float32"),
+        )
+    )
+    total = np.sqrt(error**2 + np.exp(log_variance))
+    expected = -stats.norm.logpdf(parallax, predicted, total) - 0.5 * np.log(2 * np.pi)
+    assert loss == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("log_variance", [-1e4, -100.0, 80.0, 1e4])
+def test_loss_is_finite_for_any_log_variance(log_variance):
+    loss = numbers(networks.parallax_loss(ops.array([[1.0, 0.05]]), ops.array([[3.0, log_variance]])))[0]
+    expected = 0.5 * 4 / 0.05**2 + np.log(0.05) if log_variance < 0 else 0.5 * log_variance
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def robust(parallax, error, predicted, log_variance, fraction=0.02, width=12.0):
+    y_true, y_pred = np.column_stack([parallax, error]), np.column_stack([predicted, log_variance])
+    return numbers(
+        networks.robust_parallax_loss(fraction, width)(ops.array(y_true, "float32"), ops.array(y_pred, "float32"))
+    )
+
+
+def test_robust_loss_is_the_log_likelihood_of_the_mixture():
+    rng = np.random.default_rng(4)
+    parallax, error = rng.normal(1, 0.5, 40), rng.uniform(0.02, 0.1, 40)
+    predicted, log_variance = parallax + rng.normal(0, 1, 40) * 10 ** rng.uniform(-2, 1, 40), rng.normal(-6, 1, 40)
+    total = np.sqrt(error**2 + np.exp(log_variance))
+    good = stats.norm.logpdf(parallax, predicted, total) + np.log(0.98)
+    bad = stats.norm.logpdf(parallax, predicted, 12.0 * total) + np.log(0.02)
+    assert (bad > good).any() and (bad < good).any()
+    expected = -np.logaddexp(good, bad) - 0.5 * np.log(2 * np.pi)
+    assert robust(parallax, error, predicted, log_variance) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_robust_loss_of_good_stars_is_the_gaussian_one():
+    rng = np.random.default_rng(5)
+    parallax, error, log_variance = rng.normal(1, 0.5, 30), rng.uniform(0.02, 0.1, 30), rng.normal(-6, 1, 30)
+    predicted = parallax + 0.5 * error * rng.standard_normal(30)
+    y_true, y_pred = (ops.array(np.column_stack(c)) for c in ([parallax, error], [predicted, log_variance]))
+    gaussian = numbers(networks.parallax_loss(y_true, y_pred))
+    tiny = robust(parallax, error, predicted, log_variance, fraction=1e-6, width=15.0)
+    assert tiny == pytest.approx(gaussian, abs=1e-4)
+    assert robust(parallax, error, predicted, log_variance) - gaussian == pytest.approx(-np.log(0.98), abs=0.01)
+
+
+@pytest.mark.parametrize("log_variance", [-1e4, -7.0, 80.0, 1e4])
+@pytest.mark.parametrize("sigmas", [0.0, 1e4])
+def test_robust_loss_and_its_gradient_are_finite(sigmas, log_variance):
+    tf = pytest.importorskip("tensorflow")
+    prediction = tf.Variable([[1.0 + 0.03 * sigmas, log_variance]])
+    with tf.GradientTape() as tape:
+        loss = networks.robust_parallax_loss(0.01, 15.0)(tf.constant([[1.0, 0.03]]), prediction)
+    assert np.isfinite(loss).all()
+    gradient = tape.gradient(loss, prediction).numpy()
+    assert np.isfinite(gradient).all()
+    if sigmas and log_variance == -1e4:  # a contaminant pulls 15^2 times less than in a Gaussian likelihood
+        assert gradient[0, 0] == pytest.approx(sigmas / 0.03 / 15.0**2, rel=1e-3)
+
+
+def test_released_variance_is_right_at_one_magnitude_and_off_by_the_factor_elsewhere(tmp_path):
+    scale = 70.0
+    k_mag = np.array([[5 * np.log10(scale)], [7.0], [12.0]], np.float32)
+    luminosity = np.array([[50.0, 3.0], [40.0, 2.0], [30.0, 1.0]], np.float32)
+    right = numbers(networks.FakemagToParallax()(luminosity, k_mag))
+    released = numbers(networks.FakemagToParallax(scale)(luminosity, k_mag))
+    assert np.array_equal(released[:, 0], right[:, 0])
+    assert released[0, 1] == pytest.approx(right[0, 1], abs=1e-5)
+    # its variance has the factor once, where it belongs in twice
+    excess = np.exp(right[:, 1] - released[:, 1])
+    assert excess == pytest.approx(10 ** (-0.2 * k_mag[:, 0]) * scale, rel=1e-4)
+    assert abs(np.log(excess[1:])).min() > 0.5
+    model = small_model("constant", variance_form="released")
+    assert model.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
+    training.save_model(model, tmp_path / "m.keras", {})
+    again = training.load_model(tmp_path / "m.keras")
+    assert again.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
+    inputs = inputs_for(model)
+    assert np.array_equal(numbers(again(inputs)), numbers(model(inputs)))
+    plain = small_model("constant")
+    assert plain.get_layer("true_parallax").released_scale is None
+    assert np.abs(numbers(plain(inputs)) - numbers(model(inputs)))[:, 1].min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("filters", "width", "pool", "pixels"),
+    [((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],
+)
+def test_blocked_convolutions_equal_plain_ones_in_outputs_and_gradients(filters, width, pool, pixels):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(2)
+    network = dataclasses.replace(SMALL, conv_filters=filters, conv_width=width, pool_width=pool, dropout=0.0)
+    spectrum = keras.Input((pixels,))
+    blocked = keras.Model(spectrum, networks._convolutions(network, pixels, spectrum))
+    x = keras.layers.Reshape((pixels, 1))(spectrum)
+    for n in filters:
+        x = keras.layers.Conv1D(n, width, padding="same", activation="relu")(x)
+    plain = keras.Model(spectrum, keras.layers.MaxPooling1D(pool)(x))
+    weights = [rng.normal(0.1, 0.5, w.shape) for w in plain.get_weights()]
+    inputs = tf.constant(rng.normal(size=(3, pixels)), "float32")
+    results = []
+    for model in (plain, blocked):
+        model.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = model(inputs)
+            target = tf.reduce_mean(tf.sin(outputs))
+        variables = [w.value for w in model.trainable_weights]
+        results.append([outputs, *tape.gradient(target, [inputs, *variables])])
+    assert results[0][0].shape == (3, pixels // pool, filters[-1])
+    for expected, found in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("shape", [(400, 51, 2), (400, 101)])
+def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
+    layer = networks.BitDropout(0.3, seed=5)
+    x = np.ones(shape, np.float32)
+    y = numbers(layer(x, training=True))
+    kept = y > 0
+    assert np.unique(y) == pytest.approx([0, 1 / 0.7], rel=1e-6)
+    assert kept.mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / y.size))
+    flat = kept.reshape(len(x), -1)
+    # pairs that share a random integer, neighbours in another, and stars
+    for a, b in [(flat[:, 0:-1:2], flat[:, 1::2]), (flat[:, 1:-1:2], flat[:, 2::2]), (flat[:-1], flat[1:])]:
+        n = min(a.shape[1], b.shape[1])
+        correlation = np.corrcoef(a[:, :n].ravel(), b[:, :n].ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(a[:, :n].size)
+    assert (numbers(layer(x, training=True)) > 0).mean() == pytest.approx(0.7, abs=0.01)
+    assert not np.array_equal(numbers(layer(x, training=True)), y)
+    assert np.array_equal(numbers(layer(x)), x)
+
+
+def test_jax_gives_the_same_outputs_for_one_weight_file(tmp_path):
+    pytest.importorskip("jax")
+    model = small_model("multivariate", offset_mean=(11.6, 1.35, 4850.0), offset_sd=(1.2, 0.5, 425.0))
+    training.save_model(model, tmp_path / "m.keras", {})
+    inputs = inputs_for(model)
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    script = """
+        import sys, keras, numpy as np
+        from apogaia import inference, training
+        assert keras.backend.backend() == "jax"
+        folder = sys.argv[1]
+        model = training.load_model(folder + "/m.keras")
+        inputs = dict(np.load(folder + "/inputs.npz"))
+        np.savez(
+            folder + "/outputs.npz",
+            joint=keras.ops.convert_to_numpy(model(inputs)),
+            jacobian=inference.jacobian(model, inputs["spectrum"]),
+            drawn=inference.predict_reference(model, inputs["spectrum"], passes=3, seed=1).fakemag,
+        )
+    """
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], env=environment, check=True)
+    outputs = np.load(tmp_path / "outputs.npz")
+    assert outputs["joint"] == pytest.approx(numbers(model(inputs)), rel=1e-4)
+    assert outputs["jacobian"] == pytest.approx(inference.jacobian(model, inputs["spectrum"]), rel=1e-3, abs=1e-5)
+    assert np.isfinite(outputs["drawn"]).all()

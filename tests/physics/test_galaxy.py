@@ -1,0 +1,135 @@
+"""Galactocentric positions, binned maps, sample selection, orbits."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from galpy.util import coords as galpy_coords
+
+from apogaia.physics import galaxy
+from apogaia.survey import load_survey
+
+MAPS = load_survey("dr14").maps
+CENTRE = (266.4051, -28.936175)  # Sgr A*, deg
+
+
+def test_the_sun_is_at_minus_8_125_kpc():
+    x, y, z = galaxy.galactocentric(CENTRE[0], CENTRE[1], 1e-6, MAPS)
+    assert x == pytest.approx(-8.125, abs=1e-4)
+    assert np.hypot(x, z) == pytest.approx(8.125, abs=1e-6)
+    assert y == pytest.approx(0, abs=1e-6) and z == pytest.approx(0.0208, abs=1e-6)
+
+
+def test_the_galactic_centre_is_at_the_origin():
+    np.testing.assert_allclose(galaxy.galactocentric(*CENTRE, 8125.0, MAPS), 0, atol=1e-4)
+
+
+def test_positions_agree_with_galpy_and_unknown_stays_unknown():
+    rng = np.random.default_rng(1)
+    ra, dec, dist = rng.uniform(0, 360, 50), rng.uniform(-80, 80, 50), rng.uniform(100, 12000, 50)
+    dist[7] = np.nan
+    found = np.array(galaxy.galactocentric(ra, dec, dist, MAPS))
+    known = np.isfinite(dist)
+    assert np.isnan(found[:, ~known]).all()
+    assert np.isnan(galaxy.galactocentric([10.0], [10.0], [np.nan], MAPS)).all()
+    lb = galpy_coords.radec_to_lb(ra[known], dec[known], degree=True, epoch=None)
+    xyz = galpy_coords.lbd_to_XYZ(lb[:, 0], lb[:, 1], dist[known] / 1000, degree=True)
+    expected = galpy_coords.XYZ_to_galcenrect(*xyz.T, Xsun=MAPS.sun_distance, Zsun=MAPS.sun_height / 1000)
+    # galpy is left-handed: its Sun is at positive x
+    np.testing.assert_allclose(found[:, known], expected.T * [[-1], [1], [1]], atol=2e-3)
+
+
+def test_map_edges_follow_the_survey():
+    x_edges, y_edges = galaxy.map_edges(MAPS)
+    assert (x_edges[0], x_edges[-1], y_edges[0], y_edges[-1]) == (-16, 4, -10, 10)
+    np.testing.assert_allclose(np.diff(x_edges), 0.5)  # the paper's 500 pc
+    assert len(x_edges) == len(y_edges) == MAPS.bins + 1
+
+
+def test_binned_median_by_hand():
+    maps = dataclasses.replace(MAPS, bins=2, centre_x=0.0, half_width=1.0, min_stars=3)
+    x = [-0.5, -0.5, -0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 5.0]
+    y = [0.5, 0.5, 0.5, -0.5, -0.5, -0.5, 0.5, 0.5, 0.5]
+    values = [1.0, 2.0, 9.0, 4.0, 5.0, np.nan, 7.0, 8.0, 1e9]
+    median, counts = galaxy.binned_median(x, y, values, maps)
+    np.testing.assert_array_equal(counts, [[0, 3], [2, 2]])  # first index along x
+    np.testing.assert_array_equal(median, [[np.nan, 2.0], [np.nan, np.nan]])
+    median, _ = galaxy.binned_median(x, y, values, dataclasses.replace(maps, min_stars=2))
+    np.testing.assert_array_equal(median, [[np.nan, 2.0], [4.5, 7.5]])
+
+
+def test_binned_median_of_nothing():
+    median, counts = galaxy.binned_median([], [], [], MAPS)
+    assert median.shape == (MAPS.bins, MAPS.bins) and np.isnan(median).all() and not counts.any()
+
+
+def sample(n=1, **columns):
+    parameters = {"logg_error": 0.1, "fe_h": 0.0, "fe_h_error": 0.02}
+    for element in galaxy.MAP_ELEMENTS:
+        parameters |= {f"{element}_h": 0.2, f"{element}_h_error": 0.03}
+    table = Table({name: np.full(n, value) for name, value in parameters.items()})
+    table["dist"], table["dist_model_error"], table["z"] = np.full(n, 5000.0), np.full(n, 300.0), np.full(n, 0.1)
+    for name, values in columns.items():
+        table[name] = values
+    return galaxy.map_sample(table, table, table["z"], MAPS)
+
+
+def test_map_sample_takes_good_stars_for_all_16_maps():
+    masks = sample()
+    assert set(masks) == {"fe", *galaxy.MAP_ELEMENTS} and len(masks) == 16
+    assert all(mask.tolist() == [True] for mask in masks.values())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("dist_model_error", 1000.0),
+        ("dist_model_error", np.nan),
+        ("dist", np.nan),
+        ("logg_error", 0.2),
+        ("fe_h", np.nan),
+        ("fe_h_error", 0.05),
+        ("z", -0.3),
+        ("z", np.nan),
+    ],
+)
+def test_map_sample_cuts_are_those_of_section_6(column, value):
+    assert not any(mask[0] for mask in sample(**{column: [value]}).values())
+
+
+def test_map_sample_cuts_an_element_for_its_own_map_only():
+    for columns in ({"na_h_error": [0.1]}, {"na_h": [np.nan]}):
+        masks = sample(**columns)
+        assert not masks["na"][0] and masks["fe"][0] and masks["mg"][0]
+
+
+def test_abundance_ratio():
+    table = Table({"fe_h": [-0.3], "mg_h": [-0.1]})
+    assert galaxy.abundance_ratio(table, "mg")[0] == pytest.approx(0.2)
+    assert galaxy.abundance_ratio(table, "fe")[0] == -0.3
+
+
+def test_orbits_of_the_stars_that_are_known():
+    nan = np.nan
+    catalogue = Table(
+        {
+            "ra": [CENTRE[0], 100.0, 200.0, 290.0],
+            "dec": [CENTRE[1], 10.0, 20.0, 30.0],
+            "dist": [1e-3, 2000.0, nan, 3000.0],
+            "pmra": [0.0, 1.0, 1.0, nan],
+            "pmdec": [0.0, -1.0, 1.0, 2.0],
+        }
+    )
+    orbits, rows = galaxy.orbits(catalogue, [0.0, 20.0, 30.0, 40.0], MAPS)
+    assert rows.tolist() == [0, 1]
+    # a star at rest beside the Sun moves as the Sun does; galpy's vR points outwards
+    assert orbits.vR()[0] == pytest.approx(-11.1, abs=0.1)
+    assert orbits.vT()[0] == pytest.approx(245.7, abs=0.1)
+    assert orbits.vz()[0] == pytest.approx(7.25, abs=0.1)
+    x, y, z = galaxy.galactocentric(*(catalogue[name][rows] for name in ("ra", "dec", "dist")), MAPS)
+    np.testing.assert_allclose(orbits.R(), np.hypot(x, y), atol=2e-3)
+    np.testing.assert_allclose(orbits.z(), z, atol=2e-3)
+    assert orbits.vR().shape == (2,)
+    with pytest.raises(ValueError, match="no star"):
+        galaxy.orbits(catalogue[2:], [1.0, 1.0], MAPS)

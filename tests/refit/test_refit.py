@@ -1,0 +1,220 @@
+"""Luminosities and zero point fitted together: known zero points come back, with errors that mean what they say."""
+
+import numpy as np
+import pytest
+
+from apogaia.refit import least_squares
+
+N, ZERO_POINT, SCATTER = 4000, -50.0, 0.08
+WEIGHTS = np.array([3.8, 0.35, -0.2, 0.1])  # of ln fakemag: a giant's, and three spectral features
+LN10 = np.log(10.0)
+
+
+def sample(seed, n=N, shift=0.0, noise=1.0):
+    """Arguments of `refit.fit` that are always needed: stars whose luminosity is linear in three features."""
+    rng = np.random.default_rng(seed)
+    features = np.column_stack([np.ones(n), rng.standard_normal((n, 3))])
+    k0 = rng.uniform(7.5, 12.5, n)
+    error = rng.uniform(0.02, 0.05, n)
+    log_fakemag = features @ WEIGHTS + noise * SCATTER * rng.standard_normal(n)
+    true = np.exp(log_fakemag + shift - 0.2 * LN10 * k0)
+    parallax = true + 1e-3 * ZERO_POINT + noise * error * rng.standard_normal(n)
+    return parallax, error, k0, np.full(n, 3.5), features
+
+
+def fit(data, **kwargs):
+    return least_squares.fit(*data, **{"scatter_basis": np.ones((len(data[0]), 1)), **kwargs})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(sample(1))
+
+
+def test_zero_point_luminosities_and_scatter_come_back(fitted):
+    features = sample(1)[-1]
+    assert abs(fitted.zero_point[0] - ZERO_POINT) < 3 * fitted.error[0]
+    assert fitted.error[0] < 5.0
+    # the mean of a log-normal luminosity is its median times exp(scatter^2 / 2)
+    difference = fitted.log_fakemag - features @ WEIGHTS - 0.5 * SCATTER**2
+    assert np.abs(difference).max() < 0.06 and np.sqrt(np.mean(difference**2)) < 0.012
+    assert np.median(fitted.scatter) == pytest.approx(SCATTER, rel=0.1)
+    assert fitted.contaminant_fraction < 0.004
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_quoted_error_is_the_scatter_over_noise_draws(robust):
+    fits = [fit(sample(seed, n=2000), robust=robust) for seed in range(100, 130)]
+    values, errors = np.array([(f.zero_point[0], f.error[0]) for f in fits]).T
+    # 30 draws know their scatter to 13 %
+    assert 1 / 1.4 < values.std(ddof=1) / errors.mean() < 1.4
+    assert abs(values.mean() - ZERO_POINT) < 3.5 * errors.mean() / np.sqrt(len(fits))
+    assert errors.std() < 0.25 * errors.mean()
+
+
+def test_contaminants_move_the_gaussian_fit_and_not_the_robust_one(fitted):
+    parallax, error, *rest = sample(1)
+    spoilt = np.random.default_rng(2).permutation(N)[: N // 100]
+    parallax[spoilt] += 30 * error[spoilt]
+    found = fit((parallax, error, *rest))
+    assert abs(found.zero_point[0] - fitted.zero_point[0]) < fitted.error[0]
+    assert found.contaminant_fraction == pytest.approx(0.01, rel=0.3)
+    gaussian, clean = fit((parallax, error, *rest), robust=False), fit(sample(1), robust=False)
+    assert abs(gaussian.zero_point[0] - clean.zero_point[0]) > 3 * fitted.error[0]
+    assert gaussian.contaminant_fraction == 0.0
+    true = parallax - 1e-3 * found.zero_point[0]  # as if nothing but the zero point remained
+    good = np.delete(np.arange(N), spoilt)
+    weight = found.weight(parallax, error, true - np.where(np.isin(np.arange(N), spoilt), 30 * error, 0), 0.0)
+    assert weight[good] == pytest.approx(error[good] ** -2, rel=0.01)
+    assert weight[spoilt] == pytest.approx(error[spoilt] ** -2 / least_squares.CONTAMINANT_WIDTH**2, rel=0.01)
+
+
+def test_a_constant_added_to_all_parallaxes_is_added_to_the_zero_point(fitted):
+    parallax, *rest = sample(1)
+    moved = fit((parallax + 0.123, *rest))
+    assert moved.zero_point[0] - fitted.zero_point[0] == pytest.approx(123.0, abs=0.1)
+    assert moved.log_fakemag == pytest.approx(fitted.log_fakemag, abs=1e-4)
+    assert moved.error == pytest.approx(fitted.error, rel=1e-3)
+
+
+def test_a_known_shift_is_taken_out():
+    k0 = sample(3)[2]
+    shift = 0.05 * np.sin(k0)
+    data = sample(3, shift=shift, noise=0.0)
+    found = fit(data, shift=shift)
+    assert found.zero_point[0] == pytest.approx(ZERO_POINT, abs=0.1)
+    assert found.log_fakemag == pytest.approx(data[-1] @ WEIGHTS, abs=1e-3)
+    assert abs(fit(data).zero_point[0] - ZERO_POINT) > 2.0
+
+
+def test_zero_point_that_is_linear_in_a_basis():
+    parallax, *rest = sample(4)
+    x = np.random.default_rng(5).uniform(-1, 1, N)
+    found = fit((parallax + 0.030 * x, *rest), offset_basis=np.column_stack([np.ones(N), x]))
+    assert found.zero_point.shape == found.error.shape == (2,) and found.covariance.shape == (2, 2)
+    assert np.all(np.abs(found.zero_point - [ZERO_POINT, 30.0]) < 3 * found.error)
+    assert found.error.max() < 5.0
+
+
+def test_offset_prior_holds_the_zero_point(fitted):
+    held = fit(sample(1), offset_prior=[1e-3])
+    assert held.zero_point[0] == pytest.approx(0.0, abs=0.01)
+    assert held.error[0] == pytest.approx(1e-3, rel=0.01)
+    free = fit(sample(1), offset_prior=[np.inf])
+    assert free.zero_point[0] == pytest.approx(fitted.zero_point[0], abs=0.05)
+    half = fit(sample(1), offset_prior=[fitted.error[0]]).zero_point[0]
+    assert 0.3 < half / fitted.zero_point[0] < 0.7
+
+
+def test_ridge_pulls_the_weights_to_zero():
+    data = sample(7, n=1000)
+    ridge = np.array([0.0, 1e9, 0.0, 0.0])
+    found = fit(data, ridge=ridge)
+    assert abs(found.weights[1]) < 1e-3 < abs(found.weights[2])
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_scatter_that_depends_on_luminosity(robust):
+    rng = np.random.default_rng(8)
+    parallax, error, k0, _, features = sample(8, n=8000, noise=0.0)
+    log_fakemag = features @ WEIGHTS
+    wanted = np.where(log_fakemag > 3.8, 0.15, 0.05)
+    noisy = np.exp(log_fakemag + wanted * rng.standard_normal(8000) - 0.2 * LN10 * k0)
+    parallax = noisy + error * rng.standard_normal(8000)
+    found = least_squares.fit(parallax, error, k0, log_fakemag, features, robust=robust)
+    assert np.median(found.scatter[log_fakemag > 4.1]) == pytest.approx(0.15, rel=0.15)
+    assert np.median(found.scatter[log_fakemag < 3.5]) == pytest.approx(0.05, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(0, "parallax"), (1, "parallax error"), (2, "K0"), (3, "ln fakemag"), (4, "features")],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_by_name(place, name, value):
+    data = sample(9, n=300)
+    data[place][7] = value
+    with pytest.raises(ValueError, match=f"^{name} has values that are not finite"):
+        least_squares.fit(*data)
+
+
+def test_a_shift_that_is_not_finite_is_refused():
+    data = sample(9, n=300)
+    with pytest.raises(ValueError, match=r"^shift has values that are not finite"):
+        least_squares.fit(*data, shift=np.where(np.arange(300) == 3, np.nan, 0.0))
+
+
+def test_density_shift_is_malmquists_in_magnitudes():
+    sigma_mag, slope = 0.2, np.array([-0.3, 0.0, 1.4])
+    shift = least_squares.density_shift(sigma_mag * 0.2 * LN10, slope)
+    # ln fakemag = 0.2 ln(10) M + constant
+    assert shift == pytest.approx(0.2 * LN10 * (-(sigma_mag**2) * slope))
+
+
+def test_log_fakemag_to_abs_mag_inverts_the_definition():
+    abs_mag = np.array([-7.0, -1.6, 3.0])
+    assert least_squares.log_fakemag_to_abs_mag(np.log(10 ** (0.2 * abs_mag + 2))) == pytest.approx(abs_mag)
+
+
+def test_luminosity_spline_covers_every_star_evenly():
+    values = np.random.default_rng(10).standard_normal(3000)
+    basis = least_squares.luminosity_spline(values, 7)
+    assert basis.shape == (3000, 7) and basis.min() >= 0
+    assert basis.sum(axis=1) == pytest.approx(np.ones(3000))
+    assert (basis.mean(axis=0) > 0.02).all()
+    # a straight line is within its reach, but for the outermost stars
+    inside = np.abs(values) < 2.3
+    residual = values - basis @ np.linalg.lstsq(basis[inside], values[inside], rcond=None)[0]
+    assert np.abs(residual[inside]).max() < 1e-8
+    far = least_squares.luminosity_spline(np.append(values, [50.0, -50.0]), 7)
+    assert far[-2] == pytest.approx(far[np.argmax(values)]) and far[-1] == pytest.approx(far[np.argmin(values)])
+
+
+def spectra(n=600, pixels=80, rank=6, seed=11):
+    rng = np.random.default_rng(seed)
+    shapes = np.linalg.qr(rng.standard_normal((pixels, rank)))[0] * np.geomspace(1.0, 0.2, rank)
+    flux = 0.9 + rng.standard_normal((n, rank)) @ shapes.T + 0.005 * rng.standard_normal((n, pixels))
+    return flux.astype(np.float32)
+
+
+def test_spectral_features_have_unit_variance_and_their_number():
+    flux = spectra()
+    made = least_squares.SpectralFeatures.fit(flux, components=6, products=3, seed=1)
+    features = made.of(flux)
+    assert features.shape == (600, 6 + 3 * 4 // 2)
+    assert features.mean(axis=0) == pytest.approx(np.zeros(12), abs=1e-2)
+    assert features.std(axis=0) == pytest.approx(np.ones(12), abs=1e-2)
+    linear = features[:, :6]
+    assert np.corrcoef(linear.T) == pytest.approx(np.eye(6), abs=0.02)
+    # products of the first three with each other, in units of their own spread
+    wanted = [linear[:, i] * linear[:, j] for i in range(3) for j in range(i, 3)]
+    for found, product in zip(features[:, 6:].T, wanted, strict=True):
+        assert np.corrcoef(found, product)[0, 1] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_spectral_features_are_the_principal_components():
+    flux = spectra()
+    features = least_squares.SpectralFeatures.fit(flux, components=4, products=0, seed=1).of(flux)
+    assert features.shape == (600, 4)
+    left, _, _ = np.linalg.svd(flux - flux.mean(axis=0), full_matrices=False)
+    exact = np.clip(left[:, :4] * np.sqrt(600), -5, 5)
+    assert np.abs(np.sum(features * exact, axis=0) / 600) == pytest.approx(np.ones(4), abs=1e-3)
+
+
+def test_spectral_features_are_reproducible_and_row_by_row():
+    flux = spectra()
+    one, two = (least_squares.SpectralFeatures.fit(flux, components=5, products=2, seed=4).of(flux) for _ in range(2))
+    assert np.array_equal(one, two)
+    made = least_squares.SpectralFeatures.fit(flux, components=5, products=2, seed=4)
+    assert made.of(flux[17:19]) == pytest.approx(one[17:19], abs=1e-5)
+    wild = flux[:1].copy()
+    wild[0, 3] = 1e4
+    assert np.abs(made.of(wild)[:, :5]).max() <= 5.0
+
+
+def test_fewer_spectra_than_components_and_fewer_components_than_products():
+    flux = spectra(n=8, rank=7)
+    features = least_squares.SpectralFeatures.fit(flux, components=30, products=2, seed=1).of(flux)
+    assert features.shape == (8, 7 + 3) and np.isfinite(features).all()
+    features = least_squares.SpectralFeatures.fit(spectra(), components=2, products=5, seed=1).of(flux)
+    assert features.shape == (8, 2 + 3) and np.isfinite(features).all()

@@ -1,0 +1,65 @@
+"""The ledger and the README's tables are written from results, and only from them."""
+
+from pathlib import Path
+
+import ledger
+import pytest
+
+from apogaia.files import write_json
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Results of a made-up run of the mock survey."""
+    made = Workspace(load_survey("mock"), tmp_path)
+    results: dict[str, dict] = {}
+    for number, entry in enumerate(ledger.ENTRIES):
+        *path, last = entry.key
+        target = results.setdefault(entry.result, {})
+        for part in path:
+            target = target.setdefault(part, {})
+        target[last] = 1000.5 + number
+    results["03_offset_analysis"]["injected_uas"] = -77.7
+    results["03_offset_analysis"]["calibrated"]["error_uas"] = 3.25
+    results["04_inference_catalogue"]["truth"] = {
+        "median_offset_percent": 1.5,
+        "robust_scatter_percent": 9.5,
+        "coverage_68": 0.66,
+    }
+    for name, values in results.items():
+        write_json(made.result(name), values)
+    return made
+
+
+def test_every_number_of_the_paper_stands_beside_ours(workspace):
+    text = ledger.ledger(workspace)
+    for number, entry in enumerate(ledger.ENTRIES):
+        row = next(line for line in text.splitlines() if line.startswith(f"| {entry.quantity} |"))
+        assert f"{1000.5 + number:,.1f}" in row
+        assert ledger._number(entry.paper, entry.unit) in row
+    assert text.count("-77.7") == sum(bool(entry.truth) for entry in ledger.ENTRIES)
+
+
+def test_readme_results_come_from_the_files(workspace):
+    text = ledger.result_lines(workspace)
+    zero_point = next(i for i, entry in enumerate(ledger.ENTRIES) if entry.key == ("constant", "value_uas"))
+    assert f"{1000.5 + zero_point:.1f}" in text and "-77.7" in text and "± 3.2" in text and "66 %" in text
+
+
+def test_blocks_are_replaced_and_the_rest_is_kept():
+    text = "before\n<!-- x: begin (note) -->\nold\n<!-- x: end -->\nafter\n"
+    changed = ledger.replace_block(text, "x", "new\n")
+    assert changed == "before\n<!-- x: begin (note) -->\nnew\n<!-- x: end -->\nafter\n"
+    with pytest.raises(ValueError, match="no block 'y'"):
+        ledger.replace_block(text, "y", "new\n")
+
+
+def test_readme_and_make_name_the_same_notebooks_and_blocks():
+    root = Path(__file__).resolve().parents[2]
+    readme = (root / "README.md").read_text()
+    ledger.replace_block(ledger.replace_block(readme, "figures", ""), "results", "")
+    for _, notebook, name in ledger.FIGURES:
+        source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
+        assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name

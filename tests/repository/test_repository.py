@@ -1,0 +1,164 @@
+"""The repository's own promises: one set of versions everywhere, thin notebooks, make's dependencies."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """Package -> versions of a lock file (more than one where Python versions differ)."""
+    versions: dict[str, set[str]] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if match := re.match(r"([a-z0-9.-]+)==([^ ;]+)", line):
+            versions.setdefault(match[1], set()).add(match[2])
+    return versions
+
+
+def test_both_lock_files_agree_but_for_tensorflow():
+    cpu, cuda = locked("requirements.lock"), locked("requirements-cuda.lock")
+    assert cpu.pop("tensorflow-cpu") == cuda.pop("tensorflow")
+    assert {name: cuda[name] for name in cpu} == cpu
+    assert all(name.startswith(("nvidia-", "jax-cuda")) for name in set(cuda) - set(cpu))
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
+def test_lock_files_are_hashed_and_name_no_index(name):
+    text = (ROOT / name).read_text()
+    entries = re.split(r"\n(?=[a-z0-9])", text)
+    assert len(entries) > 100
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|--(extra-)?index-url|--find-links", text)
+
+
+def test_lock_holds_every_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = project["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["test"]
+    names = {re.match(r"[A-Za-z0-9.-]+", item)[0].lower() for item in declared}
+    assert names <= set(locked("requirements.lock"))
+
+
+def test_conda_container_and_project_use_the_same_python_and_lock():
+    conda = (ROOT / "environment.yml").read_text()
+    docker = (ROOT / "Dockerfile").read_text()
+    version = re.search(r"python=(3\.\d+)", conda)[1]
+    assert re.search(r"FROM python:(3\.\d+)", docker)[1] == version
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].startswith(f">={version}")
+    assert "-r requirements.lock" in conda
+    assert "LOCK=requirements-cuda.lock" in docker
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_thin(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert len(cells) <= 25
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert len("".join(cell["source"]).splitlines()) <= 30
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and "".join(tagged[0]["source"]).strip() == 'survey = "smoke"'
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_stores_only_checked_outputs(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell["cell_type"] == "code" and "nbval-check-output" not in cell["metadata"].get("tags", []):
+            assert cell["outputs"] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_a_checked_cell(path):
+    tags = [cell["metadata"].get("tags", []) for cell in json.loads(path.read_text())["cells"]]
+    assert any("nbval-check-output" in each for each in tags)
+
+
+def test_make_knows_what_each_notebook_imports():
+    printed = subprocess.run(
+        [sys.executable, "tools/dependencies.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    lines = dict(line.split(" := ") for line in printed.splitlines())
+    for path in NOTEBOOKS:
+        code = "\n".join(
+            "".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"
+        )
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("apogaia."):
+                stem = "src/" + node.module.replace(".", "/")
+                assert f"{stem}.py" in lines[f"SOURCES_{path.stem}"] or f"{stem}/" in lines[f"SOURCES_{path.stem}"]
+    assert "galaxy.py" in lines["SOURCES_07_milky_way_maps"]
+    assert "networks.py" not in lines["SOURCES_01_data_reduction"]  # a change of the networks reduces nothing again
+    assert "catalogue.py" not in lines["SOURCES_02_joint_training"]
+    assert lines["SURVEY_FILES_smoke"].split() == [
+        f"src/apogaia/surveys/{name}.toml" for name in ("smoke", "mock", "mock-dr14", "dr14")
+    ]
+
+
+def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
+    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+    specification = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools" / "run_notebook.py")
+    run_notebook = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(run_notebook)
+    (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(run_notebook.sys, "stderr", run_notebook.sys.stderr)
+    seen = {}
+
+    def execute(notebook, running, parameters, **_):
+        seen.update(parameters)
+        Path(running).write_text("{}")
+
+    monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
+    assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
+    assert seen["survey"] == str(tmp_path / "my.toml")
+    assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
+
+
+def test_data_readme_names_the_files_that_the_code_reads():
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- files: begin")[2].partition("<!-- files: end")[0]
+    for survey in (load_survey("dr14"), load_survey("dr17")):
+        workspace = Workspace(survey, ROOT)
+        release = workspace.release
+        assert (
+            f"| `{release.allstar.name}` | `{release.allstar.folder}/` | SHA-1 {survey.archive.allstar_sha1} |" in table
+        )
+        assert release.n_rows == survey.counts.rows and f"{release.n_rows:,}" in table
+        for listed in (release.stellar_parameters, *release.comparisons):
+            assert f"`{listed.name}`" in table and f"{listed.rows or 0:,}" in table + "0"
+            assert not listed.folder or f"`{listed.folder}/`" in table
+        assert f"`{release.spectra_folder}/" in table and f"`{release.reduction}_stars_" in table
+        assert f"`{workspace.gaia.name}`" in table and f"`{workspace.gaia_release.table}`" in table
+    assert all(f"`{path.name}`" in table for path in Workspace(load_survey("dr14-light"), ROOT).released_spectra)
+    assert load_survey("dr14").archive.sas in text and load_survey("dr14").archive.zenodo.rpartition("/")[2] in table
+
+
+def planned(*arguments: str) -> str:
+    """What make would do."""
+    return subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "x"\n')
+    simulated = tmp_path / "sim.toml"
+    simulated.write_text('extends = "smoke"\ntitle = "mine"\n')
+    for survey in ("dr14", "dr17", str(own)):
+        said = planned("data", f"SURVEY={survey}", "FETCH=--limit 5")
+        assert f"apogaia data {survey} --limit 5" in said and "touch" not in said.partition("apogaia data")[2]
+    assert "touch data/sim/raw/manifest.json" in planned("data", f"SURVEY={simulated}")

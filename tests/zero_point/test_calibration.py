@@ -1,0 +1,208 @@
+"""The calibrated zero point: recovered from stars whose spectra encode their luminosity."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from apogaia import files
+from apogaia.refit import stellar_density
+from apogaia.survey import load_survey
+from apogaia.zero_point import refitted
+from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_extinction, network_settings, usable
+
+SURVEY = load_survey("dr14")
+ZERO_POINT, SIGMA, PIXELS = -45.0, 0.15, 50
+
+
+def sample(n=2500, seed=1, *, surface=0.0):
+    """Stars with Ks < 12.5 that thin out with distance, their spectra, and their true ln fakemag.
+
+    `surface` is the change of the zero point per magnitude of G [uas].
+    """
+    rng = np.random.default_rng(seed)
+    draws = 6 * n
+    abs_mag_of_spectrum = rng.uniform(-6.0, -1.0, draws)
+    abs_mag = abs_mag_of_spectrum + SIGMA * rng.standard_normal(draws)
+    distance = rng.gamma(3.0, 1.0, draws)
+    k0 = abs_mag + 5 * np.log10(distance) + 10
+    kept = np.flatnonzero((k0 > 7) & (k0 < 12.5))[:n]
+    assert len(kept) == n
+    fe_h = rng.normal(-0.1, 0.25, n)
+    x = (abs_mag_of_spectrum[kept] + 3.5) / 1.5
+    patterns = rng.standard_normal((3, PIXELS))
+    spectra = 0.9 + 0.02 * np.column_stack([x, x**2, fe_h / 0.25]) @ patterns + 0.002 * rng.standard_normal((n, PIXELS))
+    g_mag = k0[kept] + rng.normal(2.8, 0.4, n)
+    error = rng.uniform(0.02, 0.04, n)
+    zero_point = ZERO_POINT + surface * (g_mag - g_mag.mean())
+    table = Table(
+        {
+            "parallax": 1 / distance[kept] + 1e-3 * zero_point + error * rng.standard_normal(n),
+            "parallax_error": error,
+            "k0_mag": k0[kept],
+            "a_k_mag": np.full(n, 0.05),
+            "glon": np.full(n, 180.0),
+            "glat": np.full(n, 30.0),
+            "fe_h": fe_h,
+            "mg_h": fe_h + rng.normal(0.08, 0.05, n),
+            "g_mag": g_mag,
+            "bp_rp": rng.normal(1.4, 0.2, n),
+            "teff": rng.normal(4700, 300, n),
+        }
+    )
+    return table, spectra.astype(np.float32), np.log(10.0) * (0.2 * abs_mag_of_spectrum[kept] + 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_stars_in_the_density():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stellar_density, "MAX_STARS", 1200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return calibrate(SURVEY, *sample()[:2])
+
+
+def test_the_zero_point_comes_back(fitted):
+    assert abs(fitted.zero_point - ZERO_POINT) < 3 * fitted.error
+    assert 0.5 < fitted.statistical_error < 5.0
+    systematic = 0.25 * (fitted.zero_point - fitted.without_density)
+    assert fitted.error == pytest.approx(np.hypot(fitted.statistical_error, systematic))
+    assert abs(fitted.without_chemistry - fitted.zero_point) < 3 * fitted.error
+    truth = sample()[2]
+    difference = fitted.fit.log_fakemag - truth
+    assert np.std(difference) < 0.03  # of stars that scatter by 0.07
+    assert np.median(fitted.fit.scatter) == pytest.approx(0.2 * np.log(10) * SIGMA, rel=0.2)
+    assert fitted.fit.contaminant_fraction < 0.005
+
+
+def test_a_second_call_gives_the_same_bits(fitted):
+    table, spectra, _ = sample()
+    again = calibrate(SURVEY, table, spectra)
+    assert json.dumps(files_ready(again)) == json.dumps(files_ready(fitted))
+    assert np.array_equal(again.fit.log_fakemag, fitted.fit.log_fakemag)
+
+
+def test_the_density_moves_the_zero_point_towards_the_truth():
+    """Many stars of small errors, so that the shift stands out of the noise."""
+    table, spectra, _ = sample(n=4000, seed=3)
+    found = calibrate(SURVEY, table, spectra)
+    assert found.without_density - found.zero_point > 2.0
+    assert abs(found.zero_point - ZERO_POINT) < 3 * found.error
+    assert abs(found.zero_point - ZERO_POINT) < abs(found.without_density - ZERO_POINT)
+
+
+def files_ready(found):
+    """As the results are written, in plain numbers."""
+    return json.loads(json.dumps(found.in_uas(), default=lambda array: array.tolist()))
+
+
+def test_the_numbers_travel_as_json(fitted, tmp_path):
+    files.write_json(tmp_path / "calibration.json", fitted.in_uas())
+    read = files.read_json(tmp_path / "calibration.json")
+    assert read["value_uas"] == fitted.zero_point and read["error_uas"] == fitted.error
+    assert read["stars"] == 2500 and read["without_density_uas"] == fitted.without_density
+    plane = ZeroPointPlane.from_dict(read["plane"])
+    inputs = (np.array([11.0, 14.0]), np.array([1.2, 1.6]), np.array([4500.0, 4900.0]))
+    for one, two in zip(plane.at(*inputs), fitted.plane.at(*inputs), strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_the_plane_is_the_constant_in_the_middle_and_flat_where_the_zero_point_is(fitted):
+    value, error = fitted.plane.at(*fitted.plane.mean[:, None])
+    # one linear step, with a drift of luminosity besides: wider, not elsewhere
+    assert abs(value[0] - fitted.zero_point) < 3 * error[0] and 0.5 < error[0] < 10
+    assert (np.abs(fitted.plane.weights[1:]) < 5.0).all()
+
+
+def test_a_trend_comes_back_in_a_plane_that_is_free():
+    table, spectra, _ = sample(n=1500, seed=6, surface=10.0)
+    free = dataclasses.replace(SURVEY.calibration, plane_prior=1000.0, drift_prior=1e-6)
+    plane = calibrate(dataclasses.replace(SURVEY, calibration=free), table, spectra).plane
+    per_mag, error = plane.weights[1] / plane.sd[0], np.sqrt(plane.covariance[1, 1]) / plane.sd[0]
+    assert abs(per_mag - 10.0) < 3 * error < 8.0
+    held = calibrate(SURVEY, table, spectra).plane
+    assert abs(held.weights[1]) < 0.7 * abs(plane.weights[1])
+
+
+def test_the_plane_stays_nan_where_an_input_is_unknown():
+    plane = ZeroPointPlane(np.array([13.0, 1.4, 4700.0]), np.array([1.0, 0.2, 300.0]), np.arange(4.0), np.eye(4))
+    given = np.array([[13.0, 1.4, 4700.0], [14.0, 1.4, 4700.0], [13.0, 1.4, 5000.0], [30.0, 1.4, 4700.0]])
+    value, error = plane.at(*given.T)
+    assert value == pytest.approx([0.0, 1.0, 3.0, 3.0])  # three standard deviations at most
+    assert error == pytest.approx(np.sqrt([1.0, 2.0, 2.0, 10.0]))
+    for column in range(3):
+        unknown = given.copy()
+        unknown[1, column] = np.nan
+        value, error = plane.at(*unknown.T)
+        assert np.array_equal(np.isnan(value), [False, True, False, False])
+        assert np.array_equal(np.isnan(error), [False, True, False, False])
+
+
+def test_without_colours_there_is_a_constant_and_no_plane():
+    table, spectra, _ = sample(n=400)
+    table["bp_rp"][:201] = np.nan
+    found = calibrate(SURVEY, table, spectra)
+    assert found.plane is None and found.in_uas()["plane"] is None
+    table["bp_rp"][0] = 1.4
+    assert calibrate(SURVEY, table, spectra).plane is not None
+
+
+def test_stars_without_abundances_calibrate_too():
+    table, spectra, _ = sample(n=600)
+    table["fe_h"][::3] = np.nan
+    table["mg_h"][::5] = np.nan
+    found = calibrate(SURVEY, table, spectra)
+    assert np.isfinite([found.zero_point, found.error, found.without_chemistry]).all()
+
+
+def test_contaminants_do_not_carry_the_zero_point_away(fitted):
+    table, spectra, _ = sample()
+    spoilt = np.random.default_rng(4).permutation(2500)[:25]
+    table["parallax"][spoilt] += 30 * table["parallax_error"][spoilt]
+    found = calibrate(SURVEY, table, spectra)
+    assert abs(found.zero_point - fitted.zero_point) < 1.5 * fitted.statistical_error
+    assert found.fit.contaminant_fraction == pytest.approx(0.01, rel=0.4)
+    gaussian = calibrate(SURVEY, table, spectra, robust=False)
+    assert abs(gaussian.zero_point - fitted.zero_point) > 2 * fitted.statistical_error
+
+
+def test_usable_stars_have_an_extinction_and_are_away_from_the_bar():
+    glon = np.array([0.0, 29.0, 31.0, 180.0, 329.0, 331.0, 359.9, -31.0, -29.0, 391.0, 90.0, 90.0, np.nan])
+    table = Table({"glon": glon, "a_k_mag": np.full(13, 0.1), "k0_mag": np.full(13, 10.0)})
+    table["a_k_mag"][10], table["k0_mag"][11] = np.nan, np.nan
+    assert np.flatnonzero(usable(SURVEY, table)).tolist() == [2, 3, 4, 7, 9]
+    assert np.flatnonzero(~has_extinction(table)).tolist() == [10, 11]
+    anywhere = dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, min_abs_glon=0.0))
+    assert np.flatnonzero(~usable(anywhere, table)).tolist() == [10, 11, 12]
+
+
+def test_few_stars_have_few_features():
+    rng = np.random.default_rng(5)
+    per_feature = SURVEY.calibration.stars_per_feature
+    for n in (60, 100, 400, 3000):
+        features = refitted.spectral_features(SURVEY, rng.standard_normal((n, PIXELS)).astype(np.float32))
+        assert len(features) == n and 1 <= features.shape[1] <= max(2, n / per_feature)
+        assert np.isfinite(features).all()
+    assert features.shape[1] > 0.6 * 3000 / per_feature
+
+
+def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
+    made, settings = network_settings(SURVEY), SURVEY.calibration
+    changed = {"dropout"}
+    assert made.network.dropout == settings.dropout != SURVEY.network.dropout
+    same = dataclasses.asdict(SURVEY.network).items() - {("dropout", SURVEY.network.dropout)}
+    assert same <= {(key, value) for key, value in dataclasses.asdict(made.network).items() if key not in changed}
+    assert made.training == dataclasses.replace(
+        SURVEY.training,
+        epochs=settings.epochs,
+        learning_rate_without_offset=settings.learning_rate,
+        plateau_patience=settings.plateau_patience,
+        contaminant_fraction=settings.contaminant_fraction,
+        contaminant_width=settings.contaminant_width,
+    )
+    assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == SURVEY

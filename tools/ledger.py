@@ -1,0 +1,220 @@
+"""What this analysis gives beside what the paper publishes: `docs/ledger.md`, and the README's figure and tables.
+
+``python tools/ledger.py mock`` writes both from the results of a survey. A tolerance is what a reproduction with the
+real data (`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from apogaia.files import atomic, read_json
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds", "replace_block", "result_lines"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published number: where the paper has it, and which key of which results file is ours."""
+
+    quantity: str
+    paper: float
+    unit: str
+    tolerance: float  # absolute, for the real survey
+    where: str  # in the paper; N: in the notebooks released with it
+    result: str  # results file
+    key: tuple[str, ...]
+    truth: tuple[str, ...] = ()  # key of the injected value in the same file
+
+
+_01, _03, _04, _07 = "01_data_reduction", "03_offset_analysis", "04_inference_catalogue", "07_milky_way_maps"
+
+ENTRIES = (
+    Entry("stars in the catalogue", 277371, "", 0, "abstract", _01, ("stars",)),
+    Entry("stars with a Gaia parallax and Ks", 265761, "", 500, "section 3.2", _01, ("with_parallax_and_ks",)),
+    Entry("median parallax SNR of these", 15.4, "", 0.2, "section 3.2", _01, ("median_parallax_snr",)),
+    Entry("training set", 35112, "", 200, "section 3.3", _01, ("training",)),
+    Entry("test set", 33468, "", 200, "section 3.3", _01, ("test",)),
+    Entry("constant zero point", -52.3, "uas", 4.0, "section 4", _03, ("constant", "value_uas"), ("injected_uas",)),
+    Entry("its error from dropout", 2.0, "uas", 1.0, "section 4", _03, ("constant", "error_uas")),
+    Entry(
+        "constant zero point, refit",
+        -52.3,
+        "uas",
+        6.0,
+        "section 4",
+        _03,
+        ("calibrated", "value_uas"),
+        ("injected_uas",),
+    ),
+    Entry(
+        "mean multivariate zero point",
+        -50,
+        "uas",
+        5,
+        "section 4",
+        _03,
+        ("multivariate", "mean_uas"),
+        ("injected_uas",),
+    ),
+    Entry("stars with dist / dist_model_error > 10", 155226, "", 5000, "N", _04, ("within_10_percent",)),
+    Entry("robust scatter, giants", 8, "%", 1, "section 5.1", _04, ("giants", "robust_scatter_percent")),
+    Entry("median offset, giants", 2.5, "%", 1, "section 5.1", _04, ("giants", "median_offset_percent")),
+    Entry("robust scatter, log g < 2.2", 9, "%", 1, "section 5.1", _04, ("luminous_giants", "robust_scatter_percent")),
+    Entry("stars in the [Fe/H] map", 52476, "", 1500, "section 6", _07, ("stars", "fe")),
+    *(
+        Entry(f"stars in the [{name}/Fe] map", count, "", 1500, "N", _07, ("stars", name.lower()))
+        for name, count in {
+            "C": 52404,
+            "N": 52371,
+            "O": 52432,
+            "Na": 15833,
+            "Mg": 52447,
+            "Al": 49739,
+            "Si": 52476,
+            "S": 52310,
+            "K": 51529,
+            "Ca": 52475,
+            "TiII": 45707,
+            "V": 50257,
+            "Mn": 52470,
+            "Co": 42242,
+            "Ni": 52476,
+        }.items()
+    ),
+)
+
+
+# Figure of the paper, our notebook, our file.
+FIGURES = (
+    ("2", "01_data_reduction", "01_samples"),
+    ("", "01_data_reduction", "01_kiel"),
+    ("", "02_joint_training", "02_learning_curves"),
+    ("3", "03_offset_analysis", "03_parallax_difference"),
+    ("4, left", "03_offset_analysis", "03_offset_dependence"),
+    ("4, right", "03_offset_analysis", "03_offset_maps"),
+    ("5", "03_offset_analysis", "03_distances"),
+    ("6", "04_inference_catalogue", "04_snr_gain"),
+    ("7, top", "04_inference_catalogue", "04_precision_kiel"),
+    ("7, bottom", "04_inference_catalogue", "04_precision"),
+    ("8", "04_inference_catalogue", "04_distance_against_gaia"),
+    ("", "04_inference_catalogue", "04_truth"),
+    ("", "05_jacobian", "05_jacobian"),
+    ("10", "07_milky_way_maps", "07_fe_h"),
+    ("11", "07_milky_way_maps", "07_x_fe"),
+    ("", "07_milky_way_maps", "07_face_on"),
+)
+
+
+def notebook_seconds(workspace: Workspace, notebook: str) -> float:
+    """How long the executed notebook of a survey took, as papermill noted in it [s]."""
+    path = workspace.executed_notebook(notebook)
+    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+
+
+def figure_table(workspace: Workspace) -> str:
+    """Paper figure -> notebook -> file -> seconds, as Markdown."""
+    lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
+    lines.append("|---|---|---|---|")
+    for figure, notebook, name in FIGURES:
+        seconds = notebook_seconds(workspace, notebook)
+        link = f"[{notebook}](notebooks/{notebook}.ipynb)"
+        lines.append(f"| {figure or '-'} | {link} | `{name}.pdf` | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def result_lines(workspace: Workspace) -> str:
+    """What the survey's run found, as Markdown for the README."""
+    offset = read_json(workspace.result("03_offset_analysis"))
+    inference = read_json(workspace.result("04_inference_catalogue"))
+    zero_point, refit, truth = offset["constant"], offset["calibrated"], inference["truth"]
+    return (
+        "| quantity | this run | truth |\n|---|---|---|\n"
+        f"| constant zero point, the paper's recipe (error: dropout alone) | {zero_point['value_uas']:.1f}"
+        f" ± {zero_point['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
+        f"| constant zero point, refit (error: see docs/closure.md) | {refit['value_uas']:.1f}"
+        f" ± {refit['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
+        f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
+        f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
+        f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
+    )
+
+
+def replace_block(text: str, name: str, block: str) -> str:
+    """The text with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced."""
+    pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"the page has no block '{name}'")
+    return pattern.sub(lambda match: match[1] + block + match[2], text)
+
+
+def ledger(workspace: Workspace) -> str:
+    """The ledger of a survey as Markdown.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a notebook whose results are needed has not run.
+    """
+    survey = workspace.survey
+    results = {name: read_json(workspace.result(name)) for name in sorted({entry.result for entry in ENTRIES})}
+    simulated = survey.sources.kind == "simulated"
+    lines = [
+        "# Ledger",
+        "",
+        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({survey.title}).",
+        "Written by `make report`; N: from the notebooks released with the paper.",
+    ]
+    if simulated:
+        lines.append("This survey is simulated: its counts are its own, and its zero point is compared with the truth.")
+    if (survey.sources.apogee_release, survey.sources.gaia_release) != ("dr14", "dr2"):
+        lines.append("The paper's numbers are those of APOGEE DR14 and Gaia DR2: here they are for orientation alone.")
+    lines += ["", "| quantity | paper | here | truth | tolerance with real data | where |", "|---|---|---|---|---|---|"]
+    for entry in ENTRIES:
+        ours = _look_up(results[entry.result], entry.key)
+        truth = _look_up(results[entry.result], entry.truth) if entry.truth and simulated else None
+        cells = [_number(value, entry.unit) for value in (entry.paper, ours, truth, entry.tolerance)]
+        lines.append(f"| {entry.quantity} | {' | '.join(cells)} | {entry.where} |")
+    return "\n".join(lines) + "\n"
+
+
+def _look_up(values, key: tuple[str, ...]):
+    for part in key:
+        values = (values or {}).get(part)
+    return values
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return f"{text} {unit}".strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("survey")
+    workspace = Workspace(load_survey(parser.parse_args().survey))
+    _write(workspace.root / "docs" / "ledger.md", ledger(workspace))
+    with atomic(workspace.root / "docs" / "truth.png") as temporary:
+        shutil.copyfile(workspace.figure("04_truth", "png"), temporary)
+    readme = workspace.root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    text = replace_block(text, "figures", figure_table(workspace))
+    _write(readme, replace_block(text, "results", result_lines(workspace)))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
