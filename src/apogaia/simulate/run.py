@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import shutil
@@ -14,8 +13,6 @@ from tqdm.auto import tqdm
 
 from apogaia import __version__
 from apogaia.files import fingerprint, read_json, write_json
-from apogaia.formats import releases
-from apogaia.physics import lindegren
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design, design_survey
 from apogaia.simulate.files import is_written, write_apstar, write_tables
@@ -28,7 +25,6 @@ __all__ = [
     "Observation",
     "design_survey",
     "has_file",
-    "modules",
     "observe_stars",
     "part",
     "simulate_survey",
@@ -36,10 +32,6 @@ __all__ = [
 ]
 
 CHUNK = 40  # stars that a worker makes at a time
-PARTS = (
-    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines "
-    "photometry population spectrograph synthesis"
-).split()
 
 
 def simulate_survey(
@@ -65,7 +57,7 @@ def simulate_survey(
         If the raw folder holds files that no simulation wrote.
     """
     processes = processes or len(os.sched_getaffinity(0))
-    key = fingerprint(survey.settings("sources", "simulation"), modules=modules())
+    key = fingerprint(survey.settings("sources", "simulation"), code=[simulate_survey])
     started = workspace.raw_manifest.with_name("started.json")
     _claim(workspace, started, key)
     design = design_survey(survey)
@@ -157,11 +149,6 @@ def _run(design, chunks, paths, processes):
 def _path(workspace, design, i):
     names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
     return workspace.apstar(*(design.stars[name][i].item() for name in names))
-
-
-def modules():
-    """The modules on which the simulated survey depends."""
-    return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS] + [lindegren, releases]
 
 
 def _claim(workspace: Workspace, started, key: str) -> None:
