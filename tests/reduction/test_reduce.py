@@ -277,19 +277,19 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(raw, monkeypatch, stop_at
         path.unlink()
 
     trap = {
-        "part": "count = [0]; real = reduction._reduce_part\n"
+        "part": "count = [0]; real = reduce._reduce_part\n"
         "def stop(*a):\n    count[0] += 1\n    return kill() if count[0] == 3 else real(*a)\n"
-        "reduction._reduce_part = stop\n",
-        "assembly": "real = reduction.stars.write_stars\n"
-        "def stop(path, *a):\n    real(path, *a); kill()\nreduction.stars.write_stars = stop\n",
-        "note": "reduction.shutil.rmtree = lambda *a, **k: kill()\n",
+        "reduce._reduce_part = stop\n",
+        "assembly": "real = star_file.write_stars\n"
+        "def stop(path, *a):\n    real(path, *a); kill()\nstar_file.write_stars = stop\n",
+        "note": "reduce.shutil.rmtree = lambda *a, **k: kill()\n",
     }[stop_at]
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\n"
-        "from apogaia import reduction\nfrom tiny_survey import tiny_survey\nfrom apogaia.workspace import Workspace\n"
+        "from apogaia.reduction import reduce, star_file\nfrom tiny_survey import tiny_survey\nfrom apogaia.workspace import Workspace\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"{trap}reduction.CHUNK_ROWS = 6\nsurvey = tiny_survey()\n"
-        "reduction.reduce_survey(survey, Workspace(survey, Path(sys.argv[1])), processes=1, progress=False)\n"
+        f"{trap}reduce.CHUNK_ROWS = 6\nsurvey = tiny_survey()\n"
+        "reduce.reduce_survey(survey, Workspace(survey, Path(sys.argv[1])), processes=1, progress=False)\n"
     )
     run = subprocess.run([sys.executable, "-c", code, workspace.root, os.path.dirname(tiny.__file__)], timeout=60)
     assert run.returncode == -signal.SIGKILL

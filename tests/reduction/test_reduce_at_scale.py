@@ -46,7 +46,7 @@ def test_processes_have_one_thread_each_and_this_one_keeps_its_own(monkeypatch):
 
 
 def test_processes_end_with_the_one_that_started_them():
-    code = "import time; from apogaia import parallel\nlist(parallel.run_in_processes(time.sleep, [(60,)] * 4, 2))"
+    code = "import time; from apogaia import processes\nlist(processes.run_in_processes(time.sleep, [(60,)] * 4, 2))"
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
         workers = []
         while len([child for child in workers if "spawn_main" in " ".join(child.cmdline())]) < 2:
@@ -89,13 +89,14 @@ def test_chunks_that_a_worker_of_an_earlier_run_finishes_late_are_not_used(tmp_p
 READER = """
 import re, sys
 from pathlib import Path
-from apogaia import files, raw_tables
-raw_tables.BLOCK_ROWS = 1000
+from apogaia import files
+from apogaia.formats import survey_tables
+survey_tables.BLOCK_ROWS = 1000
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 def read(path):
-    table = raw_tables.read_allstar(path)
-    raw_tables.read_stellar_parameters(path, table["apogee_id"].data)
+    table = survey_tables.read_allstar(path)
+    survey_tables.read_stellar_parameters(path, table["apogee_id"].data)
     files.fingerprint({}, [path])
     return len(table)
 read(sys.argv[1])
