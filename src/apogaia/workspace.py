@@ -64,7 +64,7 @@ class Workspace:
     ) -> Path:
         """The combined spectrum of one star, ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
 
-        See `apogaia.releases.Release.spectrum` for the parameters, which are columns of allStar.
+        See `apogaia.formats.releases.Release.spectrum` for the parameters, which are columns of allStar.
         """
         return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file)
 

@@ -1,7 +1,8 @@
 """Closure: does a known zero point come back? `make closure` runs every trial of `TRIALS` and keeps each result.
 
 A trial simulates a sample of the paper's size without files of single spectra, gives its parallaxes a known zero point,
-and recovers it by the paper's recipe or by the refit of `apogaia.calibration`. Finished trials are kept: a run that was
+and recovers it by the paper's recipe or by the refit of `apogaia.zero_point.refitted`. Finished trials are kept: a
+run that was
 stopped goes on. Notebook 08 draws the results; `python -m apogaia.closure --report` puts them beside docs/closure.md.
 """
 
@@ -43,7 +44,7 @@ class Trial:
     """One zero point to recover."""
 
     name: str
-    recipe: str  # "paper": the joint network and its dropout draws; "refit": `apogaia.calibration`; else an experiment
+    recipe: str  # "paper": the joint network and its dropout draws; "refit": without a network; else an experiment
     zero_point: float | None = -52.3  # uas; None: the surface of G, BP-RP and Teff
     survey: str = "mock-dr14"
     contaminants: bool = True

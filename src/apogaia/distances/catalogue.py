@@ -175,7 +175,8 @@ def distance_table(
     inference
         For the relative total error from which a star is flagged as unreliable.
     placement
-        Where the stars lie with respect to the training set, from `apogaia.domain.TrainingDomain.place`: outside, both
+        Where the stars lie with respect to the training set, from
+        `apogaia.model.training_domain.TrainingDomain.place`: outside, both
         parts of the error grow by ``placement.inflation``. None: the model does not know, and no star is flagged.
 
     Returns

@@ -40,14 +40,16 @@ def measure_distances(
     paths
         apStar files; one row each, in this order. A file without a usable spectrum keeps its row, with the reason.
     model
-        A trained model from `apogaia.training.load_model`.
+        A trained model from `apogaia.model.training.load_model`.
     survey
         The survey that the model was trained for: continuum pixels, mask bits, number of passes.
     domain
-        The model's training set, from `apogaia.training.read_domain`: stars unlike it are flagged, and their errors
+        The model's training set, from `apogaia.model.training.read_domain`: stars unlike it are flagged, and their
+        errors
         grow. None: no star is.
     errors
-        The model's calibration, from `apogaia.error_calibration.ErrorCalibration.of_model`. None: errors as the network
+        The model's calibration, from `apogaia.model.error_calibration.ErrorCalibration.of_model`. None: errors as the
+        network
         states them.
     passes, seed
         Dropout passes and seed, if not the survey's.
@@ -56,7 +58,8 @@ def measure_distances(
     -------
     Table
         ``file``, ``apogee_id``, ``status``, ``reason``, ``snr``, then the columns of
-        `apogaia.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come from the files'
+        `apogaia.distances.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come from
+        the files'
         headers (cards K and AKTARG); missing extinction counts as none and is flagged.
     """
     n = len(paths)

@@ -86,7 +86,7 @@ def predict(
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
     """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
 
-    A calibrated model's are calibrated (`apogaia.error_calibration`). They are current while model, stars.h5, the
+    A calibrated model's are calibrated (`apogaia.model.error_calibration`). They are current while model, stars.h5, the
     survey's settings and the modules of the passes have not changed.
     """
     path, settings = workspace.prediction(offset), survey.inference

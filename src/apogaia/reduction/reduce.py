@@ -28,6 +28,7 @@ from apogaia.formats.survey_tables import (
     spectrum_places,
 )
 from apogaia.physics import lindegren, luminosity
+from apogaia.processes import WorkerDiedError, run_in_processes, usable_cores
 from apogaia.reduction import continuum, crossmatch, dask_cluster, star_file
 from apogaia.reduction.crossmatch import cross_match
 from apogaia.reduction.star_file import COLUMNS, Stars, open_stars, status_counts
@@ -184,9 +185,9 @@ def _reduce_parts(
     tasks = ((part, _apstar_paths(workspace, allstar, rows), survey.spectra) for part, rows in todo)
     if survey.sources.spectra == "released":  # two files: read in turn
         released = ReleasedSpectra(workspace.released_spectra, allstar["ra_apogee"], allstar["dec_apogee"])
-        done = processes.run_in_processes(_released_part, ((part, released, rows) for part, rows in todo), 1)
+        done = run_in_processes(_released_part, ((part, released, rows) for part, rows in todo), 1)
     elif scheduler is None:
-        done = processes.run_in_processes(_reduce_part, tasks, min(processes or processes.usable_cores(), len(todo)))
+        done = run_in_processes(_reduce_part, tasks, min(processes or usable_cores(), len(todo)))
     else:
         modules = [apstar, pixel_grid, continuum, sys.modules[__name__]]
         shared = [workspace.raw_manifest, todo[0][0].with_name("fingerprint")]
@@ -197,7 +198,7 @@ def _reduce_parts(
         with bar, closing(done):
             for count in done:
                 bar.update(count)
-    except processes.WorkerDiedError as fault:
+    except WorkerDiedError as fault:
         raise ReductionError(
             f"a process that read spectra died (out of memory?); {kept}, perhaps with fewer processes"
         ) from fault

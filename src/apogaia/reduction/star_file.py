@@ -91,7 +91,7 @@ COLUMNS = tuple(
         ("fakemag", "f8", "mas", "parallax 10^(0.2 K0) of the Gaia parallax as it is here (Eq. 1)"),
         ("fakemag_error", "f8", "mas", "error of fakemag"),
         ("log_luminosity", "f8", "dex", "log10 of the Ks luminosity in solar ones; NaN if parallax <= 0"),
-        ("status", "i1", "", "what became of the spectrum: apogaia.spectra.Status, 0 is good"),
+        ("status", "i1", "", "what became of the spectrum: apogaia.formats.apstar.Status, 0 is good"),
         ("reason", "U", "", "why there is no spectrum; empty if there is one"),
     ]
 )

@@ -137,7 +137,7 @@ def load_zero_point(
     Raises
     ------
     FileNotFoundError, ModelFileError
-        As `apogaia.training.load_model`.
+        As `apogaia.model.training.load_model`.
     ValueError
         If the model has no offset, has seen parallaxes from which a zero point was subtracted beforehand, does not
         state its training range, or is too steep for a grid.

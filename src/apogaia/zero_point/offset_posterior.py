@@ -189,7 +189,7 @@ def zero_point_surface(model, g_mag, bp_rp, teff, *, draws: int, seed: int, node
     """The zero point's posterior on a grid: what `zero_point` gives, some hundred times as fast for a large table.
 
     For the 139,847,389 stars of section 4, call ``surface.at`` on one piece of the table after the other;
-    `apogaia.gaia_tables` does that for files.
+    `apogaia.zero_point.gaia_tables` does that for files.
 
     Parameters
     ----------

@@ -3,8 +3,9 @@
 Beside the paper's recipe, and the default for the catalogue. Trained together, luminosity and zero point converge
 slowly, and the network learns what a spectrum hints of distance. Here luminosities that are linear in a few hundred
 features of the spectra are fitted with the zero point, to the end (`apogaia.refit`), with the shift that the survey's
-density makes (`apogaia.density`); then the network is trained on parallaxes corrected for that zero point, and the
-errors that it states are calibrated on stars it has not seen (`apogaia.error_calibration`).
+density makes (`apogaia.refit.stellar_density`); then the network is trained on parallaxes corrected for that zero
+point, and the
+errors that it states are calibrated on stars it has not seen (`apogaia.model.error_calibration`).
 """
 
 from __future__ import annotations
