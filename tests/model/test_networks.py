@@ -288,7 +288,7 @@ def test_jax_gives_the_same_outputs_for_one_weight_file(tmp_path):
     np.savez(tmp_path / "inputs.npz", **inputs)
     script = """
         import sys, keras, numpy as np
-        from apogaia import inference, training
+        from apogaia.model import inference, training
         assert keras.backend.backend() == "jax"
         folder = sys.argv[1]
         model = training.load_model(folder + "/m.keras")

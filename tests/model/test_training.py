@@ -11,40 +11,12 @@ import keras
 import numpy as np
 import pytest
 from astropy.table import Table
+from small_networks import N_PIXELS, OFFSET, small_survey, synthetic_stars
 
 from apogaia.model import inference, networks, training
 from apogaia.model.training import ModelFileError, TrainingSet
 from apogaia.reduction import quality_cuts, star_file
-from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
-
-N_PIXELS = 90
-OFFSET = -0.05  # mas
-
-
-def small_survey(**changes):
-    survey = load_survey("smoke")
-    network = dataclasses.replace(survey.network, hidden_units=(24, 12), dropout=0.1)
-    settings = {"epochs": 2, "learning_rate_with_offset": 3e-3, "learning_rate_without_offset": 3e-3, **changes}
-    return dataclasses.replace(survey, network=network, training=dataclasses.replace(survey.training, **settings))
-
-
-def synthetic_stars(n, seed=1, offset=OFFSET):
-    """Smooth spectra in which the depth of three lines follows the luminosity, and parallaxes shifted by `offset`."""
-    rng = np.random.default_rng(seed)
-    log_fakemag = rng.uniform(0.8, 2.0, n)
-    x = np.arange(N_PIXELS)
-    depth = np.stack([0.25 * (log_fakemag - 0.8), 0.3 * (2.0 - log_fakemag), 0.1 * log_fakemag], axis=1)
-    profiles = np.exp(-0.5 * ((x - np.array([[20], [45], [70]])) / 4) ** 2)
-    slope = rng.normal(0, 0.02, (n, 1)) * (x / N_PIXELS - 0.5)
-    spectrum = 1 - depth @ profiles + slope + rng.normal(0, 0.003, (n, N_PIXELS))
-    k0_mag = rng.uniform(7, 13, n)
-    error = rng.uniform(0.02, 0.06, n)
-    g_mag = k0_mag + rng.normal(3, 0.3, n)
-    parallax = 10**log_fakemag * 10 ** (-0.2 * k0_mag) + offset + rng.normal(0, error)
-    return TrainingSet(
-        spectrum.astype(np.float32), k0_mag, parallax, error, g_mag, rng.normal(1.3, 0.3, n), rng.normal(4800, 300, n)
-    )
 
 
 @pytest.fixture(scope="module")

@@ -287,7 +287,7 @@ def test_data_frames_and_partitions(model_path, constant_path):
 
 SLOWLY = """
 import sys, time
-from apogaia import gaia_tables
+from apogaia.zero_point import gaia_tables
 quick = gaia_tables._records
 gaia_tables._records = lambda *given: time.sleep(0.1) or quick(*given)
 gaia_tables.add_zero_point_to_file(*sys.argv[1:], exact=True, chunk=2, progress=False)
