@@ -16,7 +16,7 @@ from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import MISSING_BELOW
 from apogaia.formats.survey_tables import MISSING_MAG_ABOVE
 from apogaia.model import model_file
-from apogaia.model.inference import predict_calibrated
+from apogaia.model.inference import predict_calibrated, read_error_calibration
 from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.model.training_domain import Placement, TrainingDomain
 from apogaia.reduction.spectra import read_spectra
@@ -56,7 +56,7 @@ class TrainedModel:
         return cls(
             model_file.load_network(path),
             model_file.read_domain(path),
-            model_file.read_error_calibration(path),
+            read_error_calibration(path),
             restore_survey(provenance["settings"]),
             provenance,
         )

@@ -17,6 +17,7 @@ TOOLS = """
     import dataclasses
     import keras, numpy as np
     from apogaia.model import inference, training
+    from apogaia.model.predictions import Prediction
     from apogaia.model.fast import devices, dropout_jax, training_jax
     from apogaia.model.fast.dropout_cpu import FastDropout
     from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
@@ -84,7 +85,7 @@ def test_device_passes_have_the_distribution_of_the_keras_model():
             draws.append(draw)
         draws = np.array(draws, float).reshape(-1, 3, 100, 2).transpose(1, 0, 2, 3).reshape(3, -1, 2)
         spread, predictive = draws[..., 0].std(axis=1), np.sqrt(np.exp(draws[..., 1]).mean(axis=1))
-        reference = inference.Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
+        reference = Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
         assert_same_distribution(device, reference, passes)
     """)
 

@@ -373,6 +373,11 @@ def _distance(options: argparse.Namespace) -> int:
 
     model = TrainedModel.load(model_path)
     _warn_if_simulated(model_path, model.provenance)
+    if model.domain is None:
+        print(
+            f"warning: {model_path} does not hold its training domain: no star is flagged as outside it",
+            file=sys.stderr,
+        )
     table = model.distances(options.files, passes=options.passes, seed=options.seed, progress=len(options.files) > 20)
     shown = table["apogee_id", "fakemag", "nn_parallax", "dist", "dist_model_error", "dist_error", "flags"]
     names = [star or path.name for star, path in zip(table["apogee_id"], options.files, strict=True)]

@@ -18,7 +18,15 @@ from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.reduction import star_file
 from apogaia.survey import Inference
 
-__all__ = ["jacobian", "offset_draws", "predict", "predict_calibrated", "predict_reference", "predict_survey"]
+__all__ = [
+    "jacobian",
+    "offset_draws",
+    "predict",
+    "predict_calibrated",
+    "predict_reference",
+    "predict_survey",
+    "read_error_calibration",
+]
 
 
 def predict(
@@ -103,6 +111,13 @@ def predict_calibrated(
     return errors.apply(prediction, snr)
 
 
+def read_error_calibration(path: str | Path) -> ErrorCalibration:
+    """The error calibration of a model file; one that changes nothing if it has none. Raises as
+    `apogaia.model.model_file.load_network` does."""
+    values = model_file.read_provenance(path).get("error_calibration")
+    return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
+
+
 def predict_survey(path: Path, model: Path, stars: Path, settings: Inference) -> None:
     """Write the calibrated luminosities of every row of stars.h5 to a .npz file.
 
@@ -117,7 +132,7 @@ def predict_survey(path: Path, model: Path, stars: Path, settings: Inference) ->
     settings
         The survey's section ``inference``.
     """
-    network, errors = model_file.load_network(model), model_file.read_error_calibration(model)
+    network, errors = model_file.load_network(model), read_error_calibration(model)
     with star_file.open_stars(stars) as opened:
         prediction = predict_calibrated(network, errors, opened.spectra, opened.table["snr"], settings)
     np.savez(path, **prediction._asdict())

@@ -16,7 +16,6 @@ import numpy as np
 from apogaia import files
 from apogaia.formats.star_columns import OFFSET_INPUTS
 from apogaia.model import networks  # noqa: F401 - Keras finds the layers of a file by their registration there
-from apogaia.model.predictions import ErrorCalibration
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.survey import Survey
@@ -26,7 +25,6 @@ __all__ = [
     "load_network",
     "provenance",
     "read_domain",
-    "read_error_calibration",
     "read_provenance",
     "save_model",
 ]
@@ -45,7 +43,6 @@ def provenance(survey: Survey, sample: TrainingSet, offset: str) -> dict:
     settings = survey.training
     gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     return {
-        "format": FORMAT,
         "survey": survey.name,
         "title": survey.title,
         "offset": offset,
@@ -78,7 +75,7 @@ def save_model(
     with tempfile.TemporaryDirectory() as folder:
         plain, origin = Path(folder) / "model.keras", Path(folder) / PROVENANCE
         bare.save(plain)
-        files.write_json(origin, provenance)
+        files.write_json(origin, {**provenance, "format": FORMAT})
         with zipfile.ZipFile(plain) as archive:
             members = {name: archive.read(name) for name in sorted(archive.namelist())}
         members[PROVENANCE] = origin.read_bytes()
@@ -142,9 +139,3 @@ def read_domain(path: str | Path) -> TrainingDomain | None:
         return TrainingDomain.from_bytes(content)
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{path}: {DOMAIN} is of another version of apogaia: train the model again") from error
-
-
-def read_error_calibration(path: str | Path) -> ErrorCalibration:
-    """The error calibration of a model file; one that changes nothing if it has none. Raises as `load_network` does."""
-    values = read_provenance(path).get("error_calibration")
-    return ErrorCalibration.none() if values is None else ErrorCalibration(**values)

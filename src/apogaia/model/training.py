@@ -9,9 +9,10 @@ import numpy as np
 
 from apogaia.formats.star_columns import OFFSET_INPUTS
 from apogaia.model import model_file, networks
+from apogaia.model.batches import Batches, in_one_thread
 from apogaia.model.fast import devices, training_jax
 from apogaia.model.training_domain import TrainingDomain
-from apogaia.model.training_set import Batches, TrainingSet, in_one_thread, mean_of_rows, split
+from apogaia.model.training_set import TrainingSet, mean_of_rows, split
 from apogaia.reduction import quality_cuts, star_file
 from apogaia.survey import Survey, Training
 
