@@ -46,7 +46,7 @@ def test_processes_have_one_thread_each_and_this_one_keeps_its_own(monkeypatch):
 
 
 def test_processes_end_with_the_one_that_started_them():
-    code = "import time; from apogaia import parallel\nlist(parallel.run_in_processes(time.sleep, [(60,)] * 4, 2))"
+    code = "import time; from apogaia import processes\nlist(processes.run_in_processes(time.sleep, [(60,)] * 4, 2))"
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
         workers = []
         while len([child for child in workers if "spawn_main" in " ".join(child.cmdline())]) < 2:
