@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from tqdm.auto import tqdm
 from apogaia import files
 from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
+from apogaia.processes import run_in_processes, usable_cores
 from apogaia.reduction import continuum, quality_cuts, reduce, star_file
 from apogaia.simulate import run
 from apogaia.simulate.design import Design, design_survey
@@ -73,12 +72,9 @@ def simulate_sample(
 
 def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int | None) -> Iterator[np.ndarray]:
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(processes, mp_context=context) as pool,
-        tqdm(total=len(rows), unit="star", desc="spectra") as bar,
-    ):
-        for block in pool.map(_normalised, (run.part(design, chunk) for chunk in chunks), [settings] * len(chunks)):
+    tasks = ((run.part(design, chunk), settings) for chunk in chunks)
+    with tqdm(total=len(rows), unit="star", desc="spectra") as bar:
+        for block in run_in_processes(_normalised, tasks, processes or usable_cores(), ordered=True):
             bar.update(len(block))
             yield block
 
