@@ -15,7 +15,7 @@ from zero_point import zpt
 
 from apogaia.formats import fits_columns, survey_tables
 from apogaia.formats.apstar import Status
-from apogaia.formats.releases import GAIA_RELEASES
+from apogaia.formats.releases import EDR3_SOLUTION, GAIA_RELEASES
 from apogaia.physics import lindegren
 from apogaia.reduction import quality_cuts, reduce
 from apogaia.reduction.star_file import open_stars
@@ -327,6 +327,7 @@ def test_the_zero_point_is_the_packages_and_unknown_outside_its_validity():
             (np.nan, np.nan, np.nan, np.nan, 0),
         ]
     ).T
+    assert lindegren.ONLY_EDR3 == EDR3_SOLUTION
     found = lindegren.zero_point(g, nu_eff, pseudocolour, ecl_lat, solved)
     one_by_one = [
         zpt.get_zpt(*(np.array([value]) for value in star))[0]

@@ -13,7 +13,7 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.formats import pixel_grid, survey_tables
+from apogaia.formats import pixel_grid, star_columns, survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.reduction import continuum, quality_cuts, reduce, star_file
 from apogaia.simulate import run
@@ -45,7 +45,8 @@ def simulate_sample(
         That make spectra; by default one per usable core.
     """
     settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
-    modules = [*run.modules(), pixel_grid, reduce, continuum, star_file, quality_cuts, sys.modules[__name__]]
+    modules = [*run.modules(), pixel_grid, star_columns, reduce, continuum, star_file, quality_cuts]
+    modules += [sys.modules[__name__]]
     key = files.fingerprint(settings, modules=modules)
     if files.is_current(workspace.stars, key):
         return workspace.stars

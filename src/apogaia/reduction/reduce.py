@@ -15,11 +15,12 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.formats import apstar, fits_columns, pixel_grid, released_spectra, releases, survey_tables
+from apogaia.formats import apstar, fits_columns, pixel_grid, released_spectra, releases, star_columns, survey_tables
 from apogaia.formats.apstar import SpectrumError, Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.pixel_grid import N_PIXELS, N_PIXELS_APSTAR
 from apogaia.formats.released_spectra import ReleasedSpectra
+from apogaia.formats.star_columns import COLUMNS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
     read_allstar,
@@ -30,7 +31,7 @@ from apogaia.formats.survey_tables import (
 from apogaia.physics import lindegren, luminosity
 from apogaia.reduction import continuum, crossmatch, dask_cluster, star_file
 from apogaia.reduction.crossmatch import cross_match
-from apogaia.reduction.star_file import COLUMNS, Stars, open_stars, status_counts
+from apogaia.reduction.star_file import Stars, open_stars, status_counts
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
 
@@ -252,7 +253,7 @@ def reduce_survey(
         else _apstar_sizes(workspace, allstar, progress),
     }
     modules = [apstar, fits_columns, pixel_grid, survey_tables, continuum, crossmatch, lindegren, luminosity]
-    modules += [releases, released_spectra, star_file, sys.modules[__name__]]
+    modules += [releases, released_spectra, star_columns, star_file, sys.modules[__name__]]
     key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
