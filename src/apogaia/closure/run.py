@@ -190,7 +190,7 @@ def _half(survey: Survey, table: Table, spectrum: np.ndarray, k: int) -> float:
 
 def _surface_against_truth(workspace: Workspace, survey: Survey, at) -> dict:
     """A recovered surface [uas] against the injected one, over the test stars."""
-    from apogaia.zero_point.offset_posterior import summaries
+    from apogaia.zero_point.summaries import summaries
 
     truth = read_sample_truth(workspace)
     with star_file.open_stars(workspace.stars) as opened:

@@ -25,14 +25,9 @@ from tqdm.auto import tqdm
 
 from apogaia import __version__, files
 from apogaia.formats.streamed_tables import NewColumn, open_table
-from apogaia.zero_point import interpolation, offset_posterior
-from apogaia.zero_point.offset_posterior import (
-    OffsetPosterior,
-    ZeroPoint,
-    ZeroPointSurface,
-    constant_zero_point,
-    tabulate,
-)
+from apogaia.zero_point import offset_posterior, surface
+from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
+from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 
 if TYPE_CHECKING:
     import pandas
@@ -168,9 +163,9 @@ def load_zero_point(
     if exact:
         return posterior
     for nodes in NODES:
-        surface = tabulate(posterior, nodes)
-        if surface.interpolation_error < TOLERANCE:
-            return surface
+        tabulated = tabulate(posterior, nodes)
+        if tabulated.interpolation_error < TOLERANCE:
+            return tabulated
     raise ValueError(f"{model_path}: the zero point is too steep for a grid of {nodes} nodes per axis: use --exact")
 
 
@@ -341,9 +336,7 @@ def _parts_folder(table: Path, output: Path, model_path: str | Path, settings: M
     folder = output.with_name(f".{output.name}.parts")
     state = table.stat()
     origin = {"table": str(table.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
-    key = files.fingerprint(
-        {**settings, **origin}, [model_path], [interpolation, offset_posterior, sys.modules[__name__]]
-    )
+    key = files.fingerprint({**settings, **origin}, [model_path], [surface, offset_posterior, sys.modules[__name__]])
     mark = folder / "key"
     if not mark.is_file() or mark.read_text() != key:
         shutil.rmtree(folder, ignore_errors=True)
