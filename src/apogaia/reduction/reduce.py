@@ -17,6 +17,7 @@ from apogaia import files
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.released_spectra import ReleasedSpectra
+from apogaia.formats.star_columns import COLUMNS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
     read_allstar,
@@ -29,7 +30,6 @@ from apogaia.processes import WorkerDiedError, run_in_processes, usable_cores
 from apogaia.reduction import dask_cluster, star_file
 from apogaia.reduction.crossmatch import cross_match
 from apogaia.reduction.spectra import read_spectra
-from apogaia.reduction.star_file import COLUMNS
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
 

@@ -24,13 +24,8 @@ from tqdm.auto import tqdm
 
 from apogaia import __version__, files
 from apogaia.formats.streamed_tables import NewColumn, open_table
-from apogaia.zero_point.offset_posterior import (
-    OffsetPosterior,
-    ZeroPoint,
-    ZeroPointSurface,
-    constant_zero_point,
-    tabulate,
-)
+from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
+from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 
 if TYPE_CHECKING:
     import pandas
@@ -166,9 +161,9 @@ def load_zero_point(
     if exact:
         return posterior
     for nodes in NODES:
-        surface = tabulate(posterior, nodes)
-        if surface.interpolation_error < TOLERANCE:
-            return surface
+        tabulated = tabulate(posterior, nodes)
+        if tabulated.interpolation_error < TOLERANCE:
+            return tabulated
     raise ValueError(f"{model_path}: the zero point is too steep for a grid of {nodes} nodes per axis: use --exact")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from apogaia.closure.trials import Sample
 from apogaia.reduction import quality_cuts, star_file
 from apogaia.simulate.gaia import zero_point_surface
-from apogaia.zero_point.offset_posterior import summaries
+from apogaia.zero_point.summaries import summaries
 
 __all__ = ["surface_against_truth"]
 
