@@ -11,8 +11,8 @@ The package follows the pipeline:
     plots, closure         08  figures; is an injected zero point recovered?
     cli                        the command line
 
-Beside them: `survey` (every number that may vary), `workspace` (where files are), `trained_model` (a model file in use),
-`products` (what the notebooks call), `files`, `code_closure` and `processes`.
+Beside them: `survey` (every number that may vary), `workspace` (where files are), `trained_model` (a model file in
+use), `products` (what the notebooks call), `files`, `code_closure` and `processes`.
 
 The names in `__all__` are those that most people import; they are loaded when they are asked for.
 """
