@@ -1,6 +1,7 @@
 """Fetching a real survey: tables, spectra and Gaia's sources, into the raw folder that the reduction reads.
 
-The raw folder keeps the archive's own layout (`apogaia.releases`). A file has its name only once it is whole and agrees
+The raw folder keeps the archive's own layout (`apogaia.formats.releases`). A file has its name only once it is whole
+and agrees
 with the archive's hash list; the manifest, written last, says what became of every spectrum.
 """
 

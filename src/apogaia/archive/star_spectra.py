@@ -34,7 +34,7 @@ def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[st
     Parameters
     ----------
     allstar
-        (n,) rows of `apogaia.raw_tables.read_allstar`.
+        (n,) rows of `apogaia.formats.survey_tables.read_allstar`.
     release
         Whose layout the places have.
     """

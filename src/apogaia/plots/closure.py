@@ -49,7 +49,7 @@ def recovered_zero_points(recovered: Mapping[str, Mapping], *, axes=None) -> np.
     ----------
     recovered
         For "paper", "refit", "fresh" and, of the Kepler-like field, "kepler paper" and so on (any of them): "injected",
-        "value" and "error" [uas], as `apogaia.closure_report.recovered` returns them.
+        "value" and "error" [uas], as `apogaia.closure.summary.recovered` returns them.
     axes
         Two axes, or None: all recipes, and the refit alone on its own scale. Points of one injected value stand beside
         each other, the Kepler-like field's 5 uas to the right.
@@ -124,7 +124,7 @@ def reliability(results: Mapping[str, Mapping], *, quantities=("fakemag", "dista
     Parameters
     ----------
     results
-        For "calibrated", "paper", "released" (any of them) what `apogaia.closure_coverage.coverage` returns.
+        For "calibrated", "paper", "released" (any of them) what `apogaia.closure.coverage.coverage` returns.
     quantities
         "fakemag", "parallax", "distance": one panel each.
     axes

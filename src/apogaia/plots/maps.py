@@ -45,7 +45,8 @@ def abundance_map(
     Parameters
     ----------
     grid
-        Medians from `apogaia.galaxy.binned_median`: (bins, bins), first index along x, NaN where stars are too few.
+        Medians from `apogaia.physics.galaxy.binned_median`: (bins, bins), first index along x, NaN where stars are
+        too few.
     maps
         The survey's settings: extent, position of the Sun, bar.
     label
@@ -69,7 +70,7 @@ def abundance_maps(grids: Mapping[str, np.ndarray], maps: Maps, *, columns: int 
     Parameters
     ----------
     grids
-        Element as in `apogaia.galaxy.MAP_ELEMENTS`, and medians of [X/Fe] [dex] as for `abundance_map`.
+        Element as in `apogaia.physics.galaxy.MAP_ELEMENTS`, and medians of [X/Fe] [dex] as for `abundance_map`.
     columns
         Panels in a row.
     axes

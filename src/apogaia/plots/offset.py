@@ -46,7 +46,7 @@ def learning_curves(histories: Mapping[str, Mapping], *, truth_uas: float | None
     ----------
     histories
         For "none", "constant", "multivariate" (any of them) the values per epoch: ``loss``, ``val_loss``,
-        ``learning_rate`` and optionally ``offset`` [mas], as `apogaia.training.train` returns them.
+        ``learning_rate`` and optionally ``offset`` [mas], as `apogaia.model.training.train` returns them.
     truth_uas
         The injected constant offset [uas] of a simulated survey.
     axes
@@ -151,7 +151,8 @@ def offset_dependence(
     zero_point_uas, error_uas
         Offset of each star and its uncertainty [uas].
     summaries
-        Label and `apogaia.literature.QuadraticSummary` of the curves to draw over their ranges: ours, the paper's.
+        Label and `apogaia.physics.literature.QuadraticSummary` of the curves to draw over their ranges: ours, the
+        paper's.
     truth_uas
         The injected offset of each star of a simulated survey [uas]; its running median is drawn.
     """

@@ -99,7 +99,7 @@ def kiel_diagram(
 
 
 def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:
-    """Stars that survive each cut, one bar per row of `flow`, a table from `apogaia.samples.cut_flow`."""
+    """Stars that survive each cut, one bar per row of `flow`, from `apogaia.reduction.quality_cuts.cut_flow`."""
     samples = [str(sample).replace("_", " ") for sample in flow["sample"]]
     names = [
         str(name) if sample == "all" else f"{sample}: {name}"
