@@ -122,7 +122,7 @@ report: all  ## The executed notebooks as web pages, and docs/ledger.md
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
-closure: $(READY)  ## Does an injected zero point come back? Hours; goes on where it stopped; writes docs/closure/
+closure: $(READY)  ## Is an injected zero point recovered? Hours; an interrupted run resumes; writes docs/closure/
 	$(BIN)/python -m apogaia.closure
 	$(BIN)/python tools/run_notebook.py 08_closure --survey mock-dr14 --products results/mock-dr14/08_closure.json
 	$(BIN)/python -m apogaia.closure --report
