@@ -1,4 +1,4 @@
-"""Chunks of work on the cores of this machine: few in memory at a time, each process with one thread."""
+"""The one process pool: chunks of work on this machine's cores, few in memory at a time, one thread per process."""
 
 from __future__ import annotations
 
@@ -10,32 +10,46 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from typing import TypeVar
 
 __all__ = ["WorkerDiedError", "run_in_processes", "usable_cores"]
+
+Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended in the middle of its work."""
+    """A worker process died before it had finished its work."""
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_in_processes(function: Callable, tasks: Iterable[tuple], processes: int) -> Iterator:
-    """Yield ``function(*task)`` of every task, in the order in which they finish.
+def run_in_processes(
+    function: Callable[..., Result], tasks: Iterable[tuple], processes: int, *, ordered: bool = False
+) -> Iterator[Result]:
+    """Yield ``function(*task)`` for every task.
 
-    `tasks` is taken from as results come, two for each process at a time, so that it may be of any length. The
-    processes are fresh interpreters, whose matrix libraries run with one thread each, and end with this process even
-    if that is killed. With one process the work is done within this one.
+    The workers are fresh interpreters whose matrix libraries run one thread each; they exit when this process ends,
+    even if it is killed.
+
+    Parameters
+    ----------
+    function, tasks
+        What to call, and its arguments. `tasks` is read as results arrive, at most two ahead for each process, so it
+        may be of any length.
+    processes
+        Number of workers; with one (or none) the work is done within this process.
+    ordered
+        Whether results arrive in the order of the tasks; by default in the order in which they finish.
 
     Raises
     ------
     WorkerDiedError
-        If a process dies.
+        If a worker dies.
     """
     if processes <= 1:
         for task in tasks:
@@ -46,10 +60,11 @@ def run_in_processes(function: Callable, tasks: Iterable[tuple], processes: int)
     context = multiprocessing.get_context("spawn")
     with _one_thread_each(), ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent) as pool:
         try:
-            running = {pool.submit(function, *task) for task in islice(tasks, 2 * processes)}
+            running = [pool.submit(function, *task) for task in islice(tasks, 2 * processes)]
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(function, *task) for task in islice(tasks, len(done))}
+                done = wait(running[:1] if ordered else running, return_when=FIRST_COMPLETED).done
+                running = [future for future in running if future not in done]
+                running += [pool.submit(function, *task) for task in islice(tasks, len(done))]
                 for future in done:
                     yield future.result()
         except BrokenProcessPool as fault:
@@ -61,7 +76,7 @@ def run_in_processes(function: Callable, tasks: Iterable[tuple], processes: int)
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Environment of processes started meanwhile: their matrix libraries read it when they are loaded."""
+    """Set the environment of processes started meanwhile: their matrix libraries read it when they are loaded."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -75,10 +90,12 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended: a pool's processes would wait for work for ever."""
+    """Exit when the parent process has ended: a pool's workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only workers call this
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -290,7 +290,7 @@ def assert_stopped(process: subprocess.Popen, within_s: float) -> None:
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err.count("stopped; the same command goes on where it was") == 1 and "Traceback" not in err
+    assert err.count("stopped; the same command resumes") == 1 and "Traceback" not in err
 
 
 def test_ctrl_c_ends_a_fetch_without_a_traceback(archive, survey_path, tmp_path):

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from apogaia.model import networks
-from apogaia.model.training import TrainingSet
+from apogaia.model.training_set import TrainingSet
+from apogaia.reduction import star_file
 from apogaia.survey import load_survey
 
 DR14 = load_survey("dr14").network
@@ -76,3 +79,9 @@ def synthetic_stars(n, seed=1, offset=OFFSET):
     return TrainingSet(
         spectrum.astype(np.float32), k0_mag, parallax, error, g_mag, rng.normal(1.3, 0.3, n), rng.normal(4800, 300, n)
     )
+
+
+def table_and_spectra(path, sample):
+    table = Table({f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)[1:]})
+    file = h5py.File(path, "w")
+    return star_file.Stars(table, file.create_dataset("spectrum", data=sample.spectrum))

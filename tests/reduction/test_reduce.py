@@ -17,9 +17,10 @@ from apogaia import files
 from apogaia.formats import apstar, survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.star_columns import COLUMNS
 from apogaia.reduction import continuum, reduce, star_file
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import COLUMNS, open_stars, status_counts
+from apogaia.reduction.star_file import open_stars, status_counts
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 

@@ -6,7 +6,8 @@ import kill_runs
 import pytest
 import tiny_survey as tiny
 
-from apogaia.reduction import reduce, star_file
+from apogaia import files
+from apogaia.reduction import star_file
 from apogaia.reduction.reduce import reduce_survey
 
 
@@ -29,13 +30,13 @@ def test_chunks_that_a_worker_of_an_earlier_run_finishes_late_are_not_used(tmp_p
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(star_file, "write_stars", stop)
         reduce_survey(other, workspace, processes=1, progress=False)
-    real = reduce._start_parts
+    real = files.parts_folder
 
     def start(folder, key):
         real(folder, key)
         for name, content in late:
             (folder / name).write_bytes(content)
 
-    monkeypatch.setattr(reduce, "_start_parts", start)
+    monkeypatch.setattr(files, "parts_folder", start)
     workspace.stars.unlink(missing_ok=True)
     assert late and reduce_survey(survey, workspace, processes=1, progress=False).read_bytes() == expected

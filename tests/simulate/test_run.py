@@ -256,7 +256,7 @@ def test_a_commissioning_spectrum_is_written_and_read_under_its_name(design, tmp
     rows = np.flatnonzero((design.stars["commissioning"] == 1) & run.has_file(design))[:2]
     rows = rows[design.stars["spectrum_state"][rows] == ""]
     paths = [run._path(workspace, design, i) for i in rows]
-    run._make(run.part(design, rows), rows, paths)
+    run._make(run.part(design, rows), paths)
     assert len(paths) and sorted(workspace.raw.rglob("apStarC-r8-2M*.fits")) == sorted(paths)
     for path, apogee_id in zip(paths, design.stars["apogee_id"][rows], strict=True):
         assert read_apstar(path).header["apogee_id"] == apogee_id

@@ -8,6 +8,8 @@ from offset_model import offset_model
 
 from apogaia.physics import literature
 from apogaia.zero_point import offset_posterior
+from apogaia.zero_point.summaries import quadratic_summary
+from apogaia.zero_point.surface import tabulate, zero_point_surface
 
 RANGES = ((9.0, 16.5), (0.7, 3.0), (3700.0, 5800.0))  # G, BP-RP [mag], Teff [K]
 
@@ -105,20 +107,20 @@ def test_zero_point_of_nothing_and_of_unequal_columns(model):
 
 def test_surface_is_the_exact_posterior_within_a_tenth_of_a_microarcsecond(model, stars):
     exact = offset_posterior.OffsetPosterior.from_model(model, draws=300, seed=2, ranges=RANGES)
-    surface = offset_posterior.zero_point_surface(model, *RANGES, draws=300, seed=2)
+    surface = zero_point_surface(model, *RANGES, draws=300, seed=2)
     assert np.ptp(surface.value) > 0.05 and surface.ranges == RANGES
     difference = np.abs(np.subtract(surface.at(*stars), exact.at(*stars)))
     assert difference.max() < 1e-4  # mas
     assert surface.interpolation_error < 1e-4
     corners = np.array(np.meshgrid(*RANGES)).reshape(3, -1)
     np.testing.assert_allclose(surface.at(*corners), exact.at(*corners), atol=1e-10)
-    coarse = offset_posterior.tabulate(exact, 5)
+    coarse = tabulate(exact, 5)
     measured = np.abs(np.subtract(coarse.at(*stars), exact.at(*stars))).max()
     assert coarse.interpolation_error > 1e-4 and measured < 1.5 * coarse.interpolation_error
 
 
 def test_surface_stops_at_its_edges_and_broadcasts(model):
-    surface = offset_posterior.zero_point_surface(model, *RANGES, draws=10, seed=2, nodes=4)
+    surface = zero_point_surface(model, *RANGES, draws=10, seed=2, nodes=4)
     below, above = np.nextafter(9.0, 0), np.nextafter(16.5, 20)
     inside = surface.at([9.0, 16.5], 1.0, 4500.0)
     assert np.isfinite(inside).all() and inside[0].shape == (2,)
@@ -132,9 +134,7 @@ def test_quadratic_summary_recovers_eqs_7_to_9(name, summary):
     x = np.linspace(*summary.x_range, 200)
     values = summary.zero_point_uas(x)
     values[5] = np.nan
-    np.testing.assert_allclose(
-        offset_posterior.quadratic_summary(x, values, summary.x0), summary.coefficients, rtol=1e-6, atol=1e-9
-    )
+    np.testing.assert_allclose(quadratic_summary(x, values, summary.x0), summary.coefficients, rtol=1e-6, atol=1e-9)
 
 
 def test_quadratic_summary_is_least_squares():
@@ -143,9 +143,9 @@ def test_quadratic_summary_is_least_squares():
     y = 0.03 * (x - 4500) - 50 + rng.normal(0, 5, 500)
     design = np.stack([(x - 4500) ** 2, x - 4500, np.ones(500)], axis=1)
     expected = np.linalg.lstsq(design / [1e6, 1e3, 1], y)[0] / [1e6, 1e3, 1]
-    np.testing.assert_allclose(offset_posterior.quadratic_summary(x, y, 4500), expected, rtol=1e-7)
+    np.testing.assert_allclose(quadratic_summary(x, y, 4500), expected, rtol=1e-7)
     with pytest.raises(ValueError, match="three"):
-        offset_posterior.quadratic_summary([1, 1, 2, np.nan], [1, 2, 3, 4])
+        quadratic_summary([1, 1, 2, np.nan], [1, 2, 3, 4])
 
 
 def test_inverse_variance_mean():

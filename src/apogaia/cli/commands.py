@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,11 +28,13 @@ from apogaia.cli.help_texts import (
     ZEROPOINT,
     ZEROPOINT_EPILOG,
 )
-from apogaia.survey import Survey, load_survey, restore_survey, survey_names
+from apogaia.survey import Survey, load_survey, survey_names
 from apogaia.workspace import Workspace
 
-STOPPED = 130  # exit code of what Ctrl-C ended: 128 and the number of SIGINT
-ARRIVAL = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
+STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
+PROCESSES_HELP = "one core each (default: all cores)"
+SEED_HELP = "of the dropout (default: the survey's)"
+HOW_DATA_ARRIVE = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
 KIND_OF_OPTION = {
     **dict.fromkeys(("limit", "mirror", "check", "accept_failures"), "archive"),
     "processes": "simulated",
@@ -40,13 +42,13 @@ KIND_OF_OPTION = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         with _workers_end_with_ctrl_c():
             return options.run(options)
     except KeyboardInterrupt:
-        then = "begins anew" if options.command == "distance" else "goes on where it was"
+        then = "starts over" if options.command == "distance" else "resumes"
         print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
         return STOPPED
     except (OSError, ValueError) as error:
@@ -56,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _workers_end_with_ctrl_c() -> Iterator[None]:
-    """Ctrl-C ends worker processes, too, so that a pool does not wait until they have done what they have begun."""
+    """End worker processes on Ctrl-C, so that a pool does not wait until they have finished their tasks."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # ignored, as a shell has it in the background, or the caller's own matter
+        yield  # Ctrl-C is ignored, as by a background job of a shell, or handled by the caller
         return
 
     def stop(*_) -> None:
@@ -75,6 +77,7 @@ def _workers_end_with_ctrl_c() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each command's function is its default `run`."""
     parser = argparse.ArgumentParser(
         prog="apogaia",
         description="Spectro-photometric distances for APOGEE stars and the Gaia parallax zero point.",
@@ -83,162 +86,135 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"apogaia {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    survey_help = f"{', '.join(survey_names())}, or the path of a .toml file"
 
-    mock = commands.add_parser(
-        "mock",
-        help="simulate a survey with known truth, in the real file formats",
-        description=MOCK,
-        epilog=MOCK_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    mock.add_argument("survey", metavar="SURVEY", help=survey_help)
-    mock.add_argument("--processes", type=int, default=None, metavar="N", help="one core each (default: all cores)")
-    mock.set_defaults(run=_mock)
+    mock = _add_command(commands, "mock", _mock, "simulate a survey with known truth, in the real file formats")
+    mock.description, mock.epilog = MOCK, MOCK_EPILOG
+    _add_survey(mock)
+    _add_number(mock, "--processes", PROCESSES_HELP)
 
-    fetch = commands.add_parser(
-        "fetch",
-        help="fetch a real survey from SDSS and Gaia",
-        description=FETCH,
-        epilog=FETCH_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    data = commands.add_parser(
-        "data",
-        help="the raw files of a survey, wherever they come from: mock, fetch, or links to your own folder",
-        description=DATA,
-        epilog=DATA_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for command in (fetch, data):
-        command.add_argument("survey", metavar="SURVEY", help=survey_help)
-        options = command.add_argument_group("surveys of archives") if command is data else command
-        options.add_argument(
-            "--limit",
-            type=int,
-            default=None,
-            metavar="N",
-            help="the first N rows of allStar only; a later call without it fetches the rest",
-        )
-        options.add_argument(
-            "--mirror",
-            type=Path,
-            default=None,
-            metavar="FOLDER",
-            help="root of a copy of the SAS (SAS_BASE_DIR): the folder that holds dr14/, dr17/",
-        )
-        options.add_argument(
-            "--check",
-            action="store_true",
-            help="read every file that is there, compare it with the archive's hash, and replace what differs",
-        )
-        options.add_argument(
-            "--accept-failures",
-            action="store_true",
-            help="count the survey as complete without what failed; the stars' rows will say so",
-        )
+    fetch = _add_command(commands, "fetch", _fetch, "fetch a real survey from SDSS and Gaia")
+    fetch.description, fetch.epilog = FETCH, FETCH_EPILOG
+    _add_survey(fetch)
+    _add_archive_options(fetch)
     fetch.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how many files and bytes, how long, and whether they fit; no writing",
+        help="print the number of files, bytes, time and whether they fit; write nothing",
     )
-    fetch.set_defaults(run=_fetch)
-    data.add_argument_group("simulated surveys").add_argument(
-        "--processes", type=int, default=None, metavar="N", help="one core each (default: all cores)"
-    )
-    data.set_defaults(run=_data)
 
-    reduce = commands.add_parser(
-        "reduce",
-        help="raw files -> normalised spectra and labels (stars.h5)",
-        description=REDUCE,
-        epilog=REDUCE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    data = _add_command(
+        commands,
+        "data",
+        _data,
+        "provide the raw files of a survey, whatever their source: mock, fetch, or links to your own folder",
     )
-    reduce.add_argument("survey", metavar="SURVEY", help=survey_help)
+    data.description, data.epilog = DATA, DATA_EPILOG
+    _add_survey(data)
+    _add_archive_options(data.add_argument_group("surveys of archives"))
+    _add_number(data.add_argument_group("simulated surveys"), "--processes", PROCESSES_HELP)
+
+    reduce = _add_command(commands, "reduce", _reduce, "raw files -> normalised spectra and labels (stars.h5)")
+    reduce.description, reduce.epilog = REDUCE, REDUCE_EPILOG
+    _add_survey(reduce)
     workers = reduce.add_mutually_exclusive_group()
-    workers.add_argument(
-        "--processes", type=int, default=None, metavar="N", help="on this machine, one core each (default: all cores)"
-    )
+    _add_number(workers, "--processes", "on this machine, one core each (default: all cores)")
     workers.add_argument(
         "--scheduler",
-        default=None,
         metavar="ADDRESS",
-        help="have the workers of the Dask scheduler at this address, tcp://host:8786, read the spectra instead",
+        help="let the workers of the Dask scheduler at this address, tcp://host:8786, read the spectra instead",
     )
-    reduce.set_defaults(run=_reduce)
 
-    distance = commands.add_parser(
-        "distance",
-        help="distances of single stars from their apStar files",
-        description=DISTANCE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    distance.add_argument("files", nargs="+", type=Path, metavar="APSTAR", help="apStar or asStar files")
-    distance.add_argument(
-        "--model",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` makes",
-    )
-    distance.add_argument(
-        "--passes", type=int, default=None, metavar="N", help="dropout passes (default: the survey's, 100)"
-    )
-    distance.add_argument("--seed", type=int, default=None, metavar="N", help="of the dropout (default: the survey's)")
-    distance.add_argument(
-        "--output", type=Path, default=None, metavar="FILE", help="write the table to a .ecsv or .fits file"
-    )
-    distance.set_defaults(run=_distance)
+    distance = _add_command(commands, "distance", _distance, "distances of single stars from their apStar files")
+    distance.description = DISTANCE
+    _add_distance_options(distance)
 
-    zero_point = commands.add_parser(
-        "zeropoint",
-        help="the parallax zero point of every star of a Gaia table",
-        description=ZEROPOINT,
-        epilog=ZEROPOINT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    zero_point = _add_command(
+        commands, "zeropoint", _zero_point, "the parallax zero point of every star in a Gaia table"
     )
-    zero_point.add_argument("table", type=Path, metavar="TABLE", help="a .parquet, .fits or .csv file of Gaia sources")
-    zero_point.add_argument(
+    zero_point.description, zero_point.epilog = ZEROPOINT, ZEROPOINT_EPILOG
+    _add_zero_point_options(zero_point)
+    return parser
+
+
+def _add_command(
+    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_survey(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("survey", metavar="SURVEY", help=f"{', '.join(survey_names())}, or the path of a .toml file")
+
+
+def _add_number(options: argparse._ActionsContainer, name: str, text: str) -> None:
+    options.add_argument(name, type=int, metavar="N", help=text)
+
+
+def _add_file(options: argparse._ActionsContainer, name: str, text: str, metavar: str = "FILE") -> None:
+    options.add_argument(name, type=Path, metavar=metavar, help=text)
+
+
+def _add_archive_options(options: argparse._ActionsContainer) -> None:
+    _add_number(options, "--limit", "the first N rows of allStar only; a later call without it fetches the rest")
+    _add_file(
+        options, "--mirror", "root of a copy of the SAS (SAS_BASE_DIR): the folder that holds dr14/, dr17/", "FOLDER"
+    )
+    options.add_argument(
+        "--check",
+        action="store_true",
+        help="read every file that is present, compare it with the archive's hash, and replace those that differ",
+    )
+    options.add_argument(
+        "--accept-failures",
+        action="store_true",
+        help="count the survey as complete without the files that failed; the stars' rows will say so",
+    )
+
+
+def _add_distance_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="APSTAR", help="apStar or asStar files")
+    _add_file(
+        parser,
         "--model",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="trained model (.keras) with an offset; default: data/mock/models/multivariate.keras, which `make all`"
-        " makes, or constant.keras beside it with --constant",
+        "trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` trains",
     )
-    zero_point.add_argument(
-        "--output", type=Path, default=None, metavar="FILE", help="default: TABLE with _zero_point in its name"
+    _add_number(parser, "--passes", "dropout passes (default: the survey's, 100)")
+    _add_number(parser, "--seed", SEED_HELP)
+    _add_file(parser, "--output", "write the table to a .ecsv or .fits file")
+
+
+def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", type=Path, metavar="TABLE", help="a .parquet, .fits or .csv file of Gaia sources")
+    _add_file(
+        parser,
+        "--model",
+        "trained model (.keras) with an offset; default: data/mock/models/multivariate.keras, which `make all` trains,"
+        " or constant.keras beside it with --constant",
     )
-    zero_point.add_argument(
+    _add_file(parser, "--output", "default: TABLE with _zero_point in its name")
+    parser.add_argument(
         "--constant", action="store_true", help="one zero point for all stars; needs no G, BP-RP and Teff"
     )
-    zero_point.add_argument(
+    parser.add_argument(
         "--exact",
         action="store_true",
         help="evaluate the network for each star (about 20,000 stars a second) instead of a grid that differs from it"
         " by less than 0.1 uas (millions of stars a second)",
     )
-    zero_point.add_argument("--chunk", type=int, default=None, metavar="N", help="rows at a time (default: 262144)")
-    zero_point.add_argument(
-        "--draws", type=int, default=None, metavar="N", help="dropout draws (default: the survey's)"
-    )
-    zero_point.add_argument(
-        "--seed", type=int, default=None, metavar="N", help="of the dropout (default: the survey's)"
-    )
+    _add_number(parser, "--chunk", "rows at a time (default: 262144)")
+    _add_number(parser, "--draws", "dropout draws (default: the survey's)")
+    _add_number(parser, "--seed", SEED_HELP)
     for option, default in (("g-mag", "phot_g_mean_mag"), ("bp-rp", "bp_rp"), ("parallax", "parallax")):
-        zero_point.add_argument(
+        parser.add_argument(
             f"--{option}", default=default, metavar="COLUMN", help=f"name of that column (default: {default})"
         )
-    zero_point.add_argument(
-        "--teff", default=None, metavar="COLUMN", help="default: teff_gspphot (DR3) or teff_val (DR2)"
-    )
-    zero_point.set_defaults(run=_zero_point)
-    return parser
+    parser.add_argument("--teff", metavar="COLUMN", help="default: teff_gspphot (DR3) or teff_val (DR2)")
 
 
 def _call(command: str, survey: str) -> str:
-    """A command line for the survey as the user named it."""
+    """Return a command line for the survey as the user named it."""
     return f"`apogaia {command} {shlex.quote(survey)}`"
 
 
@@ -247,10 +223,10 @@ def _mock(options: argparse.Namespace) -> int:
 
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
-    if survey.sources.kind != "simulated":
+    if survey.sources.kind != "simulated" or survey.simulation is None:
         raise ValueError(
             f"survey {survey.name} is not simulated (sources.kind = {survey.sources.kind!r}):"
-            f" {_call('data', options.survey)} {ARRIVAL[survey.sources.kind]}"
+            f" {_call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
         )
     simulate_survey(survey, workspace, processes=options.processes)
     print(f"{survey.simulation.n_stars} simulated stars under {workspace.raw}, their truth in {workspace.truth}")
@@ -282,10 +258,10 @@ def _fetch(options: argparse.Namespace) -> int:
     if survey.sources.kind != "archive":
         raise ValueError(
             f"survey {survey.name} is not fetched (sources.kind = {survey.sources.kind!r}):"
-            f" {_call('data', options.survey)} {ARRIVAL[survey.sources.kind]}"
+            f" {_call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
         )
     if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit {options.limit}: at least one star")
+        raise ValueError(f"--limit {options.limit} must be at least 1")
     from apogaia.archive.estimate import counted, estimate
     from apogaia.archive.fetch import fetch_survey
     from apogaia.archive.pull import check_mirror
@@ -309,8 +285,8 @@ def _fetch(options: argparse.Namespace) -> int:
     print(report)
     if not report.complete:
         print(
-            f"{counted(len(report.failed), 'file')} failed: run the same command again to go on, or add"
-            " --accept-failures (to make: FETCH=--accept-failures) to do without",
+            f"{counted(len(report.failed), 'file')} failed: run the same command again to retry, or add"
+            " --accept-failures (to make: FETCH=--accept-failures) to go without",
             file=sys.stderr,
         )
         return 1
@@ -323,7 +299,7 @@ def _warn_if_too_large(survey: Survey, workspace: Workspace, options: argparse.N
 
     try:
         expected = estimate(survey, workspace, limit=options.limit, mirror=options.mirror, ask=False)
-    except ValueError:  # of an allStar that cannot be read: the fetch says so, or with --check replaces it
+    except ValueError:  # allStar cannot be read: the fetch reports it, or with --check replaces it
         return
     if expected.no_room():
         print(f"warning: {expected.no_room()}", file=sys.stderr)
@@ -340,12 +316,12 @@ def _reduce(options: argparse.Namespace) -> int:
     path = reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
     with open_stars(path) as stars:
         status_counts(stars.table).pprint(max_lines=-1, max_width=-1)
-    print(f"{path}: status and reason of every star are in it")
+    print(f"{path} holds the status and reason of every star")
     return 0
 
 
 def _model_path(given: Path | None, offset: str) -> Path:
-    """The model to use, checked before the imports that take seconds."""
+    """Return the model to use, checked before the imports that take seconds."""
     path = given or Workspace(load_survey("mock")).model(offset)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model; `make all` trains one, or name yours with --model")
@@ -355,7 +331,8 @@ def _model_path(given: Path | None, offset: str) -> Path:
 def _warn_if_simulated(path: Path, provenance: dict) -> None:
     if provenance["settings"]["sources"]["kind"] == "simulated":
         print(
-            f"warning: {path} was trained on simulated stars: its results mean nothing for real ones", file=sys.stderr
+            f"warning: {path} was trained on simulated stars: its results are meaningless for real ones",
+            file=sys.stderr,
         )
 
 
@@ -364,28 +341,23 @@ def _distance(options: argparse.Namespace) -> int:
     import numpy as np
 
     if options.output and options.output.suffix not in (".ecsv", ".fits"):
-        raise ValueError(f"--output {options.output}: write to a .ecsv or a .fits file")
+        raise ValueError(f"--output {options.output}: the suffix must be .ecsv or .fits")
     if options.passes is not None and options.passes < 2:
-        raise ValueError(f"--passes {options.passes}: the model error is a spread, which needs at least 2 passes")
+        raise ValueError(
+            f"--passes {options.passes}: the model error is a standard deviation and needs at least 2 passes"
+        )
     model_path = _model_path(options.model, "calibrated")
     from apogaia.distances.catalogue import Flags, describe_flags, write_table
-    from apogaia.distances.single_stars import measure_distances
-    from apogaia.model.error_calibration import ErrorCalibration
-    from apogaia.model.training import load_model, read_domain, read_provenance
+    from apogaia.trained_model import TrainedModel
 
-    model, domain = load_model(model_path), read_domain(model_path)
-    provenance = read_provenance(model_path)
-    _warn_if_simulated(model_path, provenance)
-    table = measure_distances(
-        options.files,
-        model,
-        restore_survey(provenance["settings"]),
-        domain=domain,
-        errors=ErrorCalibration.of_model(model_path),
-        passes=options.passes,
-        seed=options.seed,
-        progress=len(options.files) > 20,
-    )
+    model = TrainedModel.load(model_path)
+    _warn_if_simulated(model_path, model.provenance)
+    if model.domain is None:
+        print(
+            f"warning: {model_path} does not hold its training domain: no star is flagged as outside it",
+            file=sys.stderr,
+        )
+    table = model.distances(options.files, passes=options.passes, seed=options.seed, progress=len(options.files) > 20)
     shown = table["apogee_id", "fakemag", "nn_parallax", "dist", "dist_model_error", "dist_error", "flags"]
     names = [star or path.name for star, path in zip(table["apogee_id"], options.files, strict=True)]
     shown.replace_column("apogee_id", names)
@@ -407,7 +379,7 @@ def _distance(options: argparse.Namespace) -> int:
 def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
-    from apogaia.model.training import read_provenance
+    from apogaia.model.model_file import read_provenance
     from apogaia.zero_point.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
 
     _warn_if_simulated(model_path, read_provenance(model_path))
@@ -425,7 +397,7 @@ def _zero_point(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print(f"written: {output}, {counts['valid']} of {counts['rows']} stars with a zero point")
-    for bit in Domain:
-        if counts[bit.name]:
-            print(f"  domain {bit.value:2d}: {counts[bit.name]} stars, {bit.reason}")
+    for name, bit in Domain.__members__.items():
+        if counts[name]:
+            print(f"  domain {bit.value:2d}: {counts[name]} stars, {bit.reason}")
     return int(counts["valid"] == 0)

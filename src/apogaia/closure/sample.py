@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +10,9 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.formats import pixel_grid, survey_tables
+from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
+from apogaia.processes import run_in_processes, usable_cores
 from apogaia.reduction import continuum, quality_cuts, reduce, star_file
 from apogaia.simulate import run
 from apogaia.simulate.design import Design, design_survey
@@ -35,7 +33,7 @@ def simulate_sample(
 
     Tables go through the files of the reduction; spectra are those that `apogaia mock` would write, normalised as the
     reduction does. Stars of the training and the test set are drawn at random, in allStar's order; every other star of
-    the survey is left out, so row i of this stars.h5 is not row i of allStar. `closure_truth` gives its truth.
+    the survey is left out, so row i of this stars.h5 is not row i of allStar. `read_sample_truth` gives its truth.
 
     Parameters
     ----------
@@ -45,8 +43,7 @@ def simulate_sample(
         That make spectra; by default one per usable core.
     """
     settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
-    modules = [*run.modules(), pixel_grid, reduce, continuum, star_file, quality_cuts, sys.modules[__name__]]
-    key = files.fingerprint(settings, modules=modules)
+    key = files.fingerprint(settings, code=[simulate_sample])
     if files.is_current(workspace.stars, key):
         return workspace.stars
     design = design_survey(survey)
@@ -75,12 +72,9 @@ def simulate_sample(
 
 def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int | None) -> Iterator[np.ndarray]:
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(processes, mp_context=context) as pool,
-        tqdm(total=len(rows), unit="star", desc="spectra") as bar,
-    ):
-        for block in pool.map(_normalised, (run.part(design, chunk) for chunk in chunks), [settings] * len(chunks)):
+    tasks = ((run.part(design, chunk), settings) for chunk in chunks)
+    with tqdm(total=len(rows), unit="star", desc="spectra") as bar:
+        for block in run_in_processes(_normalised, tasks, processes or usable_cores(), ordered=True):
             bar.update(len(block))
             yield block
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from apogaia.formats.pixel_grid import detector_slices, gap_delete, wavelength_solution
+from apogaia.physics.hydrogen import brackett_wavelength
 from apogaia.plots.common import PAGE_WIDTH, finite, panels
 
-RYDBERG_HYDROGEN = 109677.583  # 1/cm
-BRACKETT_LINES = {upper: 1e8 / (RYDBERG_HYDROGEN * (1 / 4**2 - 1 / upper**2)) for upper in range(11, 21)}  # Angstrom
-MARKED_LINES = {f"Br {upper}": line for upper, line in BRACKETT_LINES.items()} | {"Fe I": 16895.2}  # vacuum Angstrom
+MARKED_LINES: dict[str, float] = {f"Br {upper}": float(brackett_wavelength(upper)) for upper in range(11, 21)}
+MARKED_LINES["Fe I"] = 16895.2  # vacuum Angstrom, as the others
 
 CURVE_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73")
 

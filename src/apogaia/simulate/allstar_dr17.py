@@ -1,6 +1,6 @@
-"""The tables of DR17: allStar with its column names, order and habits, and the stellar parameters one column a label.
+"""The tables of DR17: allStar with its names, order and placeholders, and stellar parameters with a column per label.
 
-What DR14's table has too comes from `allstar`. Left out are the columns that nothing reads: the arrays of ASPCAP
+Columns that DR14's table also has come from `allstar`. Columns that nothing reads are left out: the arrays of ASPCAP
 (FPARAM_GRID to ELEMFLAG, X_H_SPEC, X_M_SPEC), whose widths differ from DR14's, and VISIT_PK.
 """
 
@@ -45,13 +45,17 @@ TEFF_SPEC LOGG_SPEC
 """.split()
 
 
-def allstar_dr17_columns(rng, stars, sources) -> dict[str, np.ndarray]:
-    """Columns of allStar, one row per star.
+def allstar_dr17_columns(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], sources: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the columns of allStar, one row per star.
 
-    Unknown are: results of ASPCAP and Gaia NaN, 2MASS magnitudes 99.999, what selects targets -9999.99.
+    Unknown values are NaN in results of ASPCAP and Gaia, 99.999 in 2MASS magnitudes, -9999.99 in targeting columns.
 
     Parameters
     ----------
+    rng
+        For ASPCAP's measurement errors.
     stars, sources
         The designed survey, `design.Design`.
     """
@@ -98,12 +102,12 @@ def allstar_dr17_columns(rng, stars, sources) -> dict[str, np.ndarray]:
     return columns | {name: _nan_if_unknown(columns[name]) for name in ("RV_TEFF", "RV_LOGG", "RV_FEH", *aspcap)}
 
 
-def _nan_if_unknown(values):
+def _nan_if_unknown(values: np.ndarray) -> np.ndarray:
     return np.where(values < -9000, np.nan, values).astype(values.dtype) if values.dtype.kind == "f" else values
 
 
-def _gaia(stars, sources) -> dict[str, np.ndarray]:
-    """Gaia's source of each star, as the release matched it."""
+def _gaia(stars: dict[str, np.ndarray], sources: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return Gaia's source of each star, as the release matched it."""
     row, known = stars["gaia_row"], stars["gaia_row"] >= 0
     columns = {"GAIAEDR3_SOURCE_ID": stars["gaia_source_id"]}
     for ours, theirs in GAIA.items():
@@ -111,8 +115,8 @@ def _gaia(stars, sources) -> dict[str, np.ndarray]:
     return columns
 
 
-def stellar_parameter_dr17_columns(rng, stars) -> dict[str, np.ndarray]:
-    """The neural network's stellar parameters, each with its error, NaN where there is no spectrum."""
+def stellar_parameter_dr17_columns(rng: np.random.Generator, stars: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the neural network's stellar parameters, each with its error, NaN where there is no spectrum."""
     dr14 = stellar_parameter_columns(rng, stars)
     columns = {
         "APOGEE_ID": stars["apogee_id"],

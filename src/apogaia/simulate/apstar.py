@@ -1,14 +1,15 @@
-"""Writing apStar files, byte for byte without dates: ten HDUs as the pipeline's, quickly.
+"""Fast writing of apStar files: the pipeline's ten HDUs, without dates, so that the bytes are reproducible.
 
 HDUs 1 to 3 (flux, error, mask) are complete. HDUs 4 to 7 (sky, telluric, and their errors) are images of the real
-kind and unit with a single pixel, since nothing reads them and they would more than double the size of the tree.
-HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities. Headers are DR14's for either release, but for the
-names of telescope and files.
+type and unit with a single pixel, since nothing reads them and they would more than double the size of the tree.
+HDU 8 holds LSF coefficients, HDU 9 the table of radial velocities. Headers are DR14's for either release, except for
+the names of telescope and files.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -16,11 +17,15 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from apogaia.formats.pixel_grid import N_PIXELS_APSTAR
+from apogaia.simulate.spectrograph import ILLUMINATED, Observation
+
 __all__ = ["apstar_bytes", "smallest_size", "write_whole"]
 
 BLOCK = 2880
 MJD_EPOCH = date(1858, 11, 17)
-N_PIXELS_APSTAR = 8575
+# As real files have them, digit for digit. Not taken from `pixel_grid`, with which the reader compares the headers.
+CRVAL1, CDELT1 = 4.179, "6.00000000000E-06"
 IMAGES = (
     "Flux (10^-17 erg/s/cm^2/Ang)",
     "Error (10^-17 erg/s/cm^2/Ang)",
@@ -59,10 +64,10 @@ LSF = np.array(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: it is whole or absent.
+    """Write a file under a temporary name, then rename it, so that it is complete or absent.
 
-    Not synced to disk one by one, which would take minutes for thousands of small files. A power failure may so leave
-    an empty file under the final name: who goes on with an unfinished tree checks sizes (`smallest_size`).
+    Files are not synced to disk one by one, which would take minutes for thousands of small ones. A power failure may
+    therefore leave an empty file under the final name: a run that resumes checks sizes (`smallest_size`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -70,15 +75,15 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-def apstar_bytes(observation, star) -> bytes:
-    """The content of one apStar file.
+def apstar_bytes(observation: Observation, star: Mapping) -> bytes:
+    """Return the content of one apStar file.
 
     Parameters
     ----------
     observation
-        `spectrograph.Observation`.
+        Flux, error and mask.
     star
-        Mapping of one star's values: names, place, magnitudes and the observing log.
+        One star's values by name: identity, position, magnitudes and the observing log.
     """
     n_visits = int(star["n_visits"])
     rows = observation.flux.shape[0] if observation.flux.ndim == 2 else 0
@@ -93,7 +98,7 @@ def apstar_bytes(observation, star) -> bytes:
 
 
 def smallest_size(n_visits: int) -> int:
-    """Bytes that flux, error and mask of a whole file take: any whole apStar file is larger."""
+    """Return the bytes of flux, error and mask in a complete file: any complete apStar file is larger."""
     return 10 * N_PIXELS_APSTAR * (1 if n_visits == 1 else n_visits + 2)
 
 
@@ -101,7 +106,7 @@ def _padded(content: bytes, fill: bytes = b"\0") -> bytes:
     return content + fill * (-len(content) % BLOCK)
 
 
-def _card(keyword: str, value, comment: str = "") -> str:
+def _card(keyword: str, value: str | float | np.generic, comment: str = "") -> str:
     if isinstance(value, (bool, np.bool_)):
         text = f"{'T' if value else 'F':>20}"
     elif isinstance(value, (int, np.integer)):
@@ -119,13 +124,13 @@ def _remark(keyword: str, text: str) -> str:
     return f"{keyword:<8}{text}"[:80].ljust(80)
 
 
-def _header(cards) -> bytes:
+def _header(cards: Iterable[str]) -> bytes:
     return _padded("".join([*cards, "END".ljust(80)]).encode("ascii"), b" ")
 
 
 @cache
 def _image_header(number: int, rows: int) -> bytes:
-    """Header of an image HDU with `rows` rows of 8575 pixels; 0: a 1-D image, -1: a single pixel."""
+    """Return the header of an image HDU with `rows` rows of 8575 pixels; 0: a 1-D image, -1: a single pixel."""
     cards = [
         "XTENSION= 'IMAGE   '           / IMAGE extension".ljust(80),
         _card("BITPIX", 16 if number == 3 else -32, "Number of bits per data pixel"),
@@ -134,8 +139,8 @@ def _image_header(number: int, rows: int) -> bytes:
         *([_card("NAXIS2", rows)] if rows > 0 else []),
         _card("PCOUNT", 0, "No Group Parameters"),
         _card("GCOUNT", 1, "One Data Group"),
-        _card("CRVAL1", 4.179),
-        f"{'CDELT1':<8}= {'6.00000000000E-06':>20} /".ljust(80),
+        _card("CRVAL1", CRVAL1),
+        f"{'CDELT1':<8}= {CDELT1:>20} /".ljust(80),
         _card("CRPIX1", 1),
         _card("CTYPE1", "LOG-LINEAR"),
         _card("DC-FLAG", 1),
@@ -160,13 +165,15 @@ def _lsf_hdu() -> bytes:
     return _header(cards) + _padded(LSF.astype(">f8").tobytes())
 
 
-def _primary(star, n_visits) -> bytes:
-    visit = slice(0, n_visits)
-    v_rad = np.asarray(star["visit_v_helio"][visit]) - np.asarray(star["visit_bc"][visit])
-    jd = 2_400_000.5 + np.asarray(star["visit_mjd"][visit]) + 0.37
-    verr_median = float(np.median(star["visit_v_error"][visit]))
-    fibre = star["visit_fibre"][visit]
-    cards = [
+def _primary(star: Mapping, n_visits: int) -> bytes:
+    """Return the primary HDU: the star, the mean of its visits, each visit, and the wavelength grid."""
+    visits = [card for i in range(n_visits) for card in _visit_cards(star, i)]
+    return _header([*_star_cards(star), *_mean_cards(star, n_visits), *visits, *_grid_cards()])
+
+
+def _star_cards(star: Mapping) -> list[str]:
+    """Return the file's first cards: identity, photometry, targeting and position of the star."""
+    return [
         _card("SIMPLE", True, "image conforms to FITS standard"),
         _card("BITPIX", 16, "bits per data value"),
         _card("NAXIS", 0, "number of axes"),
@@ -190,65 +197,93 @@ def _primary(star, n_visits) -> bytes:
         _card("DEC", star["dec"], "declination, deg, J2000"),
         _card("GLON", star["glon"], "galactic longitude, deg, J2000"),
         _card("GLAT", star["glat"], "galactic latitude, deg, J2000"),
+    ]
+
+
+def _mean_cards(star: Mapping, n_visits: int) -> list[str]:
+    """Return the cards of the combined spectrum: velocities, SNR, flags and fibres."""
+    visits = slice(0, n_visits)
+    v_error_median = float(np.median(star["visit_v_error"][visits]))
+    fibres = star["visit_fibre"][visits]
+    return [
         _card("NVISITS", n_visits, "number of visit spectra combined"),
         _remark("COMMENT", " MEAN VALUES:"),
         _card("VRAD", 0.0, "Doppler shift (km/s) of this spectrum"),
         _card("VHELIO", star["v_helio"], "mean heliocentric velocity (km/s)"),
         _card("VSCATTER", star["v_scatter"], "STDEV of VHELIO (km/s)"),
         _card("VERR", star["v_error"], "weighted error in VHELIO (km/s)"),
-        _card("VERR_MED", verr_median, "median error in VHELIO (km/s)"),
+        _card("VERR_MED", v_error_median, "median error in VHELIO (km/s)"),
         _card("SVHELIO", star["v_helio"], "mean heliocentric velocity (km/s) from SYNTHVHELIO"),
         _card("SVERR", star["v_error"], "weighted error in SYNTHVHELIO"),
-        _card("SVERR_ME", verr_median, "median error of SYNTHVHELIO velocity (km/s)"),
+        _card("SVERR_ME", v_error_median, "median error of SYNTHVHELIO velocity (km/s)"),
         _card("SVSCAT", star["v_scatter"], "STDEV of SYNTHVHELIO (km/s)"),
         _card("SYNTHSCA", 0.05 * (n_visits > 1), "STDEV of VHELIO-SYNTHVHELIO (km/s)"),
         _card("SNR", star["snr"], "final median Signal/Noise ratio"),
         _card("STARFLAG", star["starflag"], "bitwise OR of individual visit starflags"),
         _card("ANDFLAG", star["andflag"], "bitwise AND of individual visit starflags"),
-        _card("MEANFIB", float(np.mean(fibre)), "S/N weighted mean fiber number"),
-        _card("SIGFIB", float(np.std(fibre)), "standard deviation (unweighted) of fiber number"),
+        _card("MEANFIB", float(np.mean(fibres)), "S/N weighted mean fiber number"),
+        _card("SIGFIB", float(np.std(fibres)), "standard deviation (unweighted) of fiber number"),
         *_template_cards("", star),
         _card("CCPFWHM", 20.5, "FWHM of RV CCF of star with template (km/s)"),
         _card("AUTOFWHM", 19.5, "FWHM of RV CCF of template with template (km/s)"),
     ]
-    for i in range(n_visits):
-        k = i + 1
-        night = MJD_EPOCH + timedelta(days=int(star["visit_mjd"][i]))
-        cards += [
-            _remark("COMMENT", f" VISIT {k} INFORMATION:"),
-            _card(f"SFILE{k}", _visit_file(star, i), f"Visit #{k} spectrum file"),
-            _card(f"DATE{k}", f"{night.isoformat()}T08:52:48.000", f"DATE-OBS of visit {k}"),
-            _card(f"JD{k}", jd[i], f"Julian date of visit {k}"),
-            _card(f"HJD{k}", jd[i] - 2_400_000, f"Reduced Heliocentric JD of visit {k}"),
-            _card(f"FIBER{k}", star["visit_fibre"][i], f"Fiber, visit {k}"),
-            _card(f"BC{k}", star["visit_bc"][i], f"Barycentric correction (km/s),visit {k}"),
-            _card(f"VTYPE{k}", 3, f"RV type (1=chisq, 2=xcorr) from visit {k}"),
-            _card(f"VRAD{k}", v_rad[i], f"Doppler shift (km/s) of visit {k}"),
-            _card(f"VERR{k}", star["visit_v_error"][i], "error in VRAD (km/s)"),
-            _card(f"VHELIO{k}", star["visit_v_helio"][i], f"Heliocentric velocity (km/s), visit {k}"),
-            *_template_cards(str(k), star),
-            _card(f"SNRVIS{k}", star["visit_snr"][i], f"Signal/Noise ratio, visit {k}"),
-            _card(f"FLAG{k}", star["starflag"], f"STARFLAG for visit {k}"),
-        ]
-    limits = zip(("B", "G", "R"), ((212, 3302), (3553, 6105), (6307, 8362)), strict=True)
-    for detector, (first, last) in reversed(list(limits)):
-        for name, value in (("MIN", first - 6), ("MAX", last + 6), ("OVERMIN", first + 6), ("OVERMAX", last - 6)):
-            cards.append(_card(detector + name, value, "pixel of chip contribution"))
-    cards += [
+
+
+def _visit_cards(star: Mapping, i: int) -> list[str]:
+    """Return the cards of the visit with index `i`; FITS counts from 1."""
+    k = i + 1
+    night = MJD_EPOCH + timedelta(days=int(star["visit_mjd"][i]))
+    jd, v_rad = _visit_times(star)[i], _doppler_shifts(star)[i]
+    return [
+        _remark("COMMENT", f" VISIT {k} INFORMATION:"),
+        _card(f"SFILE{k}", _visit_file(star, i), f"Visit #{k} spectrum file"),
+        _card(f"DATE{k}", f"{night.isoformat()}T08:52:48.000", f"DATE-OBS of visit {k}"),
+        _card(f"JD{k}", jd, f"Julian date of visit {k}"),
+        _card(f"HJD{k}", jd - 2_400_000, f"Reduced Heliocentric JD of visit {k}"),
+        _card(f"FIBER{k}", star["visit_fibre"][i], f"Fiber, visit {k}"),
+        _card(f"BC{k}", star["visit_bc"][i], f"Barycentric correction (km/s),visit {k}"),
+        _card(f"VTYPE{k}", 3, f"RV type (1=chisq, 2=xcorr) from visit {k}"),
+        _card(f"VRAD{k}", v_rad, f"Doppler shift (km/s) of visit {k}"),
+        _card(f"VERR{k}", star["visit_v_error"][i], "error in VRAD (km/s)"),
+        _card(f"VHELIO{k}", star["visit_v_helio"][i], f"Heliocentric velocity (km/s), visit {k}"),
+        *_template_cards(str(k), star),
+        _card(f"SNRVIS{k}", star["visit_snr"][i], f"Signal/Noise ratio, visit {k}"),
+        _card(f"FLAG{k}", star["starflag"], f"STARFLAG for visit {k}"),
+    ]
+
+
+def _grid_cards() -> list[str]:
+    """Return the cards of the detectors' edges and of the wavelength grid, and the pipeline's remarks."""
+    edges = [
+        _card(detector + name, value, "pixel of chip contribution")
+        for detector, (first, last) in reversed(list(zip("BGR", ILLUMINATED, strict=True)))
+        for name, value in (("MIN", first - 6), ("MAX", last + 6), ("OVERMIN", first + 6), ("OVERMAX", last - 6))
+    ]
+    return [
+        *edges,
         _remark("COMMENT", " Wavelength polynomial coefficients (Ang):"),
         _card("NWAVE", N_PIXELS_APSTAR, "Number of wavelengths in subsequent HDUs"),
-        _card("CRVAL1", 4.179, "Start log10(wavelength) in subsequent HDUs"),
-        f"{'CDELT1':<8}= {'6.00000000000E-06':>20} / Dispersion in log10(wavelength) in HDUs".ljust(80),
+        _card("CRVAL1", CRVAL1, "Start log10(wavelength) in subsequent HDUs"),
+        f"{'CDELT1':<8}= {CDELT1:>20} / Dispersion in log10(wavelength) in HDUs".ljust(80),
         _card("CRPIX1", 1, "Pixel of starting wavelength in subsequent HDUs"),
         _card("CTYPE1", "LOG-LINEAR", "Logarithmic wavelength scale in subsequent HDUs"),
         _card("DC-FLAG", 1, "Logarithmic wavelength scale in subsequent HDUs"),
         *(_remark("HISTORY", f" {line}") for line in HISTORY),
     ]
-    return _header(cards)
 
 
-def _template_cards(visit: str, star):
-    """The coarse grid's template, to which radial velocities are measured."""
+def _visit_times(star: Mapping) -> np.ndarray:
+    """Return the Julian dates of all visits: mid-exposure at 8:52:48 UT."""
+    return 2_400_000.5 + np.asarray(star["visit_mjd"]) + 0.37
+
+
+def _doppler_shifts(star: Mapping) -> np.ndarray:
+    """Return the observed radial velocities of all visits [km/s], before the barycentric correction."""
+    return np.asarray(star["visit_v_helio"]) - np.asarray(star["visit_bc"])
+
+
+def _template_cards(visit: str, star: Mapping) -> list[str]:
+    """Return the parameters of the template, from a coarse grid, against which radial velocities are measured."""
     values = {
         "RVFEH": ("metallicity [Fe/H]", np.round(star["fe_h"] * 2) / 2),
         "RVTEFF": ("effective temperature (K)", np.round(star["teff"] / 250) * 250),
@@ -259,7 +294,7 @@ def _template_cards(visit: str, star):
     return [_card(name + visit, float(value), f"{text} from RV mini-grid") for name, (text, value) in values.items()]
 
 
-def _visit_file(star, i) -> str:
+def _visit_file(star: Mapping, i: int) -> str:
     kind, reduction, _ = star["spectrum_file"].split("-", 2)
     visit = f"{int(star['location_id'])}-{int(star['visit_mjd'][i])}-{int(star['visit_fibre'][i]):03d}"
     return f"{kind.removesuffix('C').replace('Star', 'Visit')}-{reduction}-{visit}.fits"
@@ -267,7 +302,7 @@ def _visit_file(star, i) -> str:
 
 @cache
 def _velocity_template(n_visits: int, name_width: int) -> tuple[bytes, np.dtype]:
-    """Header and record type of HDU 9; names of visits have `name_width` letters."""
+    """Return header and record type of HDU 9, whose visit names have `name_width` letters."""
     n, rows = n_visits, n_visits + 2
     two = 1 if n == 1 else rows
     columns = [
@@ -291,19 +326,20 @@ def _velocity_template(n_visits: int, name_width: int) -> tuple[bytes, np.dtype]
     return table.header.tostring(padding=True).encode("ascii"), table.data.dtype
 
 
-def _velocity_table(star, n_visits):
+def _velocity_table(star: Mapping, n_visits: int) -> tuple[bytes, bytes]:
+    """Return header and data of HDU 9, the table of radial velocities."""
     names = np.array([_visit_file(star, i) for i in range(n_visits)], "S")
     header, kind = _velocity_template(n_visits, names.itemsize)
     row = np.zeros(1, kind)
     visit = slice(0, n_visits)
-    v_rad = np.asarray(star["visit_v_helio"][visit]) - np.asarray(star["visit_bc"][visit])
+    v_rad = _doppler_shifts(star)[visit]
     lag = np.arange(-200.0, 201.0)
     peak = np.exp(-0.5 * (lag / 2.2) ** 2)
     values = {
         "FIBER": star["visit_fibre"][visit],
         "MJD": star["visit_mjd"][visit],
         "LOCID": star["location_id"],
-        "JD": 2_400_000.5 + np.asarray(star["visit_mjd"][visit]) + 0.37,
+        "JD": _visit_times(star)[visit],
         "VREL": v_rad,
         "VRELERR": star["visit_v_error"][visit],
         "VHELIO": star["visit_v_helio"][visit],

@@ -1,4 +1,4 @@
-"""A one-layer atmosphere in local thermodynamic equilibrium: what stands between a star's labels and its lines.
+"""A one-layer atmosphere in local thermodynamic equilibrium, from which the lines of a star of given labels follow.
 
 The layer has one temperature, a fixed fraction of the effective temperature, and lies at one continuum optical depth in
 the H band. Hydrostatic equilibrium, Saha ionisation and the opacity of H- and hydrogen then fix its pressure; the
@@ -106,24 +106,26 @@ class Atmosphere:
         return self.electron_pressure / (BOLTZMANN * self.temperature)
 
 
-def planck(wavelength_micron, temperature):
-    """Planck's function B_lambda up to the factor 2hc^2 [micron^-5]."""
+def planck(wavelength_micron: float | np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Return Planck's function B_lambda up to the factor 2hc^2 [micron^-5]."""
     return wavelength_micron**-5.0 / np.expm1(HC_OVER_K_MICRON / (wavelength_micron * temperature))
 
 
-def partition_function(element: str, ion: int, temperature):
-    """Partition function of an atom (`ion` 1) or singly charged ion (2), held constant outside 4032-8000 K."""
+def partition_function(element: str, ion: int, temperature: float | np.ndarray) -> np.ndarray:
+    """Return the partition function of an atom (`ion` 1) or its ion (2), held constant outside 4032-8000 K."""
     values = np.log(_ATOMS[element][2 + ion])
     return np.exp(np.interp(np.log(temperature), np.log([4032.0, 5040.0, 8000.0]), values))
 
 
-def _thermal_density(temperature, mass):
-    """(2 pi m k T / h^2)^(3/2) in cm^-3."""
+def _thermal_density(temperature: float | np.ndarray, mass: float) -> float | np.ndarray:
+    """Return (2 pi m k T / h^2)^(3/2) in cm^-3."""
     return (2 * np.pi * mass * BOLTZMANN * temperature / PLANCK**2) ** 1.5
 
 
-def ionised_fraction(element: str, temperature, electron_pressure):
-    """Saha: the fraction of an element that is singly ionised (higher ions are neglected)."""
+def ionised_fraction(
+    element: str, temperature: float | np.ndarray, electron_pressure: float | np.ndarray
+) -> np.ndarray:
+    """Return the singly ionised fraction of an element by Saha's equation (higher ions are neglected)."""
     phi = (
         2.0
         * partition_function(element, 2, temperature)
@@ -136,15 +138,15 @@ def ionised_fraction(element: str, temperature, electron_pressure):
     return phi / (phi + electron_pressure)
 
 
-def molecular_partition(molecule: str, temperature):
-    """Rigid rotor and harmonic oscillator, counted from the lowest level."""
+def molecular_partition(molecule: str, temperature: float | np.ndarray) -> np.ndarray:
+    """Return the partition function of a rigid rotor and harmonic oscillator, counted from the lowest level."""
     _, _, rotation, vibration, weight, symmetry = _MOLECULES[molecule]
     kt = BOLTZMANN_EV * temperature / WAVENUMBER_EV
     return weight * kt / (symmetry * rotation) / -np.expm1(-vibration / kt)
 
 
-def dissociation_constant(molecule: str, temperature):
-    """p_A p_B / p_AB in dyn cm^-2."""
+def dissociation_constant(molecule: str, temperature: float | np.ndarray) -> np.ndarray:
+    """Return p_A p_B / p_AB in dyn cm^-2."""
     (a, b), energy, *_ = _MOLECULES[molecule]
     mass = MASSES_AMU[a] * MASSES_AMU[b] / (MASSES_AMU[a] + MASSES_AMU[b]) * ATOMIC_MASS
     atoms = partition_function(a, 1, temperature) * partition_function(b, 1, temperature)
@@ -158,8 +160,14 @@ def dissociation_constant(molecule: str, temperature):
     )
 
 
-def continuum_cross_section(wavelength_micron, temperature, electron_pressure, neutral_hydrogen, electrons=0.0):
-    """Continuous opacity in cm^2 per hydrogen nucleus, stimulated emission included.
+def continuum_cross_section(
+    wavelength_micron: float | np.ndarray,
+    temperature: float | np.ndarray,
+    electron_pressure: float | np.ndarray,
+    neutral_hydrogen: float | np.ndarray,
+    electrons: float | np.ndarray = 0.0,
+) -> np.ndarray:
+    """Return the continuous opacity in cm^2 per hydrogen nucleus, stimulated emission included.
 
     H- bound-free and free-free after John (1988, A&A 193, 189), hydrogen after Gray (2005, Eqs. 8.8 and 8.10) without
     Gaunt factors, and electron scattering. `neutral_hydrogen` (atoms) and `electrons` are per hydrogen nucleus; all
@@ -190,16 +198,19 @@ _JOHN_FREE_FREE = {
 }
 
 
-def _john(n: int, wave):
+def _john(n: int, wave: np.ndarray) -> np.ndarray:
     a, b, c, d, e, f = _JOHN_FREE_FREE[n]
     return wave**2 * a + b + c / wave + d / wave**2 + e / wave**3 + f / wave**4
 
 
-def _hydrogen(temperature, electron_pressure, abundance):
-    """Pressure of hydrogen nuclei, neutral atoms per nucleus, and gas pressure, given the electron pressure.
+def _hydrogen(
+    temperature: np.ndarray, electron_pressure: np.ndarray, abundance: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return pressure of hydrogen nuclei, neutral atoms per nucleus, gas pressure and ionised fractions.
 
     The charge balance gives the nuclei, p_H = p_e / sum_i A_i x_i, since the ionised fractions x_i depend on the
-    electron pressure alone; hydrogen bound in H2 gives no electrons, so its share is found in a few fixed-point steps.
+    electron pressure p_e alone; hydrogen bound in H2 gives no electrons, so its share is found in a few fixed-point
+    steps.
     """
     fraction = {e: ionised_fraction(e, temperature, electron_pressure) for e in ELEMENTS}
     metals = sum(abundance[e] * fraction[e] for e in ELEMENTS if e != "H")
@@ -216,8 +227,10 @@ def _hydrogen(temperature, electron_pressure, abundance):
     return nuclei, free, gas, fraction
 
 
-def model_atmosphere(teff, logg, x_h: Mapping[str, np.ndarray]) -> Atmosphere:
-    """The layer for n stars.
+def model_atmosphere(
+    teff: float | np.ndarray, logg: float | np.ndarray, x_h: Mapping[str, float | np.ndarray]
+) -> Atmosphere:
+    """Solve the line-forming layer of n stars.
 
     Parameters
     ----------
@@ -233,7 +246,8 @@ def model_atmosphere(teff, logg, x_h: Mapping[str, np.ndarray]) -> Atmosphere:
     temperature = LAYER_TEMPERATURE * teff
     mean_mass = ATOMIC_MASS * (1.008 + 4.0026 * HELIUM)  # per hydrogen nucleus
 
-    def excess(log_pe):
+    def excess(log_pe: np.ndarray) -> np.ndarray:
+        """Return by how much log(g) of this electron pressure exceeds the star's."""
         nuclei, free, gas, _ = _hydrogen(temperature, np.exp(log_pe), abundance)
         pressure = np.exp(log_pe)
         opacity = continuum_cross_section(REFERENCE_WAVELENGTH_MICRON, temperature, pressure, free, pressure / nuclei)
@@ -259,8 +273,15 @@ def model_atmosphere(teff, logg, x_h: Mapping[str, np.ndarray]) -> Atmosphere:
     return Atmosphere(temperature, gas, electron_pressure, density, free, absorbers, depth_limit)
 
 
-def _molecular_equilibrium(temperature, nuclei, free, abundance, fraction, absorbers) -> dict[str, np.ndarray]:
-    """Free C, N and O per hydrogen nucleus; the molecules are added to `absorbers`.
+def _molecular_equilibrium(
+    temperature: np.ndarray,
+    nuclei: np.ndarray,
+    free: np.ndarray,
+    abundance: dict[str, np.ndarray],
+    fraction: dict[str, np.ndarray],
+    absorbers: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Return free C, N and O per hydrogen nucleus; the molecules are added to `absorbers`.
 
     CO is solved exactly given free nitrogen, N2 given free carbon; the two are repeated until they agree.
     """

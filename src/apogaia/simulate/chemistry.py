@@ -1,4 +1,4 @@
-"""Abundances of 20 elements: where a star was born, and the carbon that its own dredge-up turned into nitrogen."""
+"""Abundances of the elements behind the 20 labels: set at birth, then changed in C and N by the first dredge-up."""
 
 from __future__ import annotations
 
@@ -34,31 +34,40 @@ TRENDS = {
 }
 
 
-def bar_radius(x_kpc, y_kpc):
-    """Elliptical radius [kpc], measured along the bar's major axis; the near end lies at positive longitude."""
+def bar_radius(x_kpc: float | np.ndarray, y_kpc: float | np.ndarray) -> np.ndarray:
+    """Return the elliptical radius [kpc] along the bar's major axis, whose near end lies at positive longitude."""
     angle = np.deg2rad(BAR_ANGLE_DEG)
     along = -x_kpc * np.cos(angle) + y_kpc * np.sin(angle)
     across = x_kpc * np.sin(angle) + y_kpc * np.cos(angle)
     return np.hypot(along, across / BAR_AXIS_RATIO)
 
 
-def mean_metallicity(x_kpc, y_kpc):
-    """Mean [Fe/H] of the disc and the bar at a Galactocentric place (Sun at negative x).
+def mean_metallicity(x_kpc: float | np.ndarray, y_kpc: float | np.ndarray) -> np.ndarray:
+    """Return the mean [Fe/H] of the disc and the bar at a Galactocentric position (Sun at negative x).
 
-    Falls by 0.07 dex per kpc outside 5 kpc, where it peaks, and inside the bar towards -0.3 in the centre.
+    It peaks at 5 kpc, falls by 0.07 dex per kpc outside, and inside the bar falls towards -0.3 in the centre.
     """
     outer = PEAK_FE_H - 0.07 * (np.hypot(x_kpc, y_kpc) - PEAK_RADIUS_KPC)
     along = np.minimum(bar_radius(x_kpc, y_kpc) / BAR_HALF_LENGTH_KPC, 1.0)
     return np.where(outer < PEAK_FE_H, outer, CENTRE_FE_H + (PEAK_FE_H - CENTRE_FE_H) * along)
 
 
-def abundances(rng, component, age_gyr, x_kpc, y_kpc, z_kpc):
+def abundances(
+    rng: np.random.Generator,
+    component: np.ndarray,
+    age_gyr: np.ndarray,
+    x_kpc: np.ndarray,
+    y_kpc: np.ndarray,
+    z_kpc: np.ndarray,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Draw birth abundances.
 
     Parameters
     ----------
     component
-        Index into `population.COMPONENTS`: thin disc, thick disc, bar, halo.
+        (n,) index into `population.COMPONENTS`: thin disc, thick disc, bar, halo.
+    age_gyr, x_kpc, y_kpc, z_kpc
+        (n,) ages and Galactocentric positions.
 
     Returns
     -------
@@ -87,8 +96,15 @@ def abundances(rng, component, age_gyr, x_kpc, y_kpc, z_kpc):
     return {element: x_h[element] for element in ELEMENTS}, alpha_fe
 
 
-def dredged_up(c_h, n_h, mass_msun, logg, giant, scatter_dex):
-    """[C/H] and [N/H] at the surface after the first dredge-up, which keeps the number of C and N nuclei.
+def dredged_up(
+    c_h: float | np.ndarray,
+    n_h: float | np.ndarray,
+    mass_msun: float | np.ndarray,
+    logg: float | np.ndarray,
+    giant: bool | np.ndarray,
+    scatter_dex: float | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return [C/H] and [N/H] at the surface after the first dredge-up, which conserves the number of C and N nuclei.
 
     On the giant branch [C/N] = -0.10 - 1.5 log10 M plus birth [C/N]: a star's spectrum shows its mass (after
     Masseron & Gilmore 2015 and Martig et al. 2016), blurred by `scatter_dex`. Mixing sets in from log g 3.9 to 3.4.

@@ -9,6 +9,7 @@ from astropy import units as u
 from astropy.coordinates import Galactic, SkyCoord
 
 from apogaia.formats.releases import RELEASES, Release
+from apogaia.physics.luminosity import rjce_a_k
 from apogaia.simulate.gaia import observe_with_gaia
 from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
 from apogaia.simulate.population import draw_population
@@ -17,21 +18,24 @@ from apogaia.survey import Survey
 __all__ = ["Design", "design_survey"]
 
 EPOCH_J2000 = 2000.0
-SOUTHERN_LIMIT = -30.0  # deg: the declination of a field's centre from which on Las Campanas observes
+SOUTHERN_LIMIT = -30.0  # deg, declination of a field's centre: Las Campanas observes what lies south of it
 
 
 @dataclass(frozen=True)
 class Design:
-    """Everything but the spectra.
+    """Everything except the spectra.
 
     Attributes
     ----------
     stars
-        Arrays with one entry per row of allStar: truth, measurements and the observing log.
+        Arrays with one entry per row of allStar, by name: truth and 2MASS photometry (`population.draw_population`),
+        the observing log (`imperfections.observing_log`), what is wrong with a row (`imperfections.spoil_catalogue`),
+        and identity (``apogee_id``, ``telescope``, ``location_id``, ``spectrum_file``). Units are in the names
+        (``_kpc``, ``_mag``, ``_msun``); Teff in K, abundances in dex, velocities in km/s, angles in deg.
     sources
         Gaia's table, column by column, sorted by source id.
     seed
-        Of the survey; star i's spectrum uses the stream ``[seed, 10, i]``.
+        The survey's seed; star i's spectrum uses the random stream ``[seed, 10, i]``.
     """
 
     stars: dict[str, np.ndarray]
@@ -39,15 +43,15 @@ class Design:
     seed: int
 
     def row(self, i: int) -> dict:
-        """All values of star `i`."""
+        """Return all values of star `i`."""
         return {name: values[i] for name, values in self.stars.items()}
 
 
 def design_survey(survey: Survey) -> Design:
-    """Draw the stars of a simulated survey, observe them with 2MASS and Gaia, and spoil a few.
+    """Draw the stars of a simulated survey, observe them with 2MASS and Gaia, and corrupt a few.
 
-    DR14's was observed from Apache Point alone; DR17's has a southern part, whose fields beyond `SOUTHERN_LIMIT` belong
-    to the telescope at Las Campanas.
+    DR14 was observed from Apache Point alone. DR17 has a southern part: fields south of `SOUTHERN_LIMIT` belong to the
+    telescope at Las Campanas.
 
     Raises
     ------
@@ -87,8 +91,8 @@ def design_survey(survey: Survey) -> Design:
     return Design(stars, {name: values[order] for name, values in sources.items()}, seed)
 
 
-def _telescope(stars, two_telescopes: bool):
-    """Which telescope observed each star: a plate, and so a field, belongs to one."""
+def _telescope(stars: dict[str, np.ndarray], two_telescopes: bool) -> np.ndarray:
+    """Return which telescope observed each star: a plate, and so a field, belongs to one."""
     if not two_telescopes:
         return np.where(stars["one_metre"], "apo1m", "apo25m")
     names, place = np.unique(stars["field"], return_inverse=True)
@@ -98,16 +102,16 @@ def _telescope(stars, two_telescopes: bool):
     return np.where(stars["one_metre"], "apo1m", telescope)
 
 
-def _spectrum_files(stars, release: Release):
-    """Names of the combined spectra."""
+def _spectrum_files(stars: dict[str, np.ndarray], release: Release) -> np.ndarray:
+    """Return the file names of the combined spectra."""
     columns = (stars[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field"))
     names = np.array([release.spectrum(*star).rsplit("/", 1)[-1] for star in zip(*columns, strict=True)])
     apart = (stars["commissioning"] != 0) & release.commissioning_apart
     return np.where(apart, np.char.replace(names, "Star-", "StarC-"), names)
 
 
-def _positions(rng, stars):
-    """APOGEE's position, from 2MASS, and the name that follows from it; no two stars share a name."""
+def _positions(rng: np.random.Generator, stars: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return APOGEE's position, from 2MASS, and the name that follows from it; no two stars share a name."""
     n = len(stars["ra_true"])
     ra = stars["ra_true"] + rng.normal(0, 0.07, n) / 3600 / np.cos(np.deg2rad(stars["dec_true"]))
     dec = stars["dec_true"] + rng.normal(0, 0.07, n) / 3600
@@ -122,8 +126,8 @@ def _positions(rng, stars):
         names[twins] = _names(ra[twins], dec[twins])
 
 
-def _names(ra, dec):
-    """2MASS's way of naming: 2MHHMMSSss+DDMMSSs, truncated."""
+def _names(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return 2MASS names: 2MHHMMSSss+DDMMSSs, truncated."""
     centiseconds = np.floor(ra / 15 * 360_000).astype(int)
     decis = np.floor(np.abs(dec) * 36_000).astype(int)
     return np.array(
@@ -135,10 +139,10 @@ def _names(ra, dec):
     )
 
 
-def _extinction(rng, stars):
-    """AK_TARG by RJCE; from the SFD map far from the plane where WISE has no magnitude; else unknown."""
+def _extinction(rng: np.random.Generator, stars: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return AK_TARG by RJCE; from the SFD map far from the plane where WISE has no magnitude; else unknown."""
     n = len(stars["a_k_true_mag"])
-    rjce = 0.918 * (stars["h_mag"] - stars["w2_mag"] - 0.08)
+    rjce = rjce_a_k(stars["h_mag"], stars["w2_mag"])
     sfd_ebv = np.maximum(stars["a_k_true_mag"] / 0.3517 * (1.05 + 0.15 * rng.normal(size=n)), 0.005)
     by_map = stars["no_w2"] & (np.abs(stars["glat"]) >= 16)
     none = (stars["no_w2"] & ~by_map) | stars["no_extinction"]

@@ -25,13 +25,13 @@ GIANT_LOGG = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
 GIANT_TEFF = np.array([3450, 3670, 3910, 4160, 4400, 4630, 4830, 4990, 5110.0])
 
 
-def turnoff_mass(age_gyr):
-    """Mass [Msun] that leaves the main sequence at this age (lifetime 10 Gyr M^-3.1)."""
+def turnoff_mass(age_gyr: float | np.ndarray) -> np.ndarray:
+    """Return the mass [Msun] that leaves the main sequence at this age (lifetime 10 Gyr M^-3.1)."""
     return (10.0 / np.asarray(age_gyr)) ** (1 / 3.1)
 
 
-def main_sequence_mass(uniform, upper_mass):
-    """Masses [Msun] from 0.2 to `upper_mass`, of Kroupa's (2001) initial mass function, by its inverse CDF."""
+def main_sequence_mass(uniform: float | np.ndarray, upper_mass: float | np.ndarray) -> np.ndarray:
+    """Return masses [Msun] from 0.2 to `upper_mass` of Kroupa's (2001) initial mass function, by its inverse CDF."""
     upper = np.maximum(upper_mass, 0.55)
     low = (0.2**-0.3 - 0.5**-0.3) / 0.3
     high = 0.5 * (0.5**-1.3 - upper**-1.3) / 1.3
@@ -41,23 +41,29 @@ def main_sequence_mass(uniform, upper_mass):
     return np.where(draw < low, below, above)
 
 
-def radius(mass_msun, logg):
-    """Radius [Rsun] from R^2 = G M / g."""
+def radius(mass_msun: float | np.ndarray, logg: float | np.ndarray) -> np.ndarray:
+    """Return the radius [Rsun] from R^2 = G M / g."""
     return np.sqrt(mass_msun * 10 ** (LOGG_SUN - logg))
 
 
-def luminosity(radius_rsun, teff):
-    """Bolometric luminosity [Lsun] from L = 4 pi R^2 sigma Teff^4."""
+def luminosity(radius_rsun: float | np.ndarray, teff: float | np.ndarray) -> np.ndarray:
+    """Return the bolometric luminosity [Lsun] from L = 4 pi R^2 sigma Teff^4."""
     return radius_rsun**2 * (np.asarray(teff) / TEFF_SUN) ** 4
 
 
-def giant_teff(logg, mass_msun, m_h):
-    """Giant-branch Teff [K]: cooler for larger, for metal-richer and for less massive stars."""
+def giant_teff(logg: float | np.ndarray, mass_msun: float | np.ndarray, m_h: float | np.ndarray) -> np.ndarray:
+    """Return the giant-branch Teff [K]: cooler for larger, for metal-richer and for less massive stars."""
     return np.interp(logg, GIANT_LOGG, GIANT_TEFF) + 100 * (mass_msun - 1.2) - 330 * m_h - 60 * m_h * np.abs(m_h)
 
 
-def track(stage, phase, mass_msun, age_gyr, m_h):
-    """Teff [K] and log g of stars at a point of their evolution.
+def track(
+    stage: int | np.ndarray,
+    phase: float | np.ndarray,
+    mass_msun: float | np.ndarray,
+    age_gyr: float | np.ndarray,
+    m_h: float | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Teff [K] and log g [dex] of stars at a point of their evolution.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def track(stage, phase, mass_msun, age_gyr, m_h):
     phase
         Progress through the stage, 0 to 1: along the subgiants and up the giant branches; spread within the clump.
     mass_msun, age_gyr, m_h
-        Mass, age and overall metallicity.
+        Mass [Msun], age [Gyr] and overall metallicity [dex].
     """
     stage, phase, mass, age, m_h = np.broadcast_arrays(stage, phase, mass_msun, age_gyr, m_h)
     m_h = np.clip(m_h, -2.2, 0.5)
@@ -104,6 +110,6 @@ def track(stage, phase, mass_msun, age_gyr, m_h):
 
 
 def _rising(phase, start, end, slope):
-    """Log g at `phase` of a branch from `start` up to `end`, with dN/dlogg ~ 10^(slope log g)."""
+    """Return log g at `phase` of a branch from `start` up to `end`, with dN/dlogg ~ 10^(slope log g)."""
     first, last = 10 ** (slope * start), 10 ** (slope * end)
     return np.log10(first + phase * (last - first)) / slope

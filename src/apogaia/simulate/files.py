@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from apogaia.formats.survey_tables import write_gaia, write_table
+from apogaia.physics.luminosity import SUN_ABSMAG
 from apogaia.simulate import evolution, population
 from apogaia.simulate.allstar import allstar_columns, stellar_parameter_columns
 from apogaia.simulate.allstar_dr17 import allstar_dr17_columns, stellar_parameter_dr17_columns
 from apogaia.simulate.apstar import apstar_bytes, smallest_size, write_whole
 from apogaia.simulate.chemistry import ELEMENTS
+from apogaia.simulate.design import Design
 from apogaia.simulate.spectrograph import BAD_ERROR, Observation
+from apogaia.workspace import Workspace
 
 __all__ = ["is_written", "write_apstar", "write_tables"]
 
-K_MAG_SUN = 3.27  # Vega, Willmer (2018)
 
-
-def write_tables(design, workspace) -> None:
+def write_tables(design: Design, workspace: Workspace) -> None:
     """Write allStar, the Gaia sources, the stellar parameters and the truth."""
     rng = np.random.default_rng([design.seed, 5])
     if workspace.release.name == "dr17":
@@ -33,8 +35,8 @@ def write_tables(design, workspace) -> None:
     write_table(workspace.truth, columns, units)
 
 
-def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """What the simulation knows of every row of allStar, and the units."""
+def truth_columns(stars: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the truth of every row of allStar, column by column, and the columns' units."""
     k_abs = stars["k_abs_mag"]
     parallax = 1.0 / stars["distance_kpc"]
     described = {
@@ -73,14 +75,14 @@ def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         **{name: stars[name] for name in described},
         "parallax_true": parallax,
         "fakemag_true": 10 ** (0.2 * k_abs + 2),
-        "log_luminosity_k": 0.4 * (K_MAG_SUN - k_abs),
+        "log_luminosity_k": 0.4 * (SUN_ABSMAG["Ks"] - k_abs),
         "k0_true_mag": k_abs - 5 * np.log10(parallax) + 10,
         "cohort_min_h_mag": stars["cohort_min_h_mag"],
         "cohort_max_h_mag": stars["cohort_max_h_mag"],
         "any_colour": stars["any_colour"],
         "binary": stars["binary"],
         "is_repeat": stars["is_repeat"],
-        # Words, since readers take an empty text for a missing value.
+        # Words, since readers take an empty string for a missing value.
         "contamination": np.where(stars["contamination"] == "", "none", stars["contamination"]),
         "spectrum_state": np.where(stars["spectrum_state"] == "", "whole", stars["spectrum_state"]),
     }
@@ -89,8 +91,8 @@ def truth_columns(stars) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return columns, {name: unit for name, unit in units.items() if unit != "dex"}
 
 
-def write_apstar(path: Path, rng, observation: Observation, star) -> None:
-    """Write one star's apStar file in the state that the design asks for: whole, cut, blank, or with NaN errors."""
+def write_apstar(path: Path, rng: np.random.Generator, observation: Observation, star: Mapping) -> None:
+    """Write one star's apStar file in the state that the design asks for: complete, cut, blank, or with NaN errors."""
     state = star["spectrum_state"]
     if state == "blank":
         observation = Observation(
@@ -106,8 +108,8 @@ def write_apstar(path: Path, rng, observation: Observation, star) -> None:
     write_whole(path, content)
 
 
-def is_written(path: Path, star) -> bool:
-    """Whether an earlier, unfinished run left this file behind whole; cut files count whenever they hold anything."""
+def is_written(path: Path, star: Mapping) -> bool:
+    """Return whether an earlier run completed this file; a file to be cut counts if it is not empty."""
     if not path.is_file():
         return False
     return path.stat().st_size >= (1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"])))

@@ -1,4 +1,4 @@
-"""What Gaia sees of the simulated stars: errors by magnitude, a zero point, neighbours, gaps."""
+"""Gaia's measurements of the simulated stars: errors by magnitude, a zero point, neighbours, gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OBLIQUITY = np.deg2rad(84381.411 / 3600)  # of the ecliptic, J2000
 
 @dataclass(frozen=True)
 class Precision:
-    """What a longer mission changes from one release to the next."""
+    """What changes from one release to the next as the mission grows longer."""
 
     error: float  # of the parallax, relative to DR2's
     proper_motion: tuple[float, float]  # errors in RA and Dec [mas/yr] per error of the parallax [mas]
@@ -32,10 +32,10 @@ PRECISION = {
 }
 
 
-def parallax_error_by_magnitude(g_mag):
-    """Typical parallax error [mas] of Gaia DR2 at magnitude G (after Lindegren et al. 2018, Figure B.2).
+def parallax_error_by_magnitude(g_mag: float | np.ndarray) -> np.ndarray:
+    """Return the typical parallax error [mas] of Gaia DR2 at magnitude G (after Lindegren et al. 2018, Figure B.2).
 
-    A floor of 0.025 mas, worse again for stars brighter than G = 13, and photon noise beyond 15.
+    A floor of 0.025 mas, which rises again for stars brighter than G = 13, and photon noise beyond 15.
     """
     z = 10 ** (0.4 * (np.maximum(g_mag, 13.0) - 15.0))
     photons = 1.05e-3 * np.sqrt(np.maximum(680.8 * z + 32.7 * z**2 - 1.6, 0))
@@ -43,11 +43,11 @@ def parallax_error_by_magnitude(g_mag):
     return np.sqrt(0.022**2 + photons**2 + bright**2)
 
 
-def zero_point_surface(g_mag, bp_rp, teff):
-    """A zero point [mas] that depends on G, BP - RP and Teff: the mean of the paper's quadratics, Eqs. 7 to 9.
+def zero_point_surface(g_mag: float | np.ndarray, bp_rp: float | np.ndarray, teff: float | np.ndarray) -> np.ndarray:
+    """Return a zero point [mas] that depends on G, BP - RP and Teff [K]: the mean of the paper's Eqs. 7 to 9.
 
-    Eq. 7 with its linear term read as -9.2 (G - 16), as Figure 4 shows it. Beyond the ranges that the paper gives for
-    them the quadratics stay at their edge values.
+    The linear term of Eq. 7 is read as -9.2 (G - 16), as Figure 4 shows it. Beyond the ranges that the paper gives for
+    them, the quadratics keep their edge values.
     """
     g = np.clip(g_mag, 11.0, 17.0) - 16.0
     c = np.clip(bp_rp, 0.8, 3.0)
@@ -58,20 +58,20 @@ def zero_point_surface(g_mag, bp_rp, teff):
     return (by_magnitude + by_colour + by_teff) / 3e3
 
 
-def effective_wavenumber(bp_rp):
-    """Effective wavenumber [1/um] of a star of colour BP - RP (Lindegren et al. 2021, A&A 649, A2, Eq. 3)."""
+def effective_wavenumber(bp_rp: float | np.ndarray) -> np.ndarray:
+    """Return the effective wavenumber [1/um] at a BP - RP colour (Lindegren et al. 2021, A&A 649, A2, Eq. 3)."""
     return 1.76 - 1.61 / np.pi * np.arctan(0.531 * np.asarray(bp_rp))
 
 
-def ecliptic_latitude(ra, dec):
-    """Ecliptic latitude [deg] of a place in ICRS [deg]."""
+def ecliptic_latitude(ra: float | np.ndarray, dec: float | np.ndarray) -> np.ndarray:
+    """Return the ecliptic latitude [deg] of a position in ICRS [deg]."""
     ra, dec = np.deg2rad(ra), np.deg2rad(dec)
     sine = np.sin(dec) * np.cos(OBLIQUITY) - np.cos(dec) * np.sin(OBLIQUITY) * np.sin(ra)
     return np.rad2deg(np.arcsin(np.clip(sine, -1, 1)))
 
 
-def zero_point(simulation: Simulation, stars, published):
-    """The zero point [mas], Gaia minus true parallax, that the survey file asks for.
+def zero_point(simulation: Simulation, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the zero point [mas], Gaia minus true parallax, that the survey file asks for.
 
     "constant": one number. "surface": `zero_point_surface` of the true G, BP - RP and Teff. "lindegren2021": that of
     Lindegren et al. (2021) for the `published` columns of Gaia, beyond its validity too, plus the constant.
@@ -85,13 +85,17 @@ def zero_point(simulation: Simulation, stars, published):
     return lindegren.zero_point(*columns, extrapolate=True) + constant
 
 
-def observe_with_gaia(rng, stars, simulation: Simulation, epoch_years: float, release: str):
-    """Gaia's sources around the stars.
+def observe_with_gaia(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], simulation: Simulation, epoch_years: float, release: str
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return Gaia's sources around the stars.
 
     Parameters
     ----------
     stars
         Truth from `population.draw_population`; one entry per star.
+    simulation
+        For the zero point.
     epoch_years
         Years from J2000 to Gaia's reference epoch.
     release
@@ -119,7 +123,10 @@ def observe_with_gaia(rng, stars, simulation: Simulation, epoch_years: float, re
     return joined, own, offset
 
 
-def _sources(rng, stars, simulation, epoch_years, release):
+def _sources(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], simulation: Simulation, epoch_years: float, release: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the measurements of every star, detected or not, and its zero point [mas]."""
     n = len(stars["ra_true"])
     precision = PRECISION[release]
     mean_periods, sd_periods, most_periods = precision.periods
@@ -163,8 +170,8 @@ def _sources(rng, stars, simulation, epoch_years, release):
     return _without_parallax(sources, two_parameters), offset
 
 
-def _solutions(rng, stars, bp_rp):
-    """EDR3's kinds of solution: where DR2 had no good colour, the astrometry finds the effective wavenumber itself."""
+def _solutions(rng: np.random.Generator, stars: dict[str, np.ndarray], bp_rp: np.ndarray) -> dict[str, np.ndarray]:
+    """Draw EDR3's kinds of solution: without a good colour in DR2, the astrometry finds the wavenumber itself."""
     n = len(bp_rp)
     six = np.isnan(bp_rp) | (rng.random(n) < 0.03)
     wavenumber = effective_wavenumber(np.where(np.isnan(bp_rp), stars["bp_rp_true_mag"], bp_rp))
@@ -176,8 +183,10 @@ def _solutions(rng, stars, bp_rp):
     }
 
 
-def _image_quality(rng, stars, badness):
-    """EDR3's signs that a source is not a single star.
+def _image_quality(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], badness: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Draw EDR3's signs that a source is not a single star.
 
     RUWE is near 1 for single stars; the photocentre of a binary wobbles by a tenth of an au or so, which shows if it is
     near. Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
@@ -194,8 +203,8 @@ def _image_quality(rng, stars, badness):
     }
 
 
-def _without_parallax(sources, rows):
-    """Two-parameter solutions: a position, and nothing of motion or parallax."""
+def _without_parallax(sources: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Make some sources two-parameter solutions: a position without proper motion and parallax."""
     unknown = ("pmra", "pmdec", "pmra_error", "pmdec_error", "parallax", "parallax_error")
     fewer = {name: np.where(rows, np.nan, sources[name]) for name in unknown}
     if "astrometric_params_solved" in sources:
@@ -205,8 +214,10 @@ def _without_parallax(sources, rows):
     return sources | fewer
 
 
-def _neighbours(rng, matched, precision):
-    """Other, mostly fainter stars within a few arcseconds of some of the stars."""
+def _neighbours(
+    rng: np.random.Generator, matched: dict[str, np.ndarray], precision: Precision
+) -> dict[str, np.ndarray]:
+    """Draw other, mostly fainter stars within a few arcseconds of some of the stars."""
     rows = np.flatnonzero(rng.random(len(matched["ra"])) < 0.06)
     n = len(rows)
     neighbours = {name: values[rows].copy() for name, values in matched.items()}
@@ -230,8 +241,8 @@ def _neighbours(rng, matched, precision):
     return _without_parallax(neighbours, rng.random(n) < 0.3)
 
 
-def _duplicates(rng, matched):
-    """DR2's duplicated sources: the same star again, a tenth of an arcsecond away, with two parameters only."""
+def _duplicates(rng: np.random.Generator, matched: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Draw DR2's duplicated sources: the same star again, a tenth of an arcsecond away, with two parameters only."""
     rows = np.flatnonzero(rng.random(len(matched["ra"])) < 0.003)
     twins = {name: values[rows].copy() for name, values in matched.items()}
     twins["ra"] = (twins["ra"] + rng.normal(0, 0.2, len(rows)) / 3600) % 360
@@ -239,8 +250,8 @@ def _duplicates(rng, matched):
     return _without_parallax(twins, np.ones(len(rows), bool))
 
 
-def _source_ids(rng, ra, dec):
-    """Unique ids that rise with declination and right ascension, of the real ones' size, as 64-bit integers."""
+def _source_ids(rng: np.random.Generator, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return unique 64-bit ids as large as real ones that rise with declination and right ascension."""
     zone = np.floor((dec + 90) / 180 * 4000).astype(np.int64) * 1000 + np.floor(ra / 360 * 1000).astype(np.int64)
     running = rng.permutation(len(ra)).astype(np.int64)
     return zone * 1_600_000_000_000 + running * 128 + 1_000_000_000_000

@@ -1,4 +1,4 @@
-"""How the survey observes its stars, and everything that a real catalogue does wrong, at low rates."""
+"""The observing log of the stars, and everything that goes wrong in a real catalogue, at low rates."""
 
 from __future__ import annotations
 
@@ -25,8 +25,16 @@ SPECTRUM_STATES = {"missing": 0.003, "cut": 0.002, "blank": 0.002, "NaN errors":
 CONTAMINATIONS = ("wrong match", "wrong label", "wrong parallax")
 
 
-def repeat_stars(rng, stars, share=0.01):
-    """Let some rows be stars that another field has observed already: the same star and photometry again."""
+def repeat_stars(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], share: float = 0.01
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Replace some rows by stars that another field has observed already, with the same photometry.
+
+    Returns
+    -------
+    stars : dict of (n,) arrays
+    star_of_row : (n,) row in which each row's star was observed first
+    """
     n = len(stars["ra_true"])
     again = rng.permutation(n)[: 2 * max(1, round(share * n))]
     first, second = np.split(again, 2)
@@ -39,8 +47,8 @@ def repeat_stars(rng, stars, share=0.01):
     return repeated, star_of_row
 
 
-def observing_log(rng, stars, max_visits):
-    """Visits, signal-to-noise ratios, velocities and flags of every star.
+def observing_log(rng: np.random.Generator, stars: dict[str, np.ndarray], max_visits: int) -> dict[str, np.ndarray]:
+    """Draw visits, signal-to-noise ratios, velocities and flags of every star.
 
     Returns
     -------
@@ -95,9 +103,11 @@ def observing_log(rng, stars, max_visits):
     return log | _starflags(rng, stars, log)
 
 
-def _starflags(rng, stars, log):
+def _starflags(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], log: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     n = len(log["snr"])
-    # Persistence haunts the blue detector of a third of the fibres; its worst degree is rare.
+    # Persistence affects the blue detector of some fibres; its worst degree is rare.
     persistence = np.select([rng.random(n) < 0.03, rng.random(n) < 0.03, rng.random(n) < 0.06], [3, 2, 1], 0)
     commissioning = rng.random(n) < 0.01
     neighbour = rng.random(n)
@@ -124,15 +134,21 @@ def _starflags(rng, stars, log):
     }
 
 
-def contaminate(rng, stars, sources, own, fraction):
-    """Spoil a small share of the stars so that a Gaussian likelihood meets what it does not expect.
+def contaminate(
+    rng: np.random.Generator,
+    stars: dict[str, np.ndarray],
+    sources: dict[str, np.ndarray],
+    own: np.ndarray,
+    fraction: float,
+) -> np.ndarray:
+    """Turn a small share of the stars into outliers that a Gaussian likelihood does not expect.
 
     A third each: Gaia's source is another star's; the spectrum carries another star's labels (its Ks is off by
     magnitudes); the parallax is off by 20 to 60 of its errors. `stars` and `sources` are changed in place.
 
     Returns
     -------
-    (n_stars,) array of texts
+    (n_stars,) array of str
         What is wrong with each star, "" for nothing.
     """
     n = len(own)
@@ -162,8 +178,8 @@ def contaminate(rng, stars, sources, own, fraction):
     )
 
 
-def spoil_catalogue(rng, n):
-    """Which rows lack what: magnitudes, extinction, files; at least one row of each in every survey.
+def spoil_catalogue(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    """Choose rows that lack a magnitude, extinction or file: at least one row of each kind in every survey.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from apogaia.physics.hydrogen import RYDBERG_HYDROGEN, brackett_wavelength
 from apogaia.simulate.atmosphere import WAVENUMBER_EV
 
 __all__ = ["BRACKETT_UPPER_LEVELS", "Lines", "all_lines", "atomic_lines", "brackett_lines", "carbon_monoxide_lines",
@@ -19,7 +20,6 @@ __all__ = ["BRACKETT_UPPER_LEVELS", "Lines", "all_lines", "atomic_lines", "brack
 
 FIRST_WAVELENGTH, LAST_WAVELENGTH = 15080.0, 17030.0
 BRACKETT_UPPER_LEVELS = tuple(range(10, 26))
-RYDBERG_HYDROGEN = 109677.583  # cm^-1
 DIPOLE_TO_GF = 4.7019e-7  # gf = this times wavenumber [cm^-1] times squared transition moment [Debye^2]
 
 
@@ -41,13 +41,16 @@ class Lines:
     log_gf: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of lines."""
         return len(self.wavelength)
 
-    def __getitem__(self, rows) -> Lines:
+    def __getitem__(self, rows: np.ndarray | slice) -> Lines:
+        """Return some of the lines."""
         return Lines(self.species[rows], self.wavelength[rows], self.excitation[rows], self.log_gf[rows])
 
 
 def _from_wavenumbers(species: str, wavenumber, lower_term, gf) -> Lines:
+    """Return the lines in the H band, from lists of arrays: wavenumber and lower term [cm^-1] and gf."""
     wavenumber, lower_term, gf = (
         np.concatenate([np.ravel(p) for p in parts]) for parts in (wavenumber, lower_term, gf)
     )
@@ -60,7 +63,7 @@ def _from_wavenumbers(species: str, wavenumber, lower_term, gf) -> Lines:
 
 @cache
 def atomic_lines() -> Lines:
-    """The table `atomic_lines.csv`, whose header names its sources."""
+    """Read the table `atomic_lines.csv`, whose header names its sources."""
     text = files("apogaia.simulate").joinpath("atomic_lines.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(row for row in text.splitlines() if not row.startswith("#")))
     return Lines(
@@ -72,18 +75,18 @@ def atomic_lines() -> Lines:
 
 
 def element_lines(element: str) -> Lines:
-    """Atomic lines of one element; "CI" means C and "TiII" the ion of Ti, as in the labels."""
+    """Return the atomic lines of one element; "CI" means C and "TiII" the ion of Ti, as in the labels."""
     lines = atomic_lines()
     species = {"CI": ["C 1"], "TiII": ["Ti 2"], "Ti": ["Ti 1"]}.get(element, [f"{element} 1", f"{element} 2"])
     return lines[np.isin(lines.species, species)]
 
 
 def brackett_lines() -> Lines:
-    """Hydrogen lines from n = 4, with Kramers' oscillator strengths."""
+    """Return hydrogen's lines to n = 4, with Kramers' oscillator strengths."""
     upper = np.array(BRACKETT_UPPER_LEVELS, dtype=float)
     difference = 1 / 16 - 1 / upper**2
     f = 32 / (3 * np.pi * np.sqrt(3)) / (4**5 * upper**3 * difference**3)
-    wavelength = 1e8 / (RYDBERG_HYDROGEN * difference)
+    wavelength = brackett_wavelength(upper)
     energy = RYDBERG_HYDROGEN * (1 - 1 / 16) * WAVENUMBER_EV
     return Lines(np.full(len(upper), "H 1"), wavelength, np.full(len(upper), energy), np.log10(32 * f))
 
@@ -104,7 +107,7 @@ _CO_SECOND_OVERTONE_MOMENT = 4.2e-4  # Debye, of the 3-0 band
 
 
 def carbon_monoxide_lines() -> Lines:
-    """Second overtone of CO (3-0 to 12-9), lines up to J = 130; the moments grow as for a harmonic oscillator."""
+    """Return the second overtone of CO (3-0 to 12-9) up to J = 130; moments scale as for a harmonic oscillator."""
     ground = _dunham(_CO, 0, 0)
     wavenumbers, terms, strengths = [], [], []
     j = np.arange(0.0, 131.0)
@@ -159,7 +162,7 @@ def _cn_upper(v):
 
 
 def cyanogen_lines() -> Lines:
-    """Red system of CN, A 2Pi - X 2Sigma+: six main branches of the bands with v'' = v' + 1."""
+    """Return the red system of CN, A 2Pi - X 2Sigma+: six main branches of the bands with v'' = v' + 1."""
     wavenumbers, terms, strengths = [], [], []
     n = np.arange(1.0, 111.0)
     for (upper, lower), oscillator in _CN_BANDS.items():
@@ -197,7 +200,7 @@ def _oh_term(v, j, component):
 
 
 def hydroxyl_lines() -> Lines:
-    """First overtone of OH (2-0 to 5-3), P and R branches with both members of each Lambda doublet.
+    """Return the first overtone of OH (2-0 to 5-3): P and R branches, both members of each Lambda doublet.
 
     The Lambda splitting of the lines [cm^-1] and the dependence of the moment on rotation (which favours the P branch)
     are polynomials through the values of Brooke et al. (2016).
@@ -228,7 +231,7 @@ def hydroxyl_lines() -> Lines:
 
 @cache
 def all_lines() -> Lines:
-    """Every line but hydrogen's, ordered by wavelength."""
+    """Return every line except hydrogen's, sorted by wavelength."""
     parts = (atomic_lines(), carbon_monoxide_lines(), cyanogen_lines(), hydroxyl_lines())
     joined = Lines(*(np.concatenate([getattr(p, name) for p in parts]) for name in Lines.__dataclass_fields__))
     return joined[np.argsort(joined.wavelength, kind="stable")]

@@ -1,10 +1,14 @@
-"""Magnitudes from stellar parameters, the dust between, and what 2MASS, WISE and RJCE make of them."""
+"""Magnitudes from stellar parameters, interstellar dust, and what 2MASS and WISE measure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-__all__ = ["ABSORPTION", "absolute_magnitudes", "dust_density", "measured_magnitude", "rjce"]
+from apogaia.physics.sun import SUN_DISTANCE_KPC
+
+__all__ = ["ABSORPTION", "absolute_magnitudes", "dust_density", "measured_magnitude"]
 
 # Ks bolometric correction against Teff: the Sun (M_bol 4.74, M_Ks 3.27), the red clump (M_Ks = -1.61), and dwarfs
 # after Pecaut & Mamajek (2013).
@@ -31,7 +35,12 @@ DUST_LOCAL_MAG_PER_KPC = 0.085  # A_Ks near the Sun in the plane
 DUST_LENGTH_KPC, DUST_HEIGHT_KPC, DUST_HOLE_KPC = 3.3, 0.11, 3.0
 
 
-def colour(relation, teff, logg, fe_h):
+def colour(
+    relation: Mapping[str, Sequence[float]],
+    teff: float | np.ndarray,
+    logg: float | np.ndarray,
+    fe_h: float | np.ndarray,
+) -> np.ndarray:
     """Invert a colour-temperature relation; dwarfs and giants blend over log g 3.5 to 4."""
     theta = 5040.0 / np.asarray(teff)
     fe_h = np.clip(fe_h, -1.5, 0.4)
@@ -44,13 +53,21 @@ def colour(relation, teff, logg, fe_h):
     return (1 - dwarf) * colours[0] + dwarf * colours[1]
 
 
-def absolute_magnitudes(teff, logg, fe_h, luminosity_lsun, hidden_mag=0.0):
-    """Absolute magnitudes j, h, k, w2, g and the colour bp_rp without extinction.
+def absolute_magnitudes(
+    teff: float | np.ndarray,
+    logg: float | np.ndarray,
+    fe_h: float | np.ndarray,
+    luminosity_lsun: float | np.ndarray,
+    hidden_mag: float | np.ndarray = 0.0,
+) -> dict[str, np.ndarray]:
+    """Return absolute magnitudes j, h, k, w2, g and the colour bp_rp without extinction.
 
     Parameters
     ----------
+    teff, logg, fe_h, luminosity_lsun
+        Teff [K], log g, [Fe/H] [dex] and bolometric luminosity [Lsun].
     hidden_mag
-        Luminosity scatter at given spectrum: what no spectrum tells (helium, spots, a faint companion).
+        Luminosity scatter at given spectrum: what no spectrum shows (helium, spots, a faint companion).
     """
     k = M_BOL_SUN - 2.5 * np.log10(luminosity_lsun) - np.interp(teff, BC_TEFF, BC_KS) + hidden_mag
     j_k = colour(J_K, teff, logg, fe_h)
@@ -63,22 +80,20 @@ def absolute_magnitudes(teff, logg, fe_h, luminosity_lsun, hidden_mag=0.0):
     return {"j": k + j_k, "h": h, "k": k, "w2": h - h_w2, "g": k + 0.05 + 1.64 * bp_rp, "bp_rp": bp_rp}
 
 
-def dust_density(x_kpc, y_kpc, z_kpc):
-    """A_Ks per kpc at a Galactocentric place: an exponential disc with a hole in its middle."""
+def dust_density(x_kpc: float | np.ndarray, y_kpc: float | np.ndarray, z_kpc: float | np.ndarray) -> np.ndarray:
+    """Return A_Ks per kpc at a Galactocentric position: an exponential disc with a hole in its middle."""
     big_r = np.hypot(x_kpc, y_kpc)
-    disc = np.exp((8.125 - np.maximum(big_r, DUST_HOLE_KPC)) / DUST_LENGTH_KPC) * np.minimum(big_r / DUST_HOLE_KPC, 1)
+    outside_hole = np.maximum(big_r, DUST_HOLE_KPC)
+    disc = np.exp((SUN_DISTANCE_KPC - outside_hole) / DUST_LENGTH_KPC) * np.minimum(big_r / DUST_HOLE_KPC, 1)
     return DUST_LOCAL_MAG_PER_KPC * disc * np.exp(-np.abs(z_kpc) / DUST_HEIGHT_KPC)
 
 
-def measured_magnitude(rng, true_mag, floor_mag, faint_mag):
-    """Measured magnitude, rounded to 1 mmag, and its error: a floor, and 0.1 mag at `faint_mag`."""
+def measured_magnitude(
+    rng: np.random.Generator, true_mag: np.ndarray, floor_mag: float, faint_mag: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the measured magnitude, rounded to 1 mmag, and its error: a floor, and 0.1 mag at `faint_mag`."""
     error = np.hypot(
         floor_mag * np.exp(0.12 * rng.normal(size=len(true_mag))), 0.1 * 10 ** (0.4 * (true_mag - faint_mag))
     )
     error = np.maximum(np.round(error, 3), 0.011)
     return np.round(true_mag + error * rng.normal(size=len(true_mag)), 3), error
-
-
-def rjce(h_mag, w2_mag):
-    """A_Ks by the Rayleigh-Jeans colour excess method (Majewski et al. 2011)."""
-    return 0.918 * (h_mag - w2_mag - 0.08)

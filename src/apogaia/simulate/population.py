@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import Galactic, SkyCoord
 from astropy.utils import iers
 
+from apogaia.physics.luminosity import rjce_a_k
+from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
 from apogaia.simulate import chemistry, evolution, photometry
 from apogaia.simulate.fields import COHORTS, Field, survey_fields
 
 __all__ = ["COMPONENTS", "draw_population", "galactic_space_density", "in_bin"]
 
+Stars = dict[str, np.ndarray]  # columns by name
+
 COMPONENTS = ("thin disc", "thick disc", "bar", "halo")
-SUN_DISTANCE_KPC, SUN_HEIGHT_KPC = 8.125, 0.0208  # GRAVITY Collaboration (2018), Bennett & Bovy (2019)
-SUN_VELOCITY = np.array([11.1, 245.6, 7.25])  # km/s, Galactocentric, towards (centre, rotation, north)
+# km/s, Galactocentric, towards (centre, rotation, north). Along the rotation 0.1 km/s less than what the analysis
+# assumes (245.7): kept, because the proper motions and velocities of every simulated star follow from it.
+SUN_VELOCITY = np.array([SUN_VELOCITY_KM_S[0], 245.6, SUN_VELOCITY_KM_S[2]])
 CIRCULAR_VELOCITY = 230.0  # km/s
 
 # Per component: velocity dispersions in R, phi, z and the lag behind circular rotation, all in km/s.
@@ -24,8 +31,8 @@ LAG = np.array([12.0, 48.0, 130.0, 225.0])
 # Relative numbers per volume of the stages (`evolution.STAGES`): dwarfs down to 0.2 Msun, and far fewer giants.
 STAGE_NUMBERS = np.array([0.20, 3.5e-3, 7.0e-4, 3.0e-4, 1.5e-5])
 
-# Luminosity scatter at given Teff, log g and abundances, and scatter of [C/N] about its relation with mass. With the
-# clump's own width and the mass that [C/N] leaves open, a good reading of a spectrum knows distance to some 8 per cent.
+# Luminosity scatter at given Teff, log g and abundances, and scatter of [C/N] about its relation with mass. Together
+# with the clump's own width and the uncertainty of mass at given [C/N], they limit distances from spectra to some 8 %.
 HIDDEN_SCATTER_MAG = 0.09
 C_N_SCATTER_DEX = 0.05
 
@@ -33,8 +40,10 @@ LIBRARY_SIZE = 60_000  # stars per component
 FIELD_RADIUS_DEG = 1.4
 
 
-def galactic_space_density(x_kpc, y_kpc, z_kpc):
-    """Number density of each component relative to the thin disc at the Sun, shape (4, ...)."""
+def galactic_space_density(
+    x_kpc: float | np.ndarray, y_kpc: float | np.ndarray, z_kpc: float | np.ndarray
+) -> np.ndarray:
+    """Return the number density of each component relative to the thin disc at the Sun, shape (4, ...)."""
     big_r = np.hypot(x_kpc, y_kpc)
     z = np.abs(z_kpc)
     thin = np.exp((SUN_DISTANCE_KPC - big_r) / 2.6 - z / 0.30) * (1 - np.exp(-((big_r / 2.5) ** 3)))
@@ -45,18 +54,18 @@ def galactic_space_density(x_kpc, y_kpc, z_kpc):
     return np.stack([thin, thick, bar, halo])
 
 
-def draw_population(n_stars: int, seed: int, layout: str = "apogee", southern: bool = False) -> dict[str, np.ndarray]:
-    """Draw the survey's stars, one entry per star in every array, field by field of `fields.survey_fields`.
+def draw_population(n_stars: int, seed: int, layout: str = "apogee", southern: bool = False) -> Stars:
+    """Draw the survey's stars field by field of `fields.survey_fields`; every array has one entry per star.
 
     Returns
     -------
     dict
-        Truth (mass, age, composition, Teff, log g, radius, luminosity, place, velocity, absolute and apparent
+        Truth (mass, age, composition, Teff, log g, radius, luminosity, position, velocity, absolute and apparent
         magnitudes, extinction) and the 2MASS and WISE measurements by which stars are selected.
 
     Notes
     -----
-    Every field has its own random stream, so that a field does not depend on the others.
+    Every field has its own random stream and so does not depend on the others.
     """
     fields = survey_fields(layout, southern)
     weights = np.array([field.weight for field in fields])
@@ -71,8 +80,8 @@ def draw_population(n_stars: int, seed: int, layout: str = "apogee", southern: b
     return stars | _sky_motion(np.random.default_rng([seed, 3]), stars)
 
 
-def _stellar_library(rng) -> list[dict[str, np.ndarray]]:
-    """For each component, stars (age, stage, phase, mass) sorted by absolute H, with their cumulative numbers."""
+def _stellar_library(rng: np.random.Generator) -> list[Stars]:
+    """Return stars of each component (age, stage, phase, mass) sorted by absolute H, with cumulative numbers."""
     library = []
     for typical_m_h, (young, old) in zip((0.0, -0.3, -0.1, -1.1), ((0.8, 10), (8, 12), (5, 11), (11, 13)), strict=True):
         # As many of each stage, weighted by its number per volume, so that giants are not drowned by dwarfs.
@@ -93,72 +102,77 @@ def _stellar_library(rng) -> list[dict[str, np.ndarray]]:
     return library
 
 
-def _draw_field(rng, field: Field, count: int, library) -> dict[str, np.ndarray]:
-    distance = np.geomspace(0.02, 18.0, 220)  # kpc, edges of cells
-    middle = np.sqrt(distance[1:] * distance[:-1])
-    x, y, z = _galactocentric(field.glon, field.glat, middle)
+@dataclass(frozen=True)
+class Sightline:
+    """The Galaxy along a field's line of sight, in m shells of distance.
+
+    Attributes
+    ----------
+    edges : (m + 1,) distances [kpc]
+    density : (4, m) relative number of stars of each component in each shell
+    a_k : (m,) extinction in Ks to the far edge of each shell [mag]
+    """
+
+    edges: np.ndarray
+    density: np.ndarray
+    a_k: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Geometric mean distance of each shell [kpc]."""
+        return np.sqrt(self.edges[1:] * self.edges[:-1])
+
+
+def _sightline(rng: np.random.Generator, field: Field) -> Sightline:
+    edges = np.geomspace(0.02, 18.0, 220)
+    x, y, z = _galactocentric(field.glon, field.glat, np.sqrt(edges[1:] * edges[:-1]))
     # Clouds differ from one line of sight to the next.
     clumpiness = np.exp(rng.normal(0, 0.30))
-    a_k = np.cumsum(photometry.dust_density(x, y, z) * np.diff(distance)) * clumpiness
-    density = galactic_space_density(x, y, z) * (distance[1:] ** 3 - distance[:-1] ** 3)
+    a_k = np.cumsum(photometry.dust_density(x, y, z) * np.diff(edges)) * clumpiness
+    return Sightline(edges, galactic_space_density(x, y, z) * (edges[1:] ** 3 - edges[:-1] ** 3), a_k)
+
+
+def _draw_field(rng: np.random.Generator, field: Field, count: int, library: list[Stars]) -> Stars:
+    """Draw the stars of one field: in each bin of H, candidates until enough of them are selected."""
+    sightline = _sightline(rng, field)
     parts = []
     bins = COHORTS[field.cohorts]
     shares = rng.multinomial(count, [share for *_, share in bins])
     for (bright, faint, _), wanted in zip(bins, shares, strict=True):
         found = 0
         while found < wanted:
-            drawn = _candidates(rng, field, bright, faint, 4 * int(wanted) + 40, library, density, distance, a_k)
+            drawn = _candidates(rng, field, (bright, faint), 4 * int(wanted) + 40, library, sightline)
             keep = np.flatnonzero(in_bin(drawn, field, bright, faint))[: wanted - found]
             parts.append({name: values[keep] for name, values in drawn.items()})
             found += len(keep)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_bin(stars, field: Field, bright: float, faint: float):
-    """APOGEE's selection: measured H within the bin, and measured, dereddened J - Ks red enough (most targets)."""
+def in_bin(stars: Stars, field: Field, bright: float, faint: float) -> np.ndarray:
+    """Apply APOGEE's selection: measured H within the bin and, for most targets, red dereddened J - Ks."""
     red = stars["j_mag"] - stars["k_mag"] - 1.5 * np.maximum(stars["a_k_rjce"], 0) >= field.min_j_k
     return (stars["h_mag"] >= bright) & (stars["h_mag"] < faint) & (red | stars["any_colour"])
 
 
-def _candidates(rng, field, bright, faint, n, library, density, distance, a_k):
-    """Stars along a line of sight whose H is near the bin's: distance, then a star of fitting absolute magnitude."""
-    middle = np.sqrt(distance[1:] * distance[:-1])
-    margin = 0.6  # mag; composition, dust and errors move a star's H by less than this
-    reach = 5 * np.log10(middle * 100) + photometry.ABSORPTION["h"] * a_k
-    low = np.stack([np.searchsorted(part["h"], bright - margin - reach) for part in library])
-    high = np.stack([np.searchsorted(part["h"], faint + margin - reach) for part in library])
-    numbers = np.stack([part["cumulative"] for part in library])
-    rows = np.arange(len(library))[:, None]
-    expected = density * (numbers[rows, high] - numbers[rows, low])
-    cell = rng.choice(expected.size, n, p=expected.ravel() / expected.sum())
-    component, shell = np.unravel_index(cell, expected.shape)
-    d = distance[shell] + rng.random(n) * (distance[shell + 1] - distance[shell])
-    first, last = numbers[component, low[component, shell]], numbers[component, high[component, shell]]
-    aim = first + rng.random(n) * (last - first)
-    pick = np.empty(n, int)
-    for c, part in enumerate(library):
-        chosen = component == c
-        pick[chosen] = np.clip(np.searchsorted(part["cumulative"], aim[chosen], side="right") - 1, 0, LIBRARY_SIZE - 1)
-    age, stage, phase, mass = (
-        np.choose(component, [part[name][pick] for part in library]) for name in ("age", "stage", "phase", "mass")
-    )
-    radius_deg = FIELD_RADIUS_DEG * np.sqrt(rng.random(n))
-    around = 2 * np.pi * rng.random(n)
-    glat = field.glat + radius_deg * np.sin(around)
-    glon = (field.glon + radius_deg * np.cos(around) / np.cos(np.deg2rad(field.glat))) % 360
-    x, y, z = _galactocentric(glon, glat, d)
+def _candidates(
+    rng: np.random.Generator,
+    field: Field,
+    h_bin: tuple[float, float],
+    n: int,
+    library: list[Stars],
+    sightline: Sightline,
+) -> Stars:
+    """Draw n stars of a field with H near `h_bin`: distance, age and mass first, and what follows from them."""
+    component, distance, drawn = _draw_near_bin(rng, h_bin, n, library, sightline)
+    age, stage = drawn["age"], drawn["stage"]
+    glon, glat = _within_field(rng, field, n)
+    x, y, z = _galactocentric(glon, glat, distance)
     birth, alpha_fe = chemistry.abundances(rng, component, age, x, y, z)
-    mass = mass * np.where(stage >= 3, 0.97, 1.0)  # lost on the way to the clump
-    teff, logg = evolution.track(stage, phase, mass, age, birth["Fe"] + 0.7 * alpha_fe)
+    mass = drawn["mass"] * np.where(stage >= 3, 0.97, 1.0)  # lost on the way to the clump
+    teff, logg = evolution.track(stage, drawn["phase"], mass, age, birth["Fe"] + 0.7 * alpha_fe)
     radius = evolution.radius(mass, logg)
-    bright_lsun = evolution.luminosity(radius, teff)
-    hidden = HIDDEN_SCATTER_MAG * rng.normal(size=n)
-    companion = np.where((stage == 0) & (rng.random(n) < 0.12), 2.5 * np.log10(1 + rng.random(n) ** 3), 0.0)
-    absolute = photometry.absolute_magnitudes(teff, logg, birth["Fe"], bright_lsun, hidden - companion)
-    extinction = np.interp(d, distance[1:], a_k) * np.exp(0.10 * rng.normal(size=n))
-    modulus = 5 * np.log10(d * 100)
-    true = {b: absolute[b] + modulus + photometry.ABSORPTION[b] * extinction for b in ("j", "h", "k", "w2", "g")}
-    true["bp_rp"] = absolute["bp_rp"] + photometry.ABSORPTION["bp_rp"] * extinction
+    luminosity = evolution.luminosity(radius, teff)
+    light = _true_photometry(rng, (teff, logg, birth["Fe"], luminosity), stage, distance, sightline)
     surface_c, surface_n = chemistry.dredged_up(
         birth["C"], birth["N"], mass, logg, stage > 0, C_N_SCATTER_DEX * rng.normal(size=n)
     )
@@ -167,8 +181,8 @@ def _candidates(rng, field, bright, faint, n, library, density, distance, a_k):
     stars = {
         "field": np.full(n, field.name, "U16"),
         "location_id": np.full(n, field.location_id, np.int16),
-        "cohort_min_h_mag": np.full(n, bright),
-        "cohort_max_h_mag": np.full(n, faint),
+        "cohort_min_h_mag": np.full(n, h_bin[0]),
+        "cohort_max_h_mag": np.full(n, h_bin[1]),
         "min_j_k_mag": np.full(n, field.min_j_k),
         "component": component,
         "stage": stage,
@@ -182,35 +196,87 @@ def _candidates(rng, field, bright, faint, n, library, density, distance, a_k):
         "v_micro": v_micro,
         "v_broad": v_broad,
         "radius_rsun": radius,
-        "luminosity_lsun": bright_lsun,
-        "hidden_mag": hidden,
-        "companion_mag": companion,
-        "distance_kpc": d,
+        "luminosity_lsun": luminosity,
+        "distance_kpc": distance,
         "glon": glon,
         "glat": glat,
         "x_kpc": x,
         "y_kpc": y,
         "z_kpc": z,
+    }
+    return stars | light | _selection_photometry(rng, light)
+
+
+def _draw_near_bin(
+    rng: np.random.Generator, h_bin: tuple[float, float], n: int, library: list[Stars], sightline: Sightline
+) -> tuple[np.ndarray, np.ndarray, Stars]:
+    """Draw component, distance [kpc] and library entry (age, stage, phase, mass) of n stars with H near a bin.
+
+    A shell and a component are drawn by the number of their stars with an absolute magnitude that puts H into the bin,
+    then one of these stars.
+    """
+    margin = 0.6  # mag; composition, dust and errors move a star's H by less than this
+    reach = 5 * np.log10(sightline.middle * 100) + photometry.ABSORPTION["h"] * sightline.a_k
+    low = np.stack([np.searchsorted(part["h"], h_bin[0] - margin - reach) for part in library])
+    high = np.stack([np.searchsorted(part["h"], h_bin[1] + margin - reach) for part in library])
+    numbers = np.stack([part["cumulative"] for part in library])
+    rows = np.arange(len(library))[:, None]
+    expected = sightline.density * (numbers[rows, high] - numbers[rows, low])
+    cell = rng.choice(expected.size, n, p=expected.ravel() / expected.sum())
+    component, shell = np.unravel_index(cell, expected.shape)
+    near, far = sightline.edges[shell], sightline.edges[shell + 1]
+    distance = near + rng.random(n) * (far - near)
+    first, last = numbers[component, low[component, shell]], numbers[component, high[component, shell]]
+    aim = first + rng.random(n) * (last - first)
+    pick = np.empty(n, int)
+    for c, part in enumerate(library):
+        chosen = component == c
+        pick[chosen] = np.clip(np.searchsorted(part["cumulative"], aim[chosen], side="right") - 1, 0, LIBRARY_SIZE - 1)
+    names = ("age", "stage", "phase", "mass")
+    return component, distance, {name: np.choose(component, [part[name][pick] for part in library]) for name in names}
+
+
+def _within_field(rng: np.random.Generator, field: Field, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw Galactic longitude and latitude [deg], uniform over the plate."""
+    radius_deg = FIELD_RADIUS_DEG * np.sqrt(rng.random(n))
+    around = 2 * np.pi * rng.random(n)
+    glat = field.glat + radius_deg * np.sin(around)
+    return (field.glon + radius_deg * np.cos(around) / np.cos(np.deg2rad(field.glat))) % 360, glat
+
+
+def _true_photometry(rng: np.random.Generator, labels: tuple, stage, distance, sightline: Sightline) -> Stars:
+    """Return scatter, extinction, absolute Ks and true magnitudes; `labels` are Teff, log g, [Fe/H] and luminosity."""
+    n = len(distance)
+    hidden = HIDDEN_SCATTER_MAG * rng.normal(size=n)
+    companion = np.where((stage == 0) & (rng.random(n) < 0.12), 2.5 * np.log10(1 + rng.random(n) ** 3), 0.0)
+    teff, logg, fe_h, luminosity = labels
+    absolute = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity, hidden - companion)
+    extinction = np.interp(distance, sightline.edges[1:], sightline.a_k) * np.exp(0.10 * rng.normal(size=n))
+    modulus = 5 * np.log10(distance * 100)
+    true = {b: absolute[b] + modulus + photometry.ABSORPTION[b] * extinction for b in ("j", "h", "k", "w2", "g")}
+    true["bp_rp"] = absolute["bp_rp"] + photometry.ABSORPTION["bp_rp"] * extinction
+    return {
+        "hidden_mag": hidden,
+        "companion_mag": companion,
         "a_k_true_mag": extinction,
         "k_abs_mag": absolute["k"],
         **{f"{band}_true_mag": values for band, values in true.items()},
     }
-    return stars | _selection_photometry(rng, true)
 
 
-def _selection_photometry(rng, true):
-    """What 2MASS and WISE measured, before any value goes missing."""
+def _selection_photometry(rng: np.random.Generator, stars: Stars) -> Stars:
+    """Return what 2MASS and WISE measured, before any value goes missing."""
     measured = {}
     for band, floor, faint in (("j", 0.023, 16.6), ("h", 0.026, 15.9), ("k", 0.022, 15.4), ("w2", 0.021, 14.6)):
         measured[f"{band}_mag"], measured[f"{band}_mag_error"] = photometry.measured_magnitude(
-            rng, true[band], floor, faint
+            rng, stars[f"{band}_true_mag"], floor, faint
         )
-    measured["a_k_rjce"] = photometry.rjce(measured["h_mag"], measured["w2_mag"])
+    measured["a_k_rjce"] = rjce_a_k(measured["h_mag"], measured["w2_mag"])
     return measured
 
 
-def _broadening(rng, teff, logg, fe_h, stage):
-    """Microturbulence and the width of macroturbulence and rotation [km/s], after Holtzman et al. (2018)."""
+def _broadening(rng: np.random.Generator, teff, logg, fe_h, stage) -> tuple[np.ndarray, np.ndarray]:
+    """Return microturbulence and the width of macroturbulence and rotation [km/s], after Holtzman et al. (2018)."""
     giant = stage > 0
     g = np.clip(logg, 0.0, 4.5)
     v_micro = np.where(giant, 10 ** (0.226 - 0.0228 * g + 0.0297 * g**2 - 0.0113 * g**3), 0.9 + 0.3 * (teff > 5500))
@@ -220,14 +286,19 @@ def _broadening(rng, teff, logg, fe_h, stage):
 
 
 def _galactocentric(glon, glat, distance_kpc):
+    """Return Galactocentric x, y, z [kpc] with axes parallel to the Galactic coordinates'.
+
+    Not `physics.galaxy.galactocentric`: astropy's frame is tilted by the Sun's height over its distance (0.15 deg), and
+    the simulated Galaxy stays independent of the frame in which it is analysed.
+    """
     glon, glat = np.deg2rad(glon), np.deg2rad(glat)
     x = -SUN_DISTANCE_KPC + distance_kpc * np.cos(glat) * np.cos(glon)
     y = distance_kpc * np.cos(glat) * np.sin(glon)
     return x, y, distance_kpc * np.sin(glat) + SUN_HEIGHT_KPC
 
 
-def _sky_motion(rng, stars):
-    """Equatorial place, proper motion and radial velocity, from velocities drawn in the Galaxy's frame."""
+def _sky_motion(rng: np.random.Generator, stars: Stars) -> Stars:
+    """Return equatorial position, proper motion and radial velocity, from velocities drawn in the Galaxy's frame."""
     n = len(stars["glon"])
     component = stars["component"]
     v_r, v_phi, v_z = (DISPERSION[component] * rng.normal(size=(n, 3))).T

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import __version__
 from apogaia.files import fingerprint, read_json, write_json
-from apogaia.formats import releases
-from apogaia.physics import lindegren
+from apogaia.processes import run_in_processes, usable_cores
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design, design_survey
 from apogaia.simulate.files import is_written, write_apstar, write_tables
@@ -28,7 +24,6 @@ __all__ = [
     "Observation",
     "design_survey",
     "has_file",
-    "modules",
     "observe_stars",
     "part",
     "simulate_survey",
@@ -36,10 +31,6 @@ __all__ = [
 ]
 
 CHUNK = 40  # stars that a worker makes at a time
-PARTS = (
-    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines "
-    "photometry population spectrograph synthesis"
-).split()
 
 
 def simulate_survey(
@@ -47,15 +38,15 @@ def simulate_survey(
 ) -> None:
     """Write the raw files of a simulated survey, its truth, and last the manifest.
 
-    Can be stopped at any time: files of the same settings and code are kept and the rest is made, to the same bytes
-    whatever the number of processes.
+    A run that was stopped resumes: files made with the same settings and code are kept. The bytes do not depend on the
+    number of processes.
 
     Parameters
     ----------
     survey, workspace
         What to simulate, and where.
     processes
-        Worker processes: by default one per usable core; 1 works within this process.
+        Number of worker processes, by default one per usable core; 1 works within this process.
     progress
         Whether to show a progress bar.
 
@@ -64,8 +55,7 @@ def simulate_survey(
     FileExistsError
         If the raw folder holds files that no simulation wrote.
     """
-    processes = processes or len(os.sched_getaffinity(0))
-    key = fingerprint(survey.settings("sources", "simulation"), modules=modules())
+    key = fingerprint(survey.settings("sources", "simulation"), code=[simulate_survey])
     started = workspace.raw_manifest.with_name("started.json")
     _claim(workspace, started, key)
     design = design_survey(survey)
@@ -86,19 +76,20 @@ def simulate_survey(
     with tqdm(
         total=len(paths), initial=len(paths) - len(lacking), desc="apStar", unit="star", disable=not progress
     ) as bar:
-        for count in _run(design, chunks, paths, min(processes, len(chunks))):
+        tasks = ((part(design, rows), [paths[i] for i in rows]) for rows in chunks)
+        for count in run_in_processes(_make, tasks, min(processes or usable_cores(), len(chunks))):
             bar.update(count)
     write_json(workspace.raw_manifest, _manifest(survey, design, key, paths, tables))
     started.unlink(missing_ok=True)
 
 
 def has_file(design: Design) -> np.ndarray:
-    """Which stars have an apStar file, whole or not."""
+    """Return which stars have an apStar file, complete or damaged."""
     return ~design.stars["one_metre"] & (design.stars["spectrum_state"] != "missing")
 
 
 def synthetic_spectra(design: Design, rows: Sequence[int]) -> np.ndarray:
-    """Continuum-normalised spectra (n, 8575) without noise, in the star's frame, interstellar bands included."""
+    """Return noiseless continuum-normalised spectra (n, 8575) in the stars' frame, with interstellar bands."""
     from apogaia.simulate.synthesis import interstellar_band, synthetic_flux
 
     stars = {name: values[np.asarray(rows)] for name, values in design.stars.items()}
@@ -114,58 +105,40 @@ def synthetic_spectra(design: Design, rows: Sequence[int]) -> np.ndarray:
 
 
 def observe_stars(design: Design, rows: Sequence[int]) -> list[Observation]:
-    """Observe stars in memory: flux, error and mask as their apStar files hold them, without defects of the files."""
+    """Observe stars in memory: flux, error and mask as in their apStar files, without the files' defects."""
     synthetic = synthetic_spectra(design, rows)
-    identity = design.stars.get("row", np.arange(len(design.stars["apogee_id"])))  # of a `part`: in the whole survey
+    identity = design.stars.get("row", np.arange(len(design.stars["apogee_id"])))  # of a `part`: in the full survey
     return [
         observe(np.random.default_rng([design.seed, 10, int(identity[i])]), flux, design.row(int(i)))
         for i, flux in zip(rows, synthetic, strict=True)
     ]
 
 
-def _make(design: Design, rows, paths) -> int:
-    """Make and write the apStar files of a few stars; `design` may hold those stars alone (see `part`)."""
+def _make(design: Design, paths: Sequence[Path]) -> int:
+    """Make and write the apStar files of all stars of a `part`; return their number."""
     stars, identity = design.stars, design.stars["row"]
     synthetic = synthetic_spectra(design, range(len(identity)))
     for k, i in enumerate(identity.tolist()):
         rng = np.random.default_rng([design.seed, 10, i])
         star = {name: values[k] for name, values in stars.items()}
         write_apstar(paths[k], rng, observe(rng, synthetic[k], star), star)
-    return len(rows)
+    return len(paths)
 
 
-def part(design: Design, rows) -> Design:
-    """A design of some of the rows only, which remember their number: what a worker process is sent."""
+def part(design: Design, rows: Sequence[int] | np.ndarray) -> Design:
+    """Return the design of some rows only, with their row numbers in the column "row": what a worker is sent."""
     rows = np.asarray(rows)
     stars = {name: values[rows] for name, values in design.stars.items()}
     return Design(stars | {"row": rows}, {}, design.seed)
 
 
-def _run(design, chunks, paths, processes):
-    tasks = ((part(design, rows), rows, [paths[i] for i in rows]) for rows in chunks)
-    if processes <= 1:
-        for task in tasks:
-            yield _make(*task)
-        return
-    # Fresh interpreters: forking a process in which a learning library runs threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for future in as_completed([pool.submit(_make, *task) for task in tasks]):
-            yield future.result()
-
-
-def _path(workspace, design, i):
+def _path(workspace: Workspace, design: Design, i: int) -> Path:
     names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
     return workspace.apstar(*(design.stars[name][i].item() for name in names))
 
 
-def modules():
-    """The modules on which the simulated survey depends."""
-    return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS] + [lindegren, releases]
-
-
-def _claim(workspace: Workspace, started, key: str) -> None:
-    """Keep what the same simulation has written before; clear away what another one has."""
+def _claim(workspace: Workspace, started: Path, key: str) -> None:
+    """Keep what the same simulation has written before; remove what another one has."""
     marks = [read_json(path) for path in (workspace.raw_manifest, started) if path.is_file()]
     simulated = bool(marks) and all(mark.get("kind") == "simulated" for mark in marks)
     if simulated and any(mark.get("fingerprint") != key for mark in marks):
@@ -179,14 +152,14 @@ def _claim(workspace: Workspace, started, key: str) -> None:
         write_json(started, {"kind": "simulated", "fingerprint": key})
 
 
-def _sweep_temporary_files(paths) -> None:
-    """Remove what a killed worker left unnamed."""
+def _sweep_temporary_files(paths: Iterable[Path]) -> None:
+    """Remove temporary files that a killed worker left behind."""
     for folder in {path.parent for path in paths}:
         for leftover in folder.glob(".a[ps]Star*-*"):
             leftover.unlink(missing_ok=True)
 
 
-def _manifest(survey, design, key, paths, tables) -> dict:
+def _manifest(survey: Survey, design: Design, key: str, paths: dict[int, Path], tables: Sequence[Path]) -> dict:
     states, counts = np.unique(design.stars["spectrum_state"], return_counts=True)
     return {
         "survey": survey.name,

@@ -1,23 +1,31 @@
-"""From a synthetic spectrum to what apStar files hold: flux, error and bit mask of visits and combinations."""
+"""From a synthetic spectrum to the content of apStar files: flux, error and bit mask of visits and combinations."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-__all__ = ["PIXMASK_BITS", "Observation", "observe"]
+from apogaia.formats.pixel_grid import (
+    LOG10_WAVELENGTH_START,
+    LOG10_WAVELENGTH_STEP,
+    N_PIXELS_APSTAR,
+    wavelength_solution,
+)
 
-N_PIXELS_APSTAR = 8575
-WAVELENGTH = 10 ** (4.179 + 6e-6 * np.arange(N_PIXELS_APSTAR))  # vacuum Angstrom
-KM_S_PER_PIXEL = 6e-6 * np.log(10) * 299_792.458
+__all__ = ["ILLUMINATED", "PIXMASK_BITS", "Observation", "observe"]
+
+WAVELENGTH = wavelength_solution()  # vacuum Angstrom
+KM_S_PER_PIXEL = LOG10_WAVELENGTH_STEP * np.log(10) * 299_792.458
 STEEPNESS = (WAVELENGTH / 16000.0) ** -5  # of Planck's law
 ABSORPTION_LAW = (WAVELENGTH / 16600.0) ** -1.6  # relative to A_H
 BAD_ERROR = 1e10
 MARGIN = 300  # pixels; shifts stay below
 
-# Illuminated pixels of the blue, green and red detectors in the observer's frame, as in real files.
+# Illuminated pixels of the blue, green and red detectors in the observer's frame, as in real files. They reach farther
+# than `pixel_grid.DETECTORS`, the part of each detector that the analysis keeps.
 ILLUMINATED = ((212, 3302), (3553, 6105), (6307, 8362))
 
 PIXMASK_BITS = {
@@ -47,7 +55,7 @@ SKY_LINES = np.array(
         (16840.48, 0.7), (16903.68, 0.6), (16955.08, 0.5),
     ]
 )  # fmt: skip
-SKY_PIXEL = (np.log10(SKY_LINES[:, 0]) - 4.179) / 6e-6
+SKY_PIXEL = (np.log10(SKY_LINES[:, 0]) - LOG10_WAVELENGTH_START) / LOG10_WAVELENGTH_STEP
 # Bands of carbon dioxide, methane and water where the telluric correction leaves its mark, in pixels.
 TELLURIC_BANDS = ((1720, 1790), (2560, 2640), (3650, 3710), (4890, 4960), (7920, 7990))
 
@@ -65,12 +73,12 @@ class Observation:
     mask: np.ndarray
 
     def combined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Flux, error and mask, (8575,) each, of the spectrum that the analysis uses."""
+        """Return flux, error and mask, (8575,) each, of the spectrum that the analysis uses."""
         row = (1,) if self.flux.ndim == 2 else ()
         return self.flux[row], self.error[row], self.mask[row]
 
 
-def observe(rng, synthetic, star) -> Observation:
+def observe(rng: np.random.Generator, synthetic: np.ndarray, star: Mapping) -> Observation:
     """Observe one star.
 
     Parameters
@@ -93,8 +101,8 @@ def observe(rng, synthetic, star) -> Observation:
     return _combine(flux, error, mask, np.asarray(star["visit_snr"][:n_visits]) ** 2)
 
 
-def _continuum(rng, star):
-    """The star's continuum through the atmosphere, telescope and calibration: a reddened Planck curve, made wavy."""
+def _continuum(rng: np.random.Generator, star: Mapping) -> np.ndarray:
+    """Return the star's continuum as observed and calibrated: a reddened Planck curve, made wavy."""
     h_flux = 1.133e-10 * 10 ** (-0.4 * star["h_true_mag"]) / 1e-17  # Cohen et al. (2003): flux of H = 0
     x = 1.4388e8 / (WAVELENGTH * star["teff"])
     planck = STEEPNESS / np.expm1(x)
@@ -112,9 +120,9 @@ def _continuum(rng, star):
     return smooth * wavy
 
 
-def _bad_columns(fibre):
-    """Bad detector columns of a fibre's traces: the same in every exposure of that fibre."""
-    rng = np.random.default_rng([8575, fibre])
+def _bad_columns(fibre: int) -> list[tuple[int, int, int]]:
+    """Return first pixel, width and bit of a fibre's bad detector columns, the same in every exposure."""
+    rng = np.random.default_rng([8575, fibre])  # a seed like any other, not the number of pixels
     columns = rng.integers(220, 8350, rng.poisson(14))
     widths = rng.integers(1, 5, len(columns))
     kinds = rng.choice([PIXMASK_BITS["BADDARK"], PIXMASK_BITS["BADFLAT"]], len(columns))
@@ -122,8 +130,8 @@ def _bad_columns(fibre):
 
 
 @cache
-def _detectors():
-    """What is fixed to the detectors, with a margin for shifts: error profile, mask bits, and where no light falls."""
+def _detectors() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return error profile, mask bits and unilluminated pixels of the detectors, with a margin for shifts."""
     pixel = np.arange(-MARGIN, N_PIXELS_APSTAR + MARGIN)
     relative = np.ones(len(pixel))
     mask = np.zeros(len(pixel), np.int32)
@@ -144,8 +152,16 @@ def _detectors():
     return relative, mask, outside
 
 
-def _visit(rng, spectrum, continuum, poisson, star, visit, bad_columns):
-    """One visit in the star's rest frame: what is fixed to the detector moves by the star's velocity."""
+def _visit(
+    rng: np.random.Generator,
+    spectrum: np.ndarray,
+    continuum: np.ndarray,
+    poisson: np.ndarray,
+    star: Mapping,
+    visit: int,
+    bad_columns: Sequence[tuple[int, int, int]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return one visit in the star's rest frame: what is fixed to the detector moves by the star's velocity."""
     velocity = star["visit_v_helio"][visit] - star["visit_bc"][visit]
     shift = round(float(np.clip(velocity, -900, 900)) / KM_S_PER_PIXEL)
     snr = star["visit_snr"][visit]
@@ -159,13 +175,13 @@ def _visit(rng, spectrum, continuum, poisson, star, visit, bad_columns):
         band = slice(first - shift, last - shift)
         residual[band] += depth * continuum[band] * np.hanning(last - first)
         error[band] = np.hypot(error[band], 0.004 * continuum[band])
-    bad = [np.arange(column - shift, column - shift + width) for column, width, _ in bad_columns]
-    for rows, (_, _, kind) in zip(bad, bad_columns, strict=True):
+    bad_runs = [np.arange(column - shift, column - shift + width) for column, width, _ in bad_columns]
+    for rows, (_, _, kind) in zip(bad_runs, bad_columns, strict=True):
         mask[rows[(rows >= 0) & (rows < N_PIXELS_APSTAR)]] |= (1 << int(kind)) | 1
     hits = rng.integers(220, 8350, rng.poisson(3))
     mask[hits] |= (1 << PIXMASK_BITS["CRPIX"]) | 1
     residual[hits] += continuum[hits] * rng.exponential(0.4, len(hits))
-    bad = np.concatenate([*bad, hits])
+    bad = np.concatenate([*bad_runs, hits])
     bad = bad[(bad >= 0) & (bad < N_PIXELS_APSTAR)]
     ghost = 1040 - shift + rng.integers(-5, 6)
     mask[ghost : ghost + 50] |= 1 << PIXMASK_BITS["LITTROW_GHOST"]
@@ -184,7 +200,7 @@ def _visit(rng, spectrum, continuum, poisson, star, visit, bad_columns):
 
 
 def _sky(rng, shift, snr, continuum, error, residual, mask):
-    """Sky lines leave residuals and large errors; the fainter the star, the wider the part of a line that matters."""
+    """Add residuals and large errors of sky lines; the fainter the star, the more of a line's width matters."""
     night = np.exp(0.4 * rng.normal())
     # Of the continuum's error, at the line's centre: more if faint.
     excess = np.minimum(SKY_LINES[:, 1] * night * 600.0 / snr**1.5, 3.0)
@@ -201,7 +217,7 @@ def _sky(rng, shift, snr, continuum, error, residual, mask):
 
 
 def _persistence(rng, degree, shift, continuum, error, residual, mask):
-    """Light left from earlier exposures in the blue detector's upper part."""
+    """Add light left from earlier exposures in the blue detector's upper part."""
     bit = {1: "PERSIST_LOW", 2: "PERSIST_MED", 3: "PERSIST_HIGH"}[degree]
     a, b = max(ILLUMINATED[0][0] - shift, 0), max(ILLUMINATED[0][1] - shift, 0)
     mask[a:b] |= 1 << PIXMASK_BITS[bit]
@@ -210,8 +226,8 @@ def _persistence(rng, degree, shift, continuum, error, residual, mask):
     error[a:b] *= 1 + 0.06 * degree
 
 
-def _combine(flux, error, mask, weights):
-    """The two combinations: pixel weights from each pixel's error, or one weight per visit; errors to match."""
+def _combine(flux: np.ndarray, error: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> Observation:
+    """Return the visits below the two combinations, with weights per pixel and with one weight per visit."""
     usable = error < BAD_ERROR
     any_usable = usable.any(axis=0)
     inside = (flux != 0).any(axis=0)

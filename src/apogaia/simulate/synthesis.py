@@ -8,6 +8,12 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from apogaia.formats.pixel_grid import (
+    LOG10_WAVELENGTH_START,
+    LOG10_WAVELENGTH_STEP,
+    N_PIXELS_APSTAR,
+    wavelength_solution,
+)
 from apogaia.simulate.atmosphere import (
     ATOMIC_MASS,
     BOLTZMANN,
@@ -24,11 +30,9 @@ from apogaia.simulate.lines import BRACKETT_UPPER_LEVELS, Lines, all_lines, brac
 __all__ = ["RESOLVING_POWER", "interstellar_band", "synthetic_flux", "voigt"]
 
 RESOLVING_POWER = 22_500
-N_PIXELS_APSTAR = 8575
-LOG_WAVELENGTH_START, LOG_WAVELENGTH_STEP = 4.179, 6e-6
 OVERSAMPLING = 5  # samples per pixel of the grid on which opacity is computed, 0.83 km/s each
 MARGIN = 100  # pixels added at both ends, so that the ends see their neighbours
-STEP = LOG_WAVELENGTH_STEP / OVERSAMPLING
+STEP = LOG10_WAVELENGTH_STEP / OVERSAMPLING  # of log10(wavelength), a sample
 KM_S_PER_SAMPLE = STEP * np.log(10.0) * LIGHT / 1e5
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 OPACITY_NODES = np.linspace(1.5, 1.71, 16)  # micron: the continuous opacity is smooth, and interpolated between
@@ -38,8 +42,8 @@ WING = 1e-3  # and wings are followed down to this share
 
 
 @njit(cache=True, fastmath=True)
-def voigt(damping, distance):
-    """Voigt function H(a, v) after Humlicek (1982, JQSRT 27, 437), to about 1 part in 10^4."""
+def voigt(damping: float, distance: float) -> float:
+    """Return the Voigt function H(a, v) after Humlicek (1982, JQSRT 27, 437), to about 1 part in 10^4."""
     x = abs(distance)
     s = x + damping
     t = complex(damping, -distance)
@@ -121,14 +125,14 @@ def _observe(flux, sigma, out):
         out[pixel] = total
 
 
-def _samples(wavelength):
-    """Position on the fine grid of a vacuum wavelength in Angstrom."""
-    return (np.log10(wavelength) - LOG_WAVELENGTH_START) / STEP + MARGIN * OVERSAMPLING
+def _samples(wavelength: np.ndarray) -> np.ndarray:
+    """Return the position on the fine grid of a vacuum wavelength in Angstrom."""
+    return (np.log10(wavelength) - LOG10_WAVELENGTH_START) / STEP + MARGIN * OVERSAMPLING
 
 
 @cache
-def _line_arrays():
-    """What the kernel needs of the lines and does not depend on the star."""
+def _line_arrays() -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the kernel needs of the lines and does not depend on the star."""
     lines = all_lines()
     names, species = np.unique(lines.species, return_inverse=True)
     mass = np.array([MASSES_AMU[name.split()[0]] for name in names])
@@ -136,19 +140,20 @@ def _line_arrays():
     return tuple(names), mass, species.astype(np.int32), _samples(lines.wavelength), 10**lines.log_gf, atom
 
 
-def _sample_width(wavelength):
-    """Width of a sample of the fine grid in Hz."""
+def _sample_width(wavelength: np.ndarray) -> np.ndarray:
+    """Return the width of a sample of the fine grid in Hz."""
     return LIGHT * 1e8 / wavelength * STEP * np.log(10.0)
 
 
-def _relative_strength(lines: Lines, gf, temperature, opacity):
-    """Opacity integrated over samples of the fine grid, per absorber, as a share of the continuum's."""
+def _relative_strength(lines: Lines, gf: np.ndarray, temperature: float, opacity: np.ndarray) -> np.ndarray:
+    """Return opacity integrated over samples of the fine grid, per absorber, as a share of the continuum's."""
     stimulated = -np.expm1(-HC_OVER_K_MICRON / (lines.wavelength / 1e4 * temperature))
     continuum = np.interp(lines.wavelength, OPACITY_NODES * 1e4, opacity)
     return CROSS_SECTION * gf * stimulated / _sample_width(lines.wavelength) / continuum
 
 
 def _one_star(state: Atmosphere, star: int, v_micro: float, v_broad: float, out: np.ndarray) -> None:
+    """Write the spectrum of one star into `out`."""
     temperature, electron_density = state.temperature[star], state.electron_density[star]
     neutral_density = state.neutral_hydrogen[star] * state.hydrogen_density[star]
     electrons = electron_density / state.hydrogen_density[star]
@@ -182,8 +187,8 @@ def _one_star(state: Atmosphere, star: int, v_micro: float, v_broad: float, out:
     _observe(flux, np.hypot(instrument, v_broad) / KM_S_PER_SAMPLE, out)
 
 
-def _hydrogen_width(lines: Lines, temperature: float, electron_density: float):
-    """Half widths in samples: the mean linear Stark shift in Holtsmark's field, with the thermal width."""
+def _hydrogen_width(lines: Lines, temperature: float, electron_density: float) -> np.ndarray:
+    """Return half widths in samples: the mean linear Stark shift in Holtsmark's field, with the thermal width."""
     upper = np.array(BRACKETT_UPPER_LEVELS)
     field = 1.25e-9 * electron_density ** (2 / 3) * 299.79  # V / cm
     shift = 6.402e-5 * 0.5 * upper * (upper - 1) * field  # cm^-1
@@ -192,8 +197,14 @@ def _hydrogen_width(lines: Lines, temperature: float, electron_density: float):
     return np.hypot(stark, thermal)
 
 
-def synthetic_flux(teff, logg, x_h: Mapping[str, np.ndarray], v_micro, v_broad) -> np.ndarray:
-    """Spectra at R = 22,500 in the stars' rest frame, continuum = 1.
+def synthetic_flux(
+    teff: float | np.ndarray,
+    logg: float | np.ndarray,
+    x_h: Mapping[str, float | np.ndarray],
+    v_micro: float | np.ndarray,
+    v_broad: float | np.ndarray,
+) -> np.ndarray:
+    """Compute spectra at R = 22,500 in the stars' rest frame, continuum = 1.
 
     Parameters
     ----------
@@ -225,8 +236,8 @@ def synthetic_flux(teff, logg, x_h: Mapping[str, np.ndarray], v_micro, v_broad) 
     return flux
 
 
-def interstellar_band(a_k_mag, v_star_minus_v_dust) -> np.ndarray:
-    """Transmission of the diffuse interstellar band at 15272.4 A in the star's rest frame.
+def interstellar_band(a_k_mag: float | np.ndarray, v_star_minus_v_dust: float | np.ndarray) -> np.ndarray:
+    """Return the transmission of the diffuse interstellar band at 15272.4 A in the star's rest frame.
 
     Parameters
     ----------
@@ -240,7 +251,7 @@ def interstellar_band(a_k_mag, v_star_minus_v_dust) -> np.ndarray:
     """
     a_k_mag, velocity = np.broadcast_arrays(*np.atleast_1d(a_k_mag, v_star_minus_v_dust))
     width = 0.102 * np.maximum(np.nan_to_num(a_k_mag.astype(float)), 0.0) / 0.114
-    wavelength = 10 ** (LOG_WAVELENGTH_START + LOG_WAVELENGTH_STEP * np.arange(N_PIXELS_APSTAR))
+    wavelength = wavelength_solution()
     centre, sigma = 15272.4 * (1 - velocity / (LIGHT / 1e5)), 1.4  # Angstrom
     depth = width[:, None] / (sigma * np.sqrt(2 * np.pi))
     return np.exp(-depth * np.exp(-0.5 * ((wavelength - centre[:, None]) / sigma) ** 2)).astype(np.float32)

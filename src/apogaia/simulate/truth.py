@@ -1,4 +1,4 @@
-"""What a simulated survey knows: read by figures and closure tests only, never by the analysis."""
+"""The truth of a simulated survey: read by figures and closure tests only, never by the analysis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["constant_zero_point_left", "read_truth", "zero_point_left"]
 
 
 def read_truth(workspace: Workspace) -> Table | None:
-    """The truth of a simulated survey, row by row as allStar; None for a real one.
+    """Read the truth of a simulated survey, row by row as allStar; None for a real one.
 
     Among its columns are ``distance_kpc`` [kpc], ``parallax_true`` [mas], ``fakemag_true`` [mas] and ``zero_point``
     [mas], Gaia minus true parallax; `apogaia.simulate.files` writes them all.
@@ -20,19 +20,19 @@ def read_truth(workspace: Workspace) -> Table | None:
     Raises
     ------
     FileNotFoundError
-        If the survey is simulated but its truth is not there.
+        If the survey is simulated but its truth is missing.
     """
     if workspace.survey.sources.kind != "simulated":
         return None
     if not workspace.truth.is_file():
-        raise FileNotFoundError(f"{workspace.truth} is not there: run `apogaia mock {workspace.survey.name}`")
+        raise FileNotFoundError(f"{workspace.truth} is missing: run `apogaia mock {workspace.survey.name}`")
     truth = Table.read(workspace.truth)
     truth.convert_bytestring_to_unicode()
     return truth
 
 
 def zero_point_left(truth: Table, stars: Table) -> np.ndarray:
-    """True zero point [mas] of the parallaxes in `stars`: the injected one less what the reduction has subtracted.
+    """Return the true zero point [mas] of the parallaxes in `stars`: injected minus subtracted by the reduction.
 
     `truth` and `stars` are the same rows of truth.fits and of stars.h5.
     """
@@ -40,7 +40,7 @@ def zero_point_left(truth: Table, stars: Table) -> np.ndarray:
 
 
 def constant_zero_point_left(survey: Survey) -> float | None:
-    """The zero point [uas] that is true of every star in stars.h5; None if there is none, or it is not known."""
+    """Return the true zero point [uas] common to all stars in stars.h5; None if there is none or it is unknown."""
     if survey.simulation is None:
         return None
     injected = {"constant": "none", "lindegren2021": "lindegren2021"}.get(survey.simulation.zero_point)

@@ -9,6 +9,7 @@ from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of,
 
 from apogaia.model import inference
 from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows
+from apogaia.model.predictions import Prediction
 
 
 @pytest.mark.parametrize("network", [SMALL, ODD], ids=["small", "odd sizes"])
@@ -23,7 +24,7 @@ def test_fast_passes_have_the_distribution_of_the_keras_model(network):
         for i in range(2)
     ]
     variance = np.exp(rows[1].astype(float)).mean(axis=1)
-    reference = inference.Prediction(rows[0].mean(axis=1), rows[0].std(axis=1), np.sqrt(variance), None)
+    reference = Prediction(rows[0].mean(axis=1), rows[0].std(axis=1), np.sqrt(variance), None)
     assert_same_distribution(fast, reference, passes)
 
 
@@ -40,7 +41,7 @@ def test_fast_passes_have_the_distribution_of_the_papers_network():
     draws = draws.transpose(1, 0, 2, 3).reshape(2, -1, 2).astype(float)
     spread = draws[..., 0].std(axis=1)
     predictive = np.sqrt(np.exp(draws[..., 1]).mean(axis=1))
-    assert_same_distribution(fast, inference.Prediction(draws[..., 0].mean(axis=1), spread, predictive, None), passes)
+    assert_same_distribution(fast, Prediction(draws[..., 0].mean(axis=1), spread, predictive, None), passes)
 
 
 def test_fast_pass_without_dropout_is_the_deterministic_model():

@@ -53,7 +53,7 @@ def test_device_passes_have_the_distribution_of_the_keras_model(jax_process):
             draws.append(draw)
         draws = np.array(draws, float).reshape(-1, 3, 100, 2).transpose(1, 0, 2, 3).reshape(3, -1, 2)
         spread, predictive = draws[..., 0].std(axis=1), np.sqrt(np.exp(draws[..., 1]).mean(axis=1))
-        reference = inference.Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
+        reference = Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
         assert_same_distribution(device, reference, passes)
     """
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apogaia.zero_point.interpolation import interpolate_cubic
+from apogaia.zero_point.surface import interpolate_cubic
 
 
 def test_interpolation_is_exact_for_cubics_and_of_fourth_order():
