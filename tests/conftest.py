@@ -1,8 +1,15 @@
 """Fixtures that several test files share."""
 
+import os
 from pathlib import Path
 
+import backends
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: one thread each, set before numpy and Keras load
+    THREADS = "OMP OPENBLAS MKL NUMBA".split()
+    os.environ |= {f"{name}_NUM_THREADS": "1" for name in THREADS}
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "realdata"
 
@@ -13,3 +20,12 @@ def realdata() -> Path:
     if not REALDATA.is_dir():
         pytest.skip("the real APOGEE files (../shared/realdata) are not here")
     return REALDATA
+
+
+@pytest.fixture(scope="session")
+def jax_process():
+    """Runs scripts with Keras on JAX, in one process for all tests: it takes 10 s to start."""
+    pytest.importorskip("jax")
+    interpreter = backends.Interpreter("jax")
+    yield interpreter
+    interpreter.close()

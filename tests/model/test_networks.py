@@ -1,10 +1,6 @@
 """The joint network: architecture, units, likelihood, and the layers that are written for speed."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
@@ -280,17 +276,14 @@ def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
     assert np.array_equal(numbers(layer(x)), x)
 
 
-def test_jax_gives_the_same_outputs_for_one_weight_file(tmp_path):
-    pytest.importorskip("jax")
+def test_jax_gives_the_same_outputs_for_one_weight_file(jax_process, tmp_path):
     model = small_model("multivariate", offset_mean=(11.6, 1.35, 4850.0), offset_sd=(1.2, 0.5, 425.0))
     model_file.save_model(model, tmp_path / "m.keras", {})
     inputs = inputs_for(model)
     np.savez(tmp_path / "inputs.npz", **inputs)
-    script = """
-        import sys, keras, numpy as np
-        from apogaia.model import inference, model_file
+    jax_process.run(f"""
         assert keras.backend.backend() == "jax"
-        folder = sys.argv[1]
+        folder = {str(tmp_path)!r}
         model = model_file.load_network(folder + "/m.keras")
         inputs = dict(np.load(folder + "/inputs.npz"))
         np.savez(
@@ -299,9 +292,7 @@ def test_jax_gives_the_same_outputs_for_one_weight_file(tmp_path):
             jacobian=inference.jacobian(model, inputs["spectrum"]),
             drawn=inference.predict_reference(model, inputs["spectrum"], passes=3, seed=1).fakemag,
         )
-    """
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], env=environment, check=True)
+    """)
     outputs = np.load(tmp_path / "outputs.npz")
     assert outputs["joint"] == pytest.approx(numbers(model(inputs)), rel=1e-4)
     assert outputs["jacobian"] == pytest.approx(inference.jacobian(model, inputs["spectrum"]), rel=1e-3, abs=1e-5)
