@@ -104,7 +104,8 @@ killed, or that ended with an error, resumes when it is started again. stars.h5 
 bytes do not depend on how often a run was stopped, on the number of processes, or on the machine among those of one
 kind. If it is current, nothing is done.
 
-Disk: 60 kB per star while it runs, 30 kB afterwards (277,371 stars of DR14: 17 and 8 GB; 733,901 of DR17: 45 and 22 GB).
+Disk: 60 kB per star while it runs, 30 kB afterwards (277,371 stars of DR14: 17 and 8 GB; 733,901 of DR17: 45 and
+22 GB).
 Memory: 160 MB per process, and 1.5 kB per star for the tables.
 
 Exit code: 0 if stars.h5 is complete, 2 if not."""
@@ -116,7 +117,7 @@ REDUCE_EPILOG = """examples:
   apogaia reduce dr17 --scheduler tcp://node1:8786
 
 A cluster needs Dask, which `make environment` installs (else `pip install '.[cluster]'` in apogaia's folder), and
-on all machines the same version of apogaia and a shared disk at the same path. Start it like this, and leave it running:
+on all machines the same version of apogaia and a shared disk at the same path. Start it like this and leave it running:
   dask scheduler --port 8786                                      on one machine, node1
   dask worker tcp://node1:8786 --nworkers 16 --nthreads 1         on every machine that works
 Workers may come and go: if one dies, another repeats its chunk. If there is no worker for a minute, or the scheduler
