@@ -1,7 +1,7 @@
 """A training step of the joint network, against the same network made of Keras' own layers.
 
 Both go through `fit` with batches of 64 stars of 7514 pixels, in turns within one process. The model of the comparison
-gets whole arrays, as Keras' manual has it; ours gets the batches that `apogaia.training.train` makes.
+gets whole arrays, as Keras' manual has it; ours gets the batches that `apogaia.model.training.train` makes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def measure(quick: bool = False) -> dict:
     import keras
     import numpy as np
 
-    from apogaia.model import networks, training
+    from apogaia.model import batches, networks, training
     from apogaia.survey import load_survey
 
     pixels, steps, runs = (256, 3, 2) if quick else (7514, 60, 7)
@@ -49,7 +49,7 @@ def measure(quick: bool = False) -> dict:
     for model in (ours, plain):
         model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=networks.parallax_loss)
 
-    (batches,) = training.in_one_thread(training.Batches(inputs, targets, rows, BATCH, shuffle_seed=1))
+    (batches,) = batches.in_one_thread(batches.Batches(inputs, targets, rows, BATCH, shuffle_seed=1))
 
     def fit_ours() -> None:
         ours.fit(batches, shuffle=False, verbose=0)
@@ -80,7 +80,7 @@ def random_sample(n: int, pixels: int):
     """A training set of random numbers of realistic size."""
     import numpy as np
 
-    from apogaia.model.training import TrainingSet
+    from apogaia.model.training_set import TrainingSet
 
     rng = np.random.default_rng(0)
     spectrum = rng.standard_normal((n, pixels), np.float32)

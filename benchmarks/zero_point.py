@@ -115,7 +115,7 @@ def measure_long_table(model: str, stars: int) -> dict:
 
 def write_model(path: Path, draws: int = 1000) -> Path:
     """A model whose zero point bends by some 100 uas over `RANGES`; it is not trained."""
-    from apogaia.model import networks, training
+    from apogaia.model import model_file, networks
     from apogaia.survey import load_survey
 
     survey = load_survey("dr14")
@@ -132,7 +132,7 @@ def write_model(path: Path, draws: int = 1000) -> Path:
     for name, sd in (("offset_hidden_1", 0.3), ("offset_hidden_2", 0.25), ("scaled_offset", 0.02)):
         layer = model.get_layer("offset").get_layer(name)
         layer.set_weights([rng.normal(0, sd, weights.shape) for weights in layer.get_weights()])
-    training.save_model(
+    model_file.save_model(
         model,
         path,
         {"survey": survey.name, "offset": "multivariate", "settings": survey.settings(), "training_range": RANGES},

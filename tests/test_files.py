@@ -1,5 +1,6 @@
 """Files are whole or absent; results are JSON; products know what they were made from."""
 
+import functools
 import json
 import os
 import signal
@@ -123,7 +124,7 @@ def ingredients(tmp_path):
     data.write_text("data")
     module = types.ModuleType("module")
     module.__file__ = str(source)
-    return {"settings": {"network": {"dropout": 0.3}}, "inputs": [data], "modules": [module]}
+    return {"settings": {"network": {"dropout": 0.3}}, "inputs": [data], "code": [module]}
 
 
 def test_fingerprint_is_stable_and_changes_with_each_ingredient(ingredients, tmp_path):
@@ -139,6 +140,43 @@ def test_fingerprint_is_stable_and_changes_with_each_ingredient(ingredients, tmp
     keys.append(files.fingerprint(**{**ingredients, "inputs": [tmp_path / "other.txt"]}))
     keys.append(files.fingerprint(ingredients["settings"]))
     assert len(set(keys)) == len(keys)
+
+
+def test_comments_docstrings_and_layout_are_no_part_of_a_fingerprint(ingredients, tmp_path):
+    key = files.fingerprint(**ingredients)
+    (tmp_path / "module.py").write_text('"""What it is."""\n\n# why\nx = (\n    1\n)\n')
+    assert files.fingerprint(**ingredients) == key
+
+
+def test_bound_arguments_do_not_hide_the_code_of_a_function():
+    from apogaia.refit import splines
+
+    plain = files.fingerprint({}, code=[splines.spline_basis])
+    assert files.fingerprint({}, code=[functools.partial(functools.partial(splines.spline_basis, 1), 2)]) == plain
+    assert plain == files.fingerprint({}, code=[splines]) != files.fingerprint({})
+
+
+def test_a_product_is_kept_until_settings_inputs_or_code_change(tmp_path):
+    source, product, made = tmp_path / "in.txt", tmp_path / "out.txt", []
+    source.write_text("one")
+
+    def make(path):
+        made.append(source.read_text())
+        path.write_text(made[-1])
+
+    for settings in ({"a": 1}, {"a": 1}, {"a": 2}):
+        assert files.kept(product, make, settings, [source]) == product
+    source.write_text("two")
+    assert files.kept(product, make, {"a": 2}, iter([source])).read_text() == "two"
+    assert made == ["one", "one", "two"]
+
+
+def test_parts_of_a_killed_run_are_kept_for_the_same_fingerprint_only(tmp_path):
+    folder = files.parts_folder(tmp_path / "parts", "k1")
+    (folder / "0.npz").touch()
+    (folder / ".1.12-ab.npz").touch()
+    assert left_over(files.parts_folder(tmp_path / "parts", "k1")) == ["0.npz", "fingerprint"]
+    assert left_over(files.parts_folder(tmp_path / "parts", "k2")) == ["fingerprint"]
 
 
 def test_a_file_is_current_only_for_the_fingerprint_it_was_made_with(tmp_path):

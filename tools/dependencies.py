@@ -1,11 +1,10 @@
 """Print, as make variables, which package files each notebook rests on, and of each survey its files and its kind.
 
-With the path of a survey file, print its kind alone.
-
-Read from the imports, transitively, with the standard library alone: make runs this before there is an environment.
+With the path of a survey file, print its kind alone. Needs the standard library alone: make runs this before there is
+an environment.
 """
 
-import ast
+import importlib.util
 import json
 import sys
 import tomllib
@@ -14,47 +13,12 @@ from pathlib import Path
 PACKAGE = Path("src/apogaia")
 
 
-def module_file(dotted: str) -> Path | None:
-    """The file of ``apogaia.x.y``, or None if there is no such module."""
-    path = PACKAGE.joinpath(*dotted.split(".")[1:])
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-class _WithoutTypeChecking(ast.NodeTransformer):
-    """Leave out imports that only a type checker sees."""
-
-    def visit_If(self, node: ast.If):
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
-
-
-def imported(source: str) -> set[Path]:
-    """Package files that a source text imports when it runs."""
-    found = set()
-    for node in ast.walk(_WithoutTypeChecking().visit(ast.parse(source))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        found |= {module_file(name) for name in names if name.split(".")[0] == "apogaia"} - {None}
-    return found
-
-
-def closure(start: set[Path]) -> list[str]:
-    """All package files reached from `start` through imports."""
-    seen: set[Path] = set()
-    waiting = set(start)
-    while waiting:
-        path = waiting.pop()
-        seen.add(path)
-        waiting |= imported(path.read_text(encoding="utf-8")) - seen
-    return sorted(str(path) for path in seen)
+def _code_closure():
+    """The package's module of that name, loaded by itself: the package may not be installed yet."""
+    specification = importlib.util.spec_from_file_location("code_closure", PACKAGE / "code_closure.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def notebook_source(path: Path) -> str:
@@ -81,9 +45,11 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(survey_kind(Path(sys.argv[1])))
         return
+    code = _code_closure()
     for path in sorted(Path("notebooks").glob("*.ipynb")):
-        print(f"SOURCES_{path.stem} := {' '.join(closure(imported(notebook_source(path))))}")
-    print(f"SOURCES_simulate := {' '.join(closure({PACKAGE / 'simulate' / 'run.py'}))}")
+        files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
+        print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")
+    print(f"SOURCES_simulate := {' '.join(map(str, code.closure([PACKAGE / 'simulate' / 'run.py'], PACKAGE)))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
         print(f"KIND_{path.stem} := {survey_kind(path)}")

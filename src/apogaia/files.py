@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+
+from apogaia.code_closure import code_digest
 
 __all__ = [
     "atomic",
@@ -19,7 +24,9 @@ __all__ = [
     "fingerprint",
     "is_current",
     "is_own",
+    "kept",
     "mark_current",
+    "parts_folder",
     "read_json",
     "remove_leftovers",
     "write_json",
@@ -83,7 +90,9 @@ def _plain(value):
     return value
 
 
-def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: Sequence[ModuleType] = ()) -> str:
+def fingerprint(
+    settings: Mapping, inputs: Iterable[str | Path] = (), code: Iterable[Callable | ModuleType] = ()
+) -> str:
     """A hash of everything that a product depends on.
 
     Parameters
@@ -93,8 +102,9 @@ def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: S
     inputs
         Files read, by their content. One that bears a fingerprint of its own counts by that and by what `is_current`
         compares of its content, which is quick for large ones.
-    modules
-        The package's modules that compute the product, by their source.
+    code
+        Functions or modules that compute the product. All code of this package that their modules import counts, and
+        the data files which that code reads (`apogaia.code_closure`).
     """
     digest = hashlib.sha256(json.dumps(_plain(settings), sort_keys=True).encode())
     for path in inputs:
@@ -105,9 +115,39 @@ def fingerprint(settings: Mapping, inputs: Sequence[str | Path] = (), modules: S
             digest.update(f"{_mark_lines(path)[:1]} {_content(path)}".encode())
         else:
             digest.update(file_digest(path))
-    for module in modules:
-        digest.update(Path(module.__file__).read_bytes())
+    if sources := [_source_file(item) for item in code]:
+        digest.update(code_digest(sources).encode())
     return digest.hexdigest()
+
+
+def _source_file(code: Callable | ModuleType) -> Path:
+    """The file of a module, or of the module that defines a function, also if arguments are bound to it."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    module = code if isinstance(code, ModuleType) else sys.modules[code.__module__]
+    return Path(str(module.__file__)).resolve()
+
+
+def kept(
+    product: str | Path, make: Callable[[Path], None], settings: Mapping, inputs: Iterable[str | Path] = ()
+) -> Path:
+    """Make a product unless it is there and current, and return its path.
+
+    Parameters
+    ----------
+    product
+        The file.
+    make
+        Writes it to the path that it is given; usually a `functools.partial` of a function. The code of that
+        function's module, with all that the module imports, is part of the fingerprint.
+    settings, inputs
+        What `make` depends on besides, as for `fingerprint`.
+    """
+    inputs = list(inputs)
+    key = fingerprint(settings, inputs, [make])
+    if not is_current(product, key):
+        mark_current(product, key, make)
+    return Path(product)
 
 
 def file_digest(path: str | Path) -> bytes:
@@ -148,6 +188,23 @@ def mark_current(product: str | Path, key: str, make: Callable[[Path], None]) ->
         # a run killed from here on leaves the old product or the new one: neither is current, both are known as own
         _write_mark(product, ["unfinished", content, *_mark_lines(product)[1:]])
     _write_mark(product, [key, content])
+
+
+def parts_folder(folder: str | Path, key: str) -> Path:
+    """A folder for the parts of a product: empty, or with the finished parts of a killed run with the same fingerprint.
+
+    Parts are written with `atomic`; what a killed run left half written is removed.
+    """
+    folder = Path(folder)
+    note = folder / "fingerprint"
+    if folder.is_dir() and not (note.is_file() and note.read_text().strip() == key):
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        with atomic(note) as temporary:
+            temporary.write_text(key + "\n")
+    for leftover in folder.glob(".*"):
+        leftover.unlink()
+    return folder
 
 
 def remove_leftovers(product: str | Path) -> None:

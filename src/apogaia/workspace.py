@@ -64,7 +64,7 @@ class Workspace:
     ) -> Path:
         """The combined spectrum of one star, ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
 
-        See `apogaia.releases.Release.spectrum` for the parameters, which are columns of allStar.
+        See `apogaia.formats.releases.Release.spectrum` for the parameters, which are columns of allStar.
         """
         return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file)
 
@@ -98,11 +98,16 @@ class Workspace:
         return self.data / "stars.h5"
 
     def model(self, offset: str) -> Path:
-        """The trained model with `offset` "none", "constant" or "multivariate"."""
+        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one."""
         return self.data / "models" / f"{offset}.keras"
 
-    def history(self, offset: str) -> Path:
-        return self.data / "models" / f"{offset}.history.json"
+    def closure_model(self, name: str) -> Path:
+        """A model that a closure trial trained."""
+        return self.data / "closure" / f"{name}.keras"
+
+    def closure_result(self, trial: str) -> Path:
+        """The result of a closure trial, as JSON; trials belong to no survey."""
+        return self.root / "results" / "closure" / f"{trial}.json"
 
     def prediction(self, offset: str) -> Path:
         """MC-dropout luminosities of every star with one model."""

@@ -7,8 +7,8 @@ import numpy as np
 from astropy.table import Table
 
 from apogaia.closure.coverage import coverage
-from apogaia.closure.run import TRIALS
 from apogaia.closure.summary import MODELS
+from apogaia.closure.trials import TRIALS
 
 LOST = 0.4  # share of an injected zero point that the made-up recipe of the paper does not find
 

@@ -30,7 +30,7 @@ def offset_model(offset: str = "multivariate"):
 
 def save_offset_model(path: Path, offset: str = "multivariate", **changes) -> Path:
     """A model file with what `apogaia zeropoint` reads of its provenance."""
-    from apogaia.model.training import save_model
+    from apogaia.model.model_file import save_model
     from apogaia.survey import load_survey
 
     settings = load_survey("smoke").settings()

@@ -57,6 +57,12 @@ def spectrum(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return flux, error, mask
 
 
+def spectra(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Flux, error and mask of `n` spectra, each (n, 8575)."""
+    rng = np.random.default_rng(seed)
+    return tuple(np.stack(arrays) for arrays in zip(*(spectrum(rng) for _ in range(n)), strict=True))
+
+
 def columns(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """allStar of the real DR14: its names, types and placeholders."""
     n = N_STARS

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import keras
 import pytest
@@ -17,10 +16,12 @@ from apogaia.model.fast import devices
 TOOLS = """
     import dataclasses
     import keras, numpy as np
-    from apogaia import device_dropout, device_training, devices, inference, training
-    from apogaia.fast_dropout import FastDropout
-    from test_inference import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
-    from test_training import small_survey, synthetic_stars
+    from apogaia.model import inference, training
+    from apogaia.model.predictions import Prediction
+    from apogaia.model.fast import devices, dropout_jax, training_jax
+    from apogaia.model.fast.dropout_cpu import FastDropout
+    from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
+    from small_networks import small_survey, synthetic_stars
 
     def fast_network(model):
         return FastDropout.from_model(model.get_layer("luminosity"))
@@ -36,7 +37,7 @@ def run(script: str, backend: str = "jax") -> None:
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiling takes longer than these small networks do
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     code = textwrap.dedent(TOOLS) + textwrap.dedent(script)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
@@ -55,7 +56,7 @@ def test_device_passes_are_those_of_the_cpu_whatever_the_batch():
             for a, b in zip(cpu, device):
                 assert np.isnan(b).nonzero()[0].tolist() == [2, 4]
                 np.testing.assert_allclose(b, a, rtol=1e-5)  # the same masks: one wrong bit changes the third digit
-            parts = device_dropout.moments(fast_network(model), spectra, passes=passes, seed=1, batch_size=3)
+            parts = dropout_jax.moments(fast_network(model), spectra, passes=passes, seed=1, batch_size=3)
             np.testing.assert_allclose(parts[0], device.fakemag, rtol=1e-6)
             np.testing.assert_allclose(np.sqrt(parts[1:]), device[1:3], rtol=1e-5)
         again = inference.predict(model, spectra, seed=1, device=True, **arguments)
@@ -84,7 +85,7 @@ def test_device_passes_have_the_distribution_of_the_keras_model():
             draws.append(draw)
         draws = np.array(draws, float).reshape(-1, 3, 100, 2).transpose(1, 0, 2, 3).reshape(3, -1, 2)
         spread, predictive = draws[..., 0].std(axis=1), np.sqrt(np.exp(draws[..., 1]).mean(axis=1))
-        reference = inference.Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
+        reference = Prediction(draws[..., 0].mean(axis=1), spread, predictive, None)
         assert_same_distribution(device, reference, passes)
     """)
 
@@ -101,12 +102,12 @@ def test_rounding_of_the_matrix_products_lies_far_below_the_model_error():
         model = model_of(DR14, n_pixels=7514)
         network, spectra = fast_network(model), spectra_for(model, 4)
         arguments = dict(passes=20, seed=1)
-        exact = device_dropout.moments(network, spectra, precision="float32", **arguments)
+        exact = dropout_jax.moments(network, spectra, precision="float32", **arguments)
         np.testing.assert_allclose(exact, network.moments(spectra, np.arange(4), **arguments), rtol=1e-5)
-        bfloat16 = device_dropout.moments(network, spectra, precision="bfloat16", **arguments)
-        product = device_dropout._product
-        device_dropout._product = lambda a, b, dtype, precision: product(rounded(a), rounded(b), dtype, "float32")
-        tensorfloat32 = device_dropout.moments(network, spectra, precision="float32", **arguments)
+        bfloat16 = dropout_jax.moments(network, spectra, precision="bfloat16", **arguments)
+        product = dropout_jax._product
+        dropout_jax._product = lambda a, b, dtype, precision: product(rounded(a), rounded(b), dtype, "float32")
+        tensorfloat32 = dropout_jax.moments(network, spectra, precision="float32", **arguments)
         for approximate, tolerance in ((tensorfloat32, 2e-3), (bfloat16, 2e-2)):
             assert not np.array_equal(approximate, exact)
             error = np.sqrt(exact[1])
@@ -125,13 +126,13 @@ def test_compiled_epochs_equal_fit(offset, dropout, stars):
         survey = dataclasses.replace(survey, network=dataclasses.replace(survey.network, dropout={dropout}, l2=1e-3))
         sample = synthetic_stars({stars})
         assert survey.training.batch_size == 64
-        fit = device_training.fit
+        fit = training_jax.fit
 
         def same_order(model, batches, validation_batches, **arguments):
             batches.on_epoch_begin()  # Keras' fit looks at a batch before its first epoch
             return fit(model, batches, validation_batches, **arguments)
 
-        device_training.fit = same_order
+        training_jax.fit = same_order
         reference, expected = training.train(survey, sample, "{offset}", verbose=False, device=False)
         model, history = training.train(survey, sample, "{offset}", verbose=False, device=True)
         assert list(history) == list(expected)

@@ -1,113 +1,12 @@
 """Monte-Carlo dropout, draws of the zero point, and the Jacobian."""
 
-import dataclasses
-
 import h5py
 import keras
 import numpy as np
 import pytest
+from small_networks import SMALL, model_of, spectra_for
 
-from apogaia.model import inference, networks
-from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows
-from apogaia.survey import load_survey
-
-DR14 = load_survey("dr14").network
-SMALL = dataclasses.replace(DR14, hidden_units=(12, 7), offset_hidden_units=(6, 4), initial_weight_sd=0.4)
-ODD = dataclasses.replace(SMALL, conv_filters=(3, 5), conv_width=5, pool_width=3, hidden_units=(9,), dropout=0.45)
-
-
-def model_of(network, offset="constant", n_pixels=61, seed=3):
-    """A network with random biases too, so that nothing is zero by chance."""
-    keras.utils.set_random_seed(seed)
-    mean_spectrum = np.linspace(0.8, 1.0, n_pixels)
-    model = networks.build_joint_network(network, offset, mean_spectrum=mean_spectrum, parallax_scale=1.5)
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        if weight.name == "bias":
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-    return model
-
-
-def spectra_for(model, n, seed=0):
-    return (
-        np.random.default_rng(seed)
-        .normal(0.9, 0.3, (n, model.get_layer("luminosity").input_shape[1]))
-        .astype(np.float32)
-    )
-
-
-def assert_same_distribution(fast, reference, passes):
-    """Means within 5 standard errors, spreads within 5 relative standard errors of a spread (kurtosis allowed for)."""
-    error = fast.model_error / np.sqrt(passes) * np.sqrt(2)
-    assert np.all(np.abs(fast.fakemag - reference.fakemag) < 5 * error)
-    assert fast.model_error == pytest.approx(reference.model_error, rel=5 * np.sqrt(2 / passes))
-    assert fast.predictive_error == pytest.approx(reference.predictive_error, rel=0.05)
-
-
-@pytest.mark.parametrize("network", [SMALL, ODD], ids=["small", "odd sizes"])
-def test_fast_passes_have_the_distribution_of_the_keras_model(network):
-    model, passes = model_of(network), 4000
-    spectra = spectra_for(model, 3)
-    fast = inference.predict(model, spectra, passes=passes, seed=1, progress=False)
-    # many copies of the same star in a batch are as many independent passes
-    copies = np.repeat(spectra, passes // 10, axis=0)
-    rows = [
-        np.concatenate([draw.reshape(3, -1) for draw in _keras_draws(model, copies, 10)[:, :, i]], axis=1)
-        for i in range(2)
-    ]
-    variance = np.exp(rows[1].astype(float)).mean(axis=1)
-    reference = inference.Prediction(rows[0].mean(axis=1), rows[0].std(axis=1), np.sqrt(variance), None)
-    assert_same_distribution(fast, reference, passes)
-
-
-def _keras_draws(model, spectra, passes):
-    network = model.get_layer("luminosity")
-    return np.stack([keras.ops.convert_to_numpy(network(spectra, training=True)) for _ in range(passes)])
-
-
-def test_fast_passes_have_the_distribution_of_the_papers_network():
-    model, passes = model_of(DR14, n_pixels=7514), 600
-    spectra = spectra_for(model, 2)
-    fast = inference.predict(model, spectra, passes=passes, seed=1, progress=False)
-    draws = _keras_draws(model, np.repeat(spectra, 100, axis=0), passes // 100).reshape(-1, 2, 100, 2)
-    draws = draws.transpose(1, 0, 2, 3).reshape(2, -1, 2).astype(float)
-    spread = draws[..., 0].std(axis=1)
-    predictive = np.sqrt(np.exp(draws[..., 1]).mean(axis=1))
-    assert_same_distribution(fast, inference.Prediction(draws[..., 0].mean(axis=1), spread, predictive, None), passes)
-
-
-def test_fast_pass_without_dropout_is_the_deterministic_model():
-    model = model_of(dataclasses.replace(ODD, dropout=0.0))
-    spectra = spectra_for(model, 4)
-    fast = inference.predict(model, spectra, passes=2, seed=1, progress=False)
-    fakemag, log_variance = keras.ops.convert_to_numpy(model.get_layer("luminosity")(spectra)).T
-    assert fast.fakemag == pytest.approx(fakemag, rel=1e-5)
-    assert fast.model_error == pytest.approx(0, abs=1e-4)
-    assert fast.predictive_error == pytest.approx(np.exp(log_variance / 2), rel=1e-4)
-
-
-def test_masks_keep_the_rate_to_1e_4_and_are_independent():
-    keys = _keys(np.uint64(7), np.uint64(3), 4000)
-    rows = np.ones((4, 1501), np.float32)
-    kept = np.empty((len(keys), *rows.shape), np.float32)
-    for i, key in enumerate(keys):
-        _mask_rows(rows, kept[i], 0, key, np.uint32(19661))
-    assert kept.mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / kept.size))
-    assert kept.mean(axis=(0, 2)) == pytest.approx(0.7, abs=6e-4 + 5 * np.sqrt(0.21 / 6e6))
-    pairs = [(kept[:, 0], kept[:, 1]), (kept[:, :, :-1], kept[:, :, 1:]), (kept[:-1], kept[1:])]
-    for a, b in pairs:  # the two halves of a hash, neighbouring positions, neighbouring passes
-        assert abs(np.mean((a - 0.7) * (b - 0.7)) / 0.21) < 5 / np.sqrt(a.size)
-    # the number kept in a row has the binomial spread
-    assert kept.sum(axis=2).var() == pytest.approx(1501 * 0.21, rel=5 * np.sqrt(2 / 16000))
-
-
-def test_stars_and_passes_have_different_masks_and_the_seed_matters():
-    model = model_of(SMALL)
-    spectra = np.repeat(spectra_for(model, 1), 3, axis=0)
-    a = inference.predict(model, spectra, passes=10, seed=1, progress=False)
-    b = inference.predict(model, spectra, passes=10, seed=2, progress=False)
-    assert len({*a.fakemag, *b.fakemag}) == 6
-    assert np.all(a.model_error > 0)
+from apogaia.model import inference
 
 
 def test_result_is_independent_of_batch_size_and_source(tmp_path):
@@ -140,12 +39,6 @@ def test_errors_add_in_quadrature_and_nan_stays_nan(function):
 def test_spectra_with_a_wrong_number_of_pixels_are_refused(function):
     with pytest.raises(ValueError, match=r"\(2, 60\).*61 pixels"):
         function(model_of(SMALL), np.ones((2, 60)), passes=2, seed=1)
-
-
-def test_network_with_one_convolution_is_refused_with_the_remedy():
-    model = model_of(dataclasses.replace(SMALL, conv_filters=(2,)))
-    with pytest.raises(ValueError, match="predict_reference"):
-        FastDropout.from_model(model.get_layer("luminosity"))
 
 
 def test_constant_offset_draws_follow_the_dropout_of_the_offset_network():

@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from apogaia.model import inference, networks, training
+from apogaia.model import inference, model_file, networks
 from apogaia.survey import load_survey
 
 DR14 = load_survey("dr14").network
@@ -220,8 +220,8 @@ def test_released_variance_is_right_at_one_magnitude_and_off_by_the_factor_elsew
     assert abs(np.log(excess[1:])).min() > 0.5
     model = small_model("constant", variance_form="released")
     assert model.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
-    training.save_model(model, tmp_path / "m.keras", {})
-    again = training.load_model(tmp_path / "m.keras")
+    model_file.save_model(model, tmp_path / "m.keras", {})
+    again = model_file.load_network(tmp_path / "m.keras")
     assert again.get_layer("true_parallax").released_scale == SMALL.fakemag_scale
     inputs = inputs_for(model)
     assert np.array_equal(numbers(again(inputs)), numbers(model(inputs)))
@@ -283,15 +283,15 @@ def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
 def test_jax_gives_the_same_outputs_for_one_weight_file(tmp_path):
     pytest.importorskip("jax")
     model = small_model("multivariate", offset_mean=(11.6, 1.35, 4850.0), offset_sd=(1.2, 0.5, 425.0))
-    training.save_model(model, tmp_path / "m.keras", {})
+    model_file.save_model(model, tmp_path / "m.keras", {})
     inputs = inputs_for(model)
     np.savez(tmp_path / "inputs.npz", **inputs)
     script = """
         import sys, keras, numpy as np
-        from apogaia import inference, training
+        from apogaia.model import inference, model_file
         assert keras.backend.backend() == "jax"
         folder = sys.argv[1]
-        model = training.load_model(folder + "/m.keras")
+        model = model_file.load_network(folder + "/m.keras")
         inputs = dict(np.load(folder + "/inputs.npz"))
         np.savez(
             folder + "/outputs.npz",

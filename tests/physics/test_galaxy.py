@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from galpy.util import coords as galpy_coords
 
-from apogaia.physics import galaxy
+from apogaia.physics import galaxy, sun
 from apogaia.survey import load_survey
 
 MAPS = load_survey("dr14").maps
@@ -38,6 +39,22 @@ def test_positions_agree_with_galpy_and_unknown_stays_unknown():
     expected = galpy_coords.XYZ_to_galcenrect(*xyz.T, Xsun=MAPS.sun_distance, Zsun=MAPS.sun_height / 1000)
     # galpy is left-handed: its Sun is at positive x
     np.testing.assert_allclose(found[:, known], expected.T * [[-1], [1], [1]], atol=2e-3)
+
+
+def test_galactic_coordinates_give_the_same_places_but_for_the_tilt_of_the_plane():
+    rng = np.random.default_rng(2)
+    glon, glat, distance = rng.uniform(0, 360, 200), rng.uniform(-90, 90, 200), rng.uniform(0.1, 12, 200)
+    found = np.array(galaxy.galactocentric_from_galactic(glon, glat, distance))
+    stars = SkyCoord(l=glon, b=glat, unit="deg", frame="galactic").icrs
+    expected = np.array(galaxy.galactocentric(stars.ra.deg, stars.dec.deg, 1000 * distance, MAPS))
+    tilt = sun.SUN_HEIGHT_KPC / sun.SUN_DISTANCE_KPC
+    assert np.abs(found - expected).max() < 1.1 * tilt * distance.max()
+    assert galaxy.galactocentric_from_galactic(0.0, 0.0, 8.125) == pytest.approx((0.0, 0.0, 0.0208))
+
+
+def test_the_surveys_sun_is_the_packages():
+    assert MAPS.sun_distance == sun.SUN_DISTANCE_KPC
+    assert MAPS.sun_height == pytest.approx(1000 * sun.SUN_HEIGHT_KPC)
 
 
 def test_map_edges_follow_the_survey():

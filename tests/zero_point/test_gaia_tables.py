@@ -181,14 +181,15 @@ def test_memory_does_not_grow_with_a_parquet_file(tmp_path):
 
 
 def test_model_files_state_the_range_of_their_training_set():
-    from apogaia.model import training
+    from apogaia.model import model_file
+    from apogaia.model.training_set import TrainingSet
     from apogaia.survey import load_survey
 
     rng = np.random.default_rng(1)
     columns = rng.uniform(0, 100, (6, 4000))
     columns[:, 0] = 1e6  # one far star does not count
-    sample = training.TrainingSet(np.ones((4000, 2), "f4"), *columns)
-    stated = training.provenance(load_survey("smoke"), sample, "multivariate")["training_range"]
+    sample = TrainingSet(np.ones((4000, 2), "f4"), *columns)
+    stated = model_file.provenance(load_survey("smoke"), sample, "multivariate")["training_range"]
     assert list(stated) == ["g_mag", "bp_rp", "teff"]
     np.testing.assert_allclose(list(stated.values()), [[0.5, 99.5]] * 3, atol=0.4)
 
@@ -287,7 +288,7 @@ def test_data_frames_and_partitions(model_path, constant_path):
 
 SLOWLY = """
 import sys, time
-from apogaia import gaia_tables
+from apogaia.zero_point import gaia_tables
 quick = gaia_tables._records
 gaia_tables._records = lambda *given: time.sleep(0.1) or quick(*given)
 gaia_tables.add_zero_point_to_file(*sys.argv[1:], exact=True, chunk=2, progress=False)

@@ -28,7 +28,7 @@ from apogaia.cli.help_texts import (
     ZEROPOINT,
     ZEROPOINT_EPILOG,
 )
-from apogaia.survey import Survey, load_survey, restore_survey, survey_names
+from apogaia.survey import Survey, load_survey, survey_names
 from apogaia.workspace import Workspace
 
 STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
@@ -348,23 +348,16 @@ def _distance(options: argparse.Namespace) -> int:
         )
     model_path = _model_path(options.model, "calibrated")
     from apogaia.distances.catalogue import Flags, describe_flags, write_table
-    from apogaia.distances.single_stars import measure_distances
-    from apogaia.model.error_calibration import ErrorCalibration
-    from apogaia.model.training import load_model, read_domain, read_provenance
+    from apogaia.trained_model import TrainedModel
 
-    model, domain = load_model(model_path), read_domain(model_path)
-    provenance = read_provenance(model_path)
-    _warn_if_simulated(model_path, provenance)
-    table = measure_distances(
-        options.files,
-        model,
-        restore_survey(provenance["settings"]),
-        domain=domain,
-        errors=ErrorCalibration.of_model(model_path),
-        passes=options.passes,
-        seed=options.seed,
-        progress=len(options.files) > 20,
-    )
+    model = TrainedModel.load(model_path)
+    _warn_if_simulated(model_path, model.provenance)
+    if model.domain is None:
+        print(
+            f"warning: {model_path} does not hold its training domain: no star is flagged as outside it",
+            file=sys.stderr,
+        )
+    table = model.distances(options.files, passes=options.passes, seed=options.seed, progress=len(options.files) > 20)
     shown = table["apogee_id", "fakemag", "nn_parallax", "dist", "dist_model_error", "dist_error", "flags"]
     names = [star or path.name for star, path in zip(table["apogee_id"], options.files, strict=True)]
     shown.replace_column("apogee_id", names)
@@ -386,7 +379,7 @@ def _distance(options: argparse.Namespace) -> int:
 def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
-    from apogaia.model.training import read_provenance
+    from apogaia.model.model_file import read_provenance
     from apogaia.zero_point.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
 
     _warn_if_simulated(model_path, read_provenance(model_path))

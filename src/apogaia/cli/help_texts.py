@@ -104,8 +104,7 @@ killed, or that ended with an error, resumes when it is started again. stars.h5 
 bytes do not depend on how often a run was stopped, on the number of processes, or on the machine among those of one
 kind. If it is current, nothing is done.
 
-Disk: 60 kB per star while it runs, 30 kB afterwards (277,371 stars of DR14: 17 and 8 GB; 733,901 of DR17: 45 and
-22 GB).
+Disk: 60 kB per star while it runs, 30 kB afterwards (277,371 stars of DR14: 17, then 8 GB; 733,901 of DR17: 45, 22 GB).
 Memory: 160 MB per process, and 1.5 kB per star for the tables.
 
 Exit code: 0 if stars.h5 is complete, 2 if not."""

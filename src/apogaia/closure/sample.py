@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.formats import pixel_grid, survey_tables
+from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.processes import run_in_processes, usable_cores
 from apogaia.reduction import continuum, quality_cuts, reduce, star_file
@@ -34,7 +33,7 @@ def simulate_sample(
 
     Tables go through the files of the reduction; spectra are those that `apogaia mock` would write, normalised as the
     reduction does. Stars of the training and the test set are drawn at random, in allStar's order; every other star of
-    the survey is left out, so row i of this stars.h5 is not row i of allStar. `closure_truth` gives its truth.
+    the survey is left out, so row i of this stars.h5 is not row i of allStar. `read_sample_truth` gives its truth.
 
     Parameters
     ----------
@@ -44,8 +43,7 @@ def simulate_sample(
         That make spectra; by default one per usable core.
     """
     settings = survey.settings("sources", "simulation", "spectra", "cuts") | {"sample": [n_training, n_test]}
-    modules = [*run.modules(), pixel_grid, reduce, continuum, star_file, quality_cuts, sys.modules[__name__]]
-    key = files.fingerprint(settings, modules=modules)
+    key = files.fingerprint(settings, code=[simulate_sample])
     if files.is_current(workspace.stars, key):
         return workspace.stars
     design = design_survey(survey)

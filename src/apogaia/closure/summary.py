@@ -9,7 +9,7 @@ import numpy as np
 
 from apogaia import files
 from apogaia.closure.coverage import LEVELS
-from apogaia.closure.run import TRIALS, result_path
+from apogaia.closure.trials import TRIALS
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -22,7 +22,8 @@ FIGURE_SURVEY = "mock-dr14"  # whose figures/ and results/ hold those of noteboo
 
 def read_results(root: Path | None = None) -> dict[str, dict]:
     """The results of the trials that are done, by name, in the order of `TRIALS`."""
-    paths = {trial.name: result_path(trial, root) for trial in TRIALS}
+    workspace = Workspace(load_survey(FIGURE_SURVEY), root)
+    paths = {trial.name: workspace.closure_result(trial.name) for trial in TRIALS}
     return {name: files.read_json(path) for name, path in paths.items() if path.is_file()}
 
 

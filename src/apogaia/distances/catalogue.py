@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -18,12 +17,10 @@ from astropy.table import Column, Table
 
 from apogaia import files
 from apogaia.formats.fits_columns import MISSING
+from apogaia.model.predictions import Prediction
 from apogaia.model.training_domain import Placement
 from apogaia.physics import luminosity
 from apogaia.survey import Inference, Survey
-
-if TYPE_CHECKING:
-    from apogaia.model.inference import Prediction
 
 __all__ = [
     "BAD",
@@ -175,7 +172,8 @@ def distance_table(
     inference
         For the relative total error from which a star is flagged as unreliable.
     placement
-        Where the stars lie with respect to the training set, from `apogaia.domain.TrainingDomain.place`: outside, both
+        Where the stars lie with respect to the training set, from
+        `apogaia.model.training_domain.TrainingDomain.place`: outside, both
         parts of the error grow by ``placement.inflation``. None: the model does not know, and no star is flagged.
 
     Returns

@@ -56,6 +56,11 @@ class Status(enum.IntEnum):
         """One line for people."""
         return _REASONS[self]
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _REMEDIES[self]
+
 
 _REASONS = {
     Status.OK: "spectrum is good",
@@ -93,7 +98,7 @@ class SpectrumError(ValueError):
     def __init__(self, status: Status, path: str | Path, detail: str = ""):
         self.status = status
         self.detail = f"{status.reason} ({detail})" if detail else status.reason
-        super().__init__(f"{path}: {self.detail}; {_REMEDIES[status]}")
+        super().__init__(f"{path}: {self.detail}; {status.remedy}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
+__all__ = ["EDR3_IMAGE_QUALITY", "EDR3_SOLUTION", "GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
 
 _STAR_FILE = re.compile(r"a[ps]StarC?-[A-Za-z0-9.]+-.+\.fits")  # C: of commissioning
 
@@ -25,6 +25,7 @@ class TableFile:
 
     @property
     def sas_path(self) -> str:
+        """Path below the root of the SAS."""
         return f"{self.folder}/{self.name}"
 
 
@@ -80,14 +81,15 @@ _DR2_COLUMNS = (
     *("parallax", "parallax_error", "phot_g_mean_mag", "bp_rp"),
     *("visibility_periods_used", "astrometric_chi2_al", "astrometric_n_good_obs_al"),
 )
-_EDR3_COLUMNS = (
-    *("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude"),
-    *("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved"),
-)
+# Columns that came with EDR3: how single the source looks, and the kind of astrometric solution
+EDR3_IMAGE_QUALITY = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")
+EDR3_SOLUTION = ("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved")
 
 GAIA_RELEASES = {
     "dr2": GaiaRelease("dr2", "gaiadr2.gaia_source", "gaia_dr2_sources.fits", _DR2_COLUMNS),
-    "edr3": GaiaRelease("edr3", "gaiaedr3.gaia_source", "gaia_edr3_sources.fits", _DR2_COLUMNS + _EDR3_COLUMNS),
+    "edr3": GaiaRelease(
+        "edr3", "gaiaedr3.gaia_source", "gaia_edr3_sources.fits", (*_DR2_COLUMNS, *EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)
+    ),
 }
 
 RELEASES = {

@@ -16,10 +16,8 @@ from apogaia import files
 from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
-from apogaia.formats.releases import Release
-from apogaia.physics.lindegren import ONLY_EDR3
-from apogaia.reduction import star_file
-from apogaia.reduction.star_file import COLUMNS
+from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, Release
+from apogaia.formats.star_columns import COLUMNS, ELEMENTS
 
 __all__ = [
     "GAIA_UNITS",
@@ -92,14 +90,14 @@ GAIA_COLUMNS = {
     **{name: name for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error")},
     **{name: name for name in ("parallax", "parallax_error", "bp_rp", "visibility_periods_used")},
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
-    **{name: name for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)},
+    **{name: name for name in (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)},
 }
-GAIA_EDR3_COLUMNS = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude", *ONLY_EDR3)  # not in DR2
+GAIA_EDR3_COLUMNS = (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)  # not in DR2
 
 _COLUMN = {column.name: column for column in COLUMNS}
 # Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
 LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
-LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in star_file.ELEMENTS))
+LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -257,7 +255,7 @@ def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence
             f"{path} has no column {' or '.join(name.upper() for name in candidates)}: fetch or make it again"
         )
     if old is None:
-        return np.full(len(data), column.unknown, dtype=f"U{8}" if column.kind == "U" else column.kind)
+        return np.full(len(data), column.unknown, dtype="U8" if column.kind == "U" else column.kind)
     try:
         values = raw_values(data, old)
         if values.ndim > 1:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from apogaia import files
-from apogaia.model import error_calibration, networks, training
-from apogaia.model.error_calibration import ErrorCalibration
-from apogaia.model.fast import devices, dropout_cpu, dropout_jax
+from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.model import model_file
+from apogaia.model.fast import devices, dropout_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
+from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.reduction import star_file
-from apogaia.survey import Survey
-from apogaia.workspace import Workspace
+from apogaia.survey import Inference
 
-__all__ = ["Prediction", "jacobian", "offset_draws", "predict", "predict_reference", "predicted_stars"]
-
-
-class Prediction(NamedTuple):
-    """Pseudo-luminosities, each (n,), in fakemag's unit; NaN where the spectrum has a NaN."""
-
-    fakemag: np.ndarray  # mean over the dropout passes
-    model_error: np.ndarray  # standard deviation over the passes
-    predictive_error: np.ndarray  # root of the mean variance that the network states
-    total_error: np.ndarray  # the two in quadrature
+__all__ = [
+    "jacobian",
+    "offset_draws",
+    "predict",
+    "predict_calibrated",
+    "predict_reference",
+    "predict_survey",
+    "read_error_calibration",
+]
 
 
 def predict(
@@ -83,28 +80,62 @@ def predict(
     return _in_batches(outputs, spectra, batch_size, progress)
 
 
-def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
-    """Luminosities of every star of a survey, one per row of stars.h5; computed once and kept in the workspace.
+def predict_calibrated(
+    network: keras.Model, errors: ErrorCalibration, spectra, snr, settings: Inference, *, progress: bool = True
+) -> Prediction:
+    """Luminosities of stars with calibrated errors: `predict`, then the model's error calibration.
 
-    A calibrated model's are calibrated (`apogaia.error_calibration`). They are current while model, stars.h5, the
-    survey's settings and the modules of the passes have not changed.
+    Parameters
+    ----------
+    network
+        A joint network.
+    errors
+        The error calibration of its model file.
+    spectra
+        As for `predict`.
+    snr
+        (n,) signal-to-noise ratios of the spectra; NaN counts as the lowest that calibrated the errors.
+    settings
+        Passes, seed and batch size.
+    progress
+        Show a progress bar.
     """
-    path, settings = workspace.prediction(offset), survey.inference
-    key = files.fingerprint(
-        {"passes": settings.passes, "seed": settings.seed},
-        [workspace.model(offset), workspace.stars],
-        [sys.modules[__name__], dropout_cpu, dropout_jax, error_calibration],
+    prediction = predict(
+        network,
+        spectra,
+        passes=settings.passes,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        progress=progress,
     )
-    if not files.is_current(path, key):
-        model = training.load_model(workspace.model(offset))
-        with star_file.open_stars(workspace.stars) as opened:
-            prediction = predict(
-                model, opened.spectra, passes=settings.passes, seed=settings.seed, batch_size=settings.batch_size
-            )
-            prediction = ErrorCalibration.of_model(workspace.model(offset)).apply(prediction, opened.table["snr"])
-        files.mark_current(path, key, lambda temporary: np.savez(temporary, **prediction._asdict()))
-    with np.load(path) as kept:
-        return Prediction(**{name: kept[name] for name in Prediction._fields})
+    return errors.apply(prediction, snr)
+
+
+def read_error_calibration(path: str | Path) -> ErrorCalibration:
+    """The error calibration of a model file; one that changes nothing if it has none. Raises as
+    `apogaia.model.model_file.load_network` does."""
+    values = model_file.read_provenance(path).get("error_calibration")
+    return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
+
+
+def predict_survey(path: Path, model: Path, stars: Path, settings: Inference) -> None:
+    """Write the calibrated luminosities of every row of stars.h5 to a .npz file.
+
+    Parameters
+    ----------
+    path
+        File to write, with the arrays of `Prediction`.
+    model
+        Model file.
+    stars
+        The survey's stars.h5.
+    settings
+        The survey's section ``inference``.
+    """
+    network, errors = model_file.load_network(model), read_error_calibration(model)
+    with star_file.open_stars(stars) as opened:
+        prediction = predict_calibrated(network, errors, opened.spectra, opened.table["snr"], settings)
+    np.savez(path, **prediction._asdict())
 
 
 def predict_reference(
@@ -160,11 +191,9 @@ def offset_draws(model: keras.Model, inputs: Mapping[str, np.ndarray] | None, *,
     for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
         layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
     if inputs is None:
-        ones = ops.ones((draws, len(networks.OFFSET_INPUTS)))
+        ones = ops.ones((draws, len(OFFSET_INPUTS)))
         return ops.convert_to_numpy(network(ones, training=True)).astype(np.float64)
-    columns = {
-        name: ops.convert_to_tensor(np.asarray(inputs[name], np.float32)[:, None]) for name in networks.OFFSET_INPUTS
-    }
+    columns = {name: ops.convert_to_tensor(np.asarray(inputs[name], np.float32)[:, None]) for name in OFFSET_INPUTS}
     draw = [ops.convert_to_numpy(network(columns, training=True))[:, 0] for _ in range(draws)]
     return np.array(draw, np.float64).reshape(draws, -1)
 

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from apogaia.formats.star_columns import OFFSET_INPUTS
 from apogaia.survey import Network
 
 __all__ = ["OFFSETS", "build_joint_network", "parallax_loss", "robust_parallax_loss"]
 
 OFFSETS = ("none", "constant", "multivariate")
-OFFSET_INPUTS = ("g_mag", "bp_rp", "teff")
 
 register = keras.saving.register_keras_serializable(package="apogaia")
 

@@ -19,12 +19,11 @@ from __future__ import annotations
 import dataclasses
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from apogaia.model.training import TrainingSet
+from apogaia.model.training_set import TrainingSet
 
 __all__ = ["Placement", "TrainingDomain"]
 

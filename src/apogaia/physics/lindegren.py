@@ -14,7 +14,8 @@ from zero_point import zpt
 __all__ = ["ONLY_EDR3", "correct_parallaxes", "zero_point"]
 
 FIVE_PARAMETERS, SIX_PARAMETERS = 31, 95  # values of astrometric_params_solved that come with a parallax
-ONLY_EDR3 = ("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved")  # needed beside G
+# Columns of EDR3 that the zero point needs beside G, in the order of the arguments of `zero_point`
+ONLY_EDR3 = ("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved")
 
 zpt.load_tables()
 

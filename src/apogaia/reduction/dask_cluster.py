@@ -6,6 +6,7 @@ Packages of Dask are imported when a cluster is asked for: they are an extra of 
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 from apogaia import __version__, files
 
@@ -36,8 +36,8 @@ class Expected:
     """What a worker must have to give the same bytes as any other."""
 
     version: str
-    code: str  # fingerprint of the modules that do the work
-    modules: tuple[str, ...]
+    code: str  # fingerprint of the code that does the work
+    module: str  # that holds its function
     shared: tuple[tuple[str, str], ...]  # path and SHA-256 of files on the shared disk
     patience: float  # [s] until such a file must be seen
 
@@ -47,7 +47,6 @@ def run_on_cluster(
     tasks: Iterable[tuple],
     scheduler: str,
     *,
-    modules: Sequence[ModuleType],
     shared: Sequence[Path],
 ) -> Iterator:
     """Yield ``function(*task)`` of every task from the workers of a Dask cluster, in the order in which they finish.
@@ -59,8 +58,6 @@ def run_on_cluster(
     ----------
     scheduler
         Its address, ``tcp://host:8786``.
-    modules
-        Modules of this package that do the work: workers must have the same ones.
     shared
         Files that workers must see with the same content: they tell that the disk is the same.
 
@@ -78,9 +75,8 @@ def run_on_cluster(
             f"a cluster needs Dask ({fault}): run `pip install '.[cluster]'` in apogaia's folder"
         ) from fault
 
-    names = tuple(module.__name__ for module in modules)
     digests = tuple((str(Path(path).absolute()), files.file_digest(path).hex()) for path in shared)
-    expected = Expected(__version__, _code(names), names, digests, SHARED_DISK_S)
+    expected = Expected(__version__, _code(function.__module__), function.__module__, digests, SHARED_DISK_S)
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as fault:  # ValueError: not an address
@@ -173,7 +169,7 @@ def _unfit(expected: Expected) -> str:
         return ""
     if __version__ != expected.version:
         return f"it has apogaia {__version__}, here is {expected.version}: install the same version on every machine"
-    if _code(expected.modules) != expected.code:
+    if _code(expected.module) != expected.code:
         return "its apogaia has other code, under the same version: install the same source tree on every machine"
     for path, digest in expected.shared:
         if not wait_for_file(Path(path), expected.patience):
@@ -185,7 +181,5 @@ def _unfit(expected: Expected) -> str:
 
 
 @functools.cache
-def _code(modules: tuple[str, ...]) -> str:
-    import importlib
-
-    return files.fingerprint({}, modules=[importlib.import_module(name) for name in modules])
+def _code(module: str) -> str:
+    return files.fingerprint({}, code=[importlib.import_module(module)])

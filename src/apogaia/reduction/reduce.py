@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +14,10 @@ from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
-from apogaia.formats import apstar, fits_columns, pixel_grid, released_spectra, releases, survey_tables
-from apogaia.formats.apstar import SpectrumError, Status
+from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
-from apogaia.formats.pixel_grid import N_PIXELS, N_PIXELS_APSTAR
 from apogaia.formats.released_spectra import ReleasedSpectra
+from apogaia.formats.star_columns import COLUMNS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
     read_allstar,
@@ -28,27 +26,16 @@ from apogaia.formats.survey_tables import (
     spectrum_places,
 )
 from apogaia.physics import lindegren, luminosity
-from apogaia.reduction import continuum, crossmatch, dask_cluster, star_file
+from apogaia.processes import WorkerDiedError, run_in_processes, usable_cores
+from apogaia.reduction import dask_cluster, star_file
 from apogaia.reduction.crossmatch import cross_match
-from apogaia.reduction.star_file import COLUMNS, Stars, open_stars, status_counts
+from apogaia.reduction.spectra import read_spectra
 from apogaia.survey import Spectra, Survey
 from apogaia.workspace import Workspace
 
-__all__ = [
-    "ReductionError",
-    "Stars",
-    "cross_match",
-    "open_stars",
-    "read_allstar",
-    "read_gaia",
-    "read_stellar_parameters",
-    "reduce_spectra",
-    "reduce_survey",
-    "status_counts",
-]
+__all__ = ["ReductionError", "reduce_spectra", "reduce_survey", "star_table"]
 
-CHUNK_ROWS = 500  # stars per chunk: what a killed run loses at most, per process; a multiple of _BLOCK_ROWS
-_BLOCK_ROWS = 100  # of a chunk, in memory with their 8575 pixels of flux, error and mask
+CHUNK_ROWS = 500  # stars per chunk: what a killed run loses at most, per process
 _COLUMN = {column.name: column for column in COLUMNS}
 
 
@@ -97,26 +84,9 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
     flux, status, reason
         (n, 7514) float32 with NaN rows where there is no spectrum, `Status` (n,), and why, empty where all is well.
     """
-    n = len(paths)
-    normalised = np.full((n, N_PIXELS), np.nan, dtype=np.float32)
-    status, reason = np.zeros(n, dtype=np.int8), [""] * n
-    for start in range(0, n, _BLOCK_ROWS):
-        block = range(start, min(start + _BLOCK_ROWS, n))
-        # Rows without a spectrum stay in, as zeros: in a batch of another size the others' last bits would change.
-        flux, error = np.zeros((2, len(block), N_PIXELS_APSTAR), dtype=np.float32)
-        mask = np.zeros((len(block), N_PIXELS_APSTAR), dtype=np.int32)
-        for k, i in enumerate(block):
-            try:
-                star = apstar.read_apstar(paths[i], masked_bits=settings.masked_bits)
-            except SpectrumError as fault:
-                status[i], reason[i] = fault.status, f"{paths[i].name}: {fault.detail}"
-            else:
-                flux[k], error[k], mask[k] = star.flux, star.error, star.mask
-        normalised[block.start : block.stop], _ = continuum.apogee_continuum(flux, error, mask, spectra=settings)
-    normalised[status != Status.OK] = np.nan
-    for i in np.flatnonzero((status == Status.OK) & np.isnan(normalised[:, 0])):
-        status[i], reason[i] = Status.NO_CONTINUUM, f"{paths[i].name}: {Status.NO_CONTINUUM.reason}"
-    return normalised, status, reason
+    read = read_spectra(paths, settings)
+    reason = [fault and f"{path.name}: {fault}" for path, fault in zip(paths, read.fault, strict=True)]
+    return read.flux, read.status, reason
 
 
 def _reduce_part(part: Path, paths: Sequence[Path], settings: Spectra) -> int:
@@ -184,20 +154,19 @@ def _reduce_parts(
     tasks = ((part, _apstar_paths(workspace, allstar, rows), survey.spectra) for part, rows in todo)
     if survey.sources.spectra == "released":  # two files: read in turn
         released = ReleasedSpectra(workspace.released_spectra, allstar["ra_apogee"], allstar["dec_apogee"])
-        done = processes.run_in_processes(_released_part, ((part, released, rows) for part, rows in todo), 1)
+        done = run_in_processes(_released_part, ((part, released, rows) for part, rows in todo), 1)
     elif scheduler is None:
-        done = processes.run_in_processes(_reduce_part, tasks, min(processes or processes.usable_cores(), len(todo)))
+        done = run_in_processes(_reduce_part, tasks, min(processes or usable_cores(), len(todo)))
     else:
-        modules = [apstar, pixel_grid, continuum, sys.modules[__name__]]
         shared = [workspace.raw_manifest, todo[0][0].with_name("fingerprint")]
-        done = dask_cluster.run_on_cluster(_reduce_part, tasks, scheduler, modules=modules, shared=shared)
+        done = dask_cluster.run_on_cluster(_reduce_part, tasks, scheduler, shared=shared)
     bar = tqdm(total=len(allstar), initial=len(allstar) - remaining, unit="star", desc="spectra", disable=not progress)
     kept = f"finished chunks are kept in {todo[0][0].parent}: run again"
     try:
         with bar, closing(done):
             for count in done:
                 bar.update(count)
-    except processes.WorkerDiedError as fault:
+    except WorkerDiedError as fault:
         raise ReductionError(
             f"a process that read spectra died (out of memory?); {kept}, perhaps with fewer processes"
         ) from fault
@@ -220,7 +189,7 @@ def reduce_survey(
 
     Chunks of spectra are kept beside it until it is whole, so that a run that was killed goes on where it stopped; the
     bytes of stars.h5 do not depend on that, nor on how many processes worked or where. It is current while the
-    survey's settings, the raw tables, the manifest, the sizes of the spectra, and the modules that compute it are the
+    survey's settings, the raw tables, the manifest, the sizes of the spectra, and the code that computes it are the
     same. Spectra are in memory by the chunk; what stays are the tables, 1.5 kB a star at the peak.
 
     Parameters
@@ -251,9 +220,7 @@ def reduce_survey(
         if survey.sources.spectra == "released"
         else _apstar_sizes(workspace, allstar, progress),
     }
-    modules = [apstar, fits_columns, pixel_grid, survey_tables, continuum, crossmatch, lindegren, luminosity]
-    modules += [releases, released_spectra, star_file, sys.modules[__name__]]
-    key = files.fingerprint(settings, [*tables, workspace.raw_manifest], modules)
+    key = files.fingerprint(settings, [*tables, workspace.raw_manifest], [reduce_survey])
     folder = workspace.stars.with_name("stars.parts")
     if files.is_current(workspace.stars, key):
         shutil.rmtree(folder, ignore_errors=True)
@@ -261,7 +228,7 @@ def reduce_survey(
 
     files.remove_leftovers(workspace.stars)  # they may be as large as stars.h5
     table = star_table(allstar, survey, workspace)
-    _start_parts(folder, key)
+    files.parts_folder(folder, key)
     parts = list(_parts(folder, key, len(allstar)))
     there = {path.name for path in folder.iterdir()}
     todo = [(part, rows) for part, rows in parts if part.name not in there]
@@ -308,15 +275,3 @@ def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
     ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
     return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])
-
-
-def _start_parts(folder: Path, key: str) -> None:
-    """An empty folder for chunks, or the one that a killed run with the same fingerprint left."""
-    note = folder / "fingerprint"
-    if folder.is_dir() and not (note.is_file() and note.read_text().strip() == key):
-        shutil.rmtree(folder)
-    if not folder.is_dir():
-        with files.atomic(note) as temporary:
-            temporary.write_text(key + "\n")
-    for leftover in folder.glob(".*.npz"):
-        leftover.unlink()

@@ -5,7 +5,8 @@ Luminosities that are linear in features of the spectra are fitted together with
     parallax_i = exp(ln L_i + w . features_i + shift_i - 0.2 ln(10) K0_i) + zero point . offset_basis_i
 
 by iterated, weighted least squares until it stands still. The scatter of ln luminosity, which weighs the stars, is
-fitted too; the shift is that of `apogaia.density`, known beforehand (`density_shift`). A star may be a contaminant, as
+fitted too; the shift is that of `apogaia.refit.stellar_density`, known beforehand (`density_shift`). A star may be a
+contaminant, as
 in `networks.robust_parallax_loss`, with a fraction that is fitted.
 """
 
@@ -42,7 +43,7 @@ def log_fakemag_to_abs_mag(log_fakemag):
 
 
 def density_shift(scatter, slope) -> np.ndarray:
-    """Mean shift of ln fakemag, -sigma_M^2 d ln A / dK in magnitudes (see `apogaia.density`), of stars of that scatter.
+    """Mean shift of ln fakemag of stars of that scatter, -sigma_M^2 d ln A / dK in magnitudes (see `stellar_density`).
 
     The scatter is that of a fit without shift: fitted together, each would feed the other.
 

@@ -23,11 +23,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from apogaia.physics.galaxy import galactocentric_from_galactic
 from apogaia.refit.splines import quantile_knots, spline_basis
 
 __all__ = ["DensityModel"]
 
-SUN_DISTANCE_KPC, SUN_HEIGHT_KPC = 8.125, 0.0208  # GRAVITY Collaboration (2018), Bennett & Bovy (2019)
 SHELL_SLOPE = 0.6 * np.log(10.0)  # d ln d^3 / d(distance modulus)
 LUMINOSITY_BINS = 36
 RADIAL, VERTICAL, LUMINOSITY = 6, 5, 12  # spline coefficients
@@ -128,10 +128,8 @@ class DensityModel:
 def _place(modulus, glon, glat):
     """Galactocentric radius and distance from the plane [kpc] at a distance modulus."""
     distance = 10 ** (0.2 * np.asarray(modulus) - 2)
-    glon, glat = np.deg2rad(glon), np.deg2rad(glat)
-    x = SUN_DISTANCE_KPC - distance * np.cos(glat) * np.cos(glon)
-    y = distance * np.cos(glat) * np.sin(glon)
-    return np.hypot(x, y), np.abs(distance * np.sin(glat) + SUN_HEIGHT_KPC)
+    x, y, z = galactocentric_from_galactic(glon, glat, distance)
+    return np.hypot(x, y), np.abs(z)
 
 
 def _chemistry(fe_h, mg_fe, n: int) -> np.ndarray:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import __version__
 from apogaia.files import fingerprint, read_json, write_json
-from apogaia.formats import releases
-from apogaia.physics import lindegren
 from apogaia.processes import run_in_processes, usable_cores
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design, design_survey
@@ -28,7 +24,6 @@ __all__ = [
     "Observation",
     "design_survey",
     "has_file",
-    "modules",
     "observe_stars",
     "part",
     "simulate_survey",
@@ -36,10 +31,6 @@ __all__ = [
 ]
 
 CHUNK = 40  # stars that a worker makes at a time
-PARTS = (
-    "allstar allstar_dr17 apstar atmosphere chemistry design evolution fields files gaia imperfections lines "
-    "photometry population spectrograph synthesis"
-).split()
 
 
 def simulate_survey(
@@ -64,7 +55,7 @@ def simulate_survey(
     FileExistsError
         If the raw folder holds files that no simulation wrote.
     """
-    key = fingerprint(survey.settings("sources", "simulation"), modules=modules())
+    key = fingerprint(survey.settings("sources", "simulation"), code=[simulate_survey])
     started = workspace.raw_manifest.with_name("started.json")
     _claim(workspace, started, key)
     design = design_survey(survey)
@@ -144,11 +135,6 @@ def part(design: Design, rows: Sequence[int] | np.ndarray) -> Design:
 def _path(workspace: Workspace, design: Design, i: int) -> Path:
     names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
     return workspace.apstar(*(design.stars[name][i].item() for name in names))
-
-
-def modules() -> list[ModuleType]:
-    """Return the modules on which the simulated survey depends."""
-    return [importlib.import_module(f"apogaia.simulate.{part}") for part in PARTS] + [lindegren, releases]
 
 
 def _claim(workspace: Workspace, started: Path, key: str) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +24,8 @@ from tqdm.auto import tqdm
 
 from apogaia import __version__, files
 from apogaia.formats.streamed_tables import NewColumn, open_table
-from apogaia.zero_point import interpolation, offset_posterior
-from apogaia.zero_point.offset_posterior import (
-    OffsetPosterior,
-    ZeroPoint,
-    ZeroPointSurface,
-    constant_zero_point,
-    tabulate,
-)
+from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
+from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 
 if TYPE_CHECKING:
     import pandas
@@ -137,13 +130,13 @@ def load_zero_point(
     Raises
     ------
     FileNotFoundError, ModelFileError
-        As `apogaia.training.load_model`.
+        As `apogaia.model.model_file.load_network`.
     ValueError
         If the model has no offset, has seen parallaxes from which a zero point was subtracted beforehand, does not
         state its training range, or is too steep for a grid.
     """
-    from apogaia.model.training import (
-        load_model,
+    from apogaia.model.model_file import (
+        load_network,
         read_provenance,  # here, since Keras takes seconds to load
     )
 
@@ -157,7 +150,7 @@ def load_zero_point(
             "over and not the whole one: give a model of a survey with parallax_zero_point = 'none'"
         )
     draws, seed = _draws_and_seed(provenance, draws, seed)
-    model = load_model(model_path)
+    model = load_network(model_path)
     if provenance["offset"] == "constant":
         return constant_zero_point(model, draws=draws, seed=seed)
     trained = provenance.get("training_range")
@@ -168,9 +161,9 @@ def load_zero_point(
     if exact:
         return posterior
     for nodes in NODES:
-        surface = tabulate(posterior, nodes)
-        if surface.interpolation_error < TOLERANCE:
-            return surface
+        tabulated = tabulate(posterior, nodes)
+        if tabulated.interpolation_error < TOLERANCE:
+            return tabulated
     raise ValueError(f"{model_path}: the zero point is too steep for a grid of {nodes} nodes per axis: use --exact")
 
 
@@ -315,7 +308,7 @@ def add_zero_point_to_file(
 
 def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | None) -> dict:
     """What the output says about its origin."""
-    from apogaia.model.training import read_provenance
+    from apogaia.model.model_file import read_provenance
 
     provenance = read_provenance(model_path)
     draws, seed = _draws_and_seed(provenance, draws, seed)
@@ -341,15 +334,7 @@ def _parts_folder(table: Path, output: Path, model_path: str | Path, settings: M
     folder = output.with_name(f".{output.name}.parts")
     state = table.stat()
     origin = {"table": str(table.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
-    key = files.fingerprint(
-        {**settings, **origin}, [model_path], [interpolation, offset_posterior, sys.modules[__name__]]
-    )
-    mark = folder / "key"
-    if not mark.is_file() or mark.read_text() != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        with files.atomic(mark) as temporary:
-            temporary.write_text(key)
-    return folder
+    return files.parts_folder(folder, files.fingerprint({**settings, **origin}, [model_path], [add_zero_point_to_file]))
 
 
 def _make_parts(parts: Path, zero_point, numbers: Iterable[list[np.ndarray]], bar: tqdm) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The Gaia parallax zero point: its posterior from the offset network, summaries, and what others found.
+"""The Gaia parallax zero point: its posterior from the offset network.
 
 Sign: zero point = Gaia parallax minus true parallax, which is negative; corrected parallax = parallax - zero point.
 """
@@ -6,23 +6,16 @@ Sign: zero point = Gaia parallax minus true parallax, which is negative; correct
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-
-from apogaia.physics.literature import PAPER_SUMMARIES, QuadraticSummary
-from apogaia.zero_point.interpolation import interpolate_cubic
 
 __all__ = [
     "OffsetPosterior",
     "ZeroPoint",
-    "ZeroPointSurface",
     "constant_zero_point",
     "inverse_variance_mean",
-    "quadratic_summary",
-    "summaries",
     "zero_point",
-    "zero_point_surface",
 ]
 
 
@@ -131,7 +124,9 @@ class OffsetPosterior:
                 factor = (rng.random((draws, len(bias))) >= rate) / (1 - rate)
         mean, sd = (np.asarray(weights, float) for weights in network.get_layer("standardisation").get_weights())
         scale = float(network.get_layer("offset_mas").scale)
-        return cls(mean, sd, tuple(layers), scale, *([] if ranges is None else [tuple(map(tuple, ranges))]))
+        if ranges is None:
+            return cls(mean, sd, tuple(layers), scale)
+        return cls(mean, sd, tuple(layers), scale, tuple((low, high) for low, high in ranges))
 
     def draw(self, g_mag, bp_rp, teff) -> np.ndarray:
         """All draws of the zero point [mas] of n sources, (draws, n)."""
@@ -164,60 +159,6 @@ class OffsetPosterior:
         return value, error
 
 
-@dataclass(frozen=True)
-class ZeroPointSurface:
-    """The zero point and its uncertainty on a regular grid of G, BP-RP and Teff: for tables of any length."""
-
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray]  # G [mag], BP-RP [mag], Teff [K]; equally spaced, 4 nodes at least
-    value: np.ndarray  # mas, at every node
-    error: np.ndarray  # mas
-    interpolation_error: float = np.nan  # mas: largest difference of value or error from the network, as measured
-
-    @property
-    def ranges(self) -> tuple[tuple[float, float], ...]:
-        """Lowest and highest G, BP-RP and Teff."""
-        return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
-
-    def at(self, g_mag, bp_rp, teff):
-        """Value and error [mas] by cubic interpolation; NaN where an input is unknown or outside the grid."""
-        points = np.broadcast_arrays(*(np.asarray(column, float) for column in (g_mag, bp_rp, teff)))
-        value, error = interpolate_cubic(self.axes, self.value, self.error, [column.ravel() for column in points])
-        return value.reshape(points[0].shape), error.reshape(points[0].shape)
-
-
-def zero_point_surface(model, g_mag, bp_rp, teff, *, draws: int, seed: int, nodes: int = 33) -> ZeroPointSurface:
-    """The zero point's posterior on a grid: what `zero_point` gives, some hundred times as fast for a large table.
-
-    For the 139,847,389 stars of section 4, call ``surface.at`` on one piece of the table after the other;
-    `apogaia.gaia_tables` does that for files.
-
-    Parameters
-    ----------
-    model
-        Joint model with the offset "multivariate".
-    g_mag, bp_rp, teff
-        Lowest and highest value of each axis: the range of the training set, beyond which nothing is calibrated.
-    draws, seed
-        As for `zero_point`.
-    nodes
-        Number of nodes along each axis, at least 4.
-    """
-    ranges = (g_mag, bp_rp, teff)
-    return tabulate(OffsetPosterior.from_model(model, draws=draws, seed=seed, ranges=ranges), nodes)
-
-
-def tabulate(posterior: OffsetPosterior, nodes: int) -> ZeroPointSurface:
-    """The posterior on a grid over its ranges, with the interpolation's error at points all over the grid."""
-    axes = tuple(np.linspace(low, high, nodes) for low, high in posterior.ranges)
-    grids = np.meshgrid(*axes, indexing="ij")
-    value, error = (table.reshape(grids[0].shape) for table in posterior.at(*(grid.ravel() for grid in grids)))
-    low, high = np.transpose(posterior.ranges)
-    surface = ZeroPointSurface(axes, value, error)
-    points = np.random.default_rng(0).uniform(low, high, (4096, 3)).T
-    difference = np.abs(np.subtract(surface.at(*points), posterior.at(*points))).max()
-    return replace(surface, interpolation_error=float(difference))
-
-
 def inverse_variance_mean(value, error) -> tuple[float, float]:
     """Inverse-variance weighted mean and its error, of the entries with a finite value and a positive error."""
     value, error = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(error, dtype=float))
@@ -226,57 +167,3 @@ def inverse_variance_mean(value, error) -> tuple[float, float]:
         return np.nan, np.nan
     weight = error[known] ** -2
     return float(np.average(value[known], weights=weight)), float(weight.sum() ** -0.5)
-
-
-def quadratic_summary(x, zero_point_uas, x0: float = 0.0) -> tuple[float, float, float]:
-    """Least-squares quadratic in ``x - x0``, as Eqs. 7-9.
-
-    Parameters
-    ----------
-    x
-        G [mag], BP-RP [mag] or Teff [K] of each star; the paper takes x0 = 16, 0 and 4500.
-    zero_point_uas
-        Zero point of each star [uas]. Stars where either is unknown are left out.
-
-    Returns
-    -------
-    a2, a1, a0
-        ``a2 (x - x0)^2 + a1 (x - x0) + a0``.
-
-    Raises
-    ------
-    ValueError
-        If fewer than three different values of x are known.
-    """
-    x, zero_point_uas = np.asarray(x, dtype=float), np.asarray(zero_point_uas, dtype=float)
-    known = np.isfinite(x) & np.isfinite(zero_point_uas)
-    if len(np.unique(x[known])) < 3:
-        raise ValueError("a quadratic needs at least three different values of x")
-    # Polynomial.fit maps x to [-1, 1] first: squares of Teff are ill-conditioned otherwise
-    a0, a1, a2 = np.polynomial.Polynomial.fit(x[known] - x0, zero_point_uas[known], 2).convert().coef
-    return float(a2), float(a1), float(a0)
-
-
-def summaries(inputs, zero_point_uas) -> dict[str, QuadraticSummary]:
-    """Our own counterparts of Eqs. 7-9: a quadratic in each of G, BP-RP and Teff.
-
-    Parameters
-    ----------
-    inputs
-        Table or mapping with ``g_mag``, ``bp_rp`` [mag] and ``teff`` [K]; each (n,).
-    zero_point_uas
-        Zero point of each star [uas].
-
-    Returns
-    -------
-    dict
-        Summaries by the names of the inputs, about the paper's x0, valid between the 1st and 99th percentile.
-    """
-    made = {}
-    for name in ("g_mag", "bp_rp", "teff"):
-        paper, x = PAPER_SUMMARIES[name], np.asarray(inputs[name], dtype=float)
-        known = np.isfinite(x) & np.isfinite(zero_point_uas)
-        low, high = np.percentile(x[known], [1, 99])
-        coefficients = quadratic_summary(x, zero_point_uas, paper.x0)
-        made[name] = QuadraticSummary(paper.label, paper.x0, coefficients, (float(low), float(high)), "this work")
-    return made

@@ -3,28 +3,21 @@
 Beside the paper's recipe, and the default for the catalogue. Trained together, luminosity and zero point converge
 slowly, and the network learns what a spectrum hints of distance. Here luminosities that are linear in a few hundred
 features of the spectra are fitted with the zero point, to the end (`apogaia.refit`), with the shift that the survey's
-density makes (`apogaia.density`); then the network is trained on parallaxes corrected for that zero point, and the
-errors that it states are calibrated on stars it has not seen (`apogaia.error_calibration`).
+density makes (`apogaia.refit.stellar_density`); then the network is trained on parallaxes corrected for that zero
+point, and the
+errors that it states are calibrated on stars it has not seen (`apogaia.model.error_calibration`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 from astropy.table import Table
 
-from apogaia import files
-from apogaia.model import error_calibration, inference, networks, training
-from apogaia.model.error_calibration import ErrorCalibration
-from apogaia.model.training import TrainingSet
-from apogaia.model.training_domain import TrainingDomain
-from apogaia.reduction import quality_cuts, star_file
-from apogaia.refit import least_squares, stellar_density
+from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.refit import least_squares
 from apogaia.refit.least_squares import (
     Refit,
     SpectralFeatures,
@@ -34,9 +27,8 @@ from apogaia.refit.least_squares import (
 )
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import Survey
-from apogaia.workspace import Workspace
 
-__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "calibrated_model", "spectral_features", "usable"]
+__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "has_extinction", "spectral_features", "usable"]
 
 SPLINE_COEFFICIENTS = 10  # at most, of the correction by the luminosity of the iteration before
 
@@ -211,7 +203,7 @@ def _plane(survey, table, best: Refit, shift, features, ridge, modulus) -> ZeroP
     per cent per magnitude looks like a trend of the zero point. So such a drift is fitted too, and both have a prior.
     """
     settings = survey.calibration
-    inputs = np.column_stack([np.asarray(table[name], float) for name in networks.OFFSET_INPUTS])
+    inputs = np.column_stack([np.asarray(table[name], float) for name in OFFSET_INPUTS])
     known = np.flatnonzero(np.isfinite(inputs).all(axis=1))
     if len(known) < 0.5 * len(inputs):
         return None
@@ -228,67 +220,3 @@ def _plane(survey, table, best: Refit, shift, features, ridge, modulus) -> ZeroP
     matrix = jacobian.T @ (jacobian * weight[:, None]) + np.diag(prior)
     solution = np.linalg.solve(matrix, jacobian.T @ (weight * (parallax - true)))
     return ZeroPointPlane(mean, sd, solution[-4:], np.linalg.inv(matrix)[-4:, -4:])
-
-
-def network_settings(survey: Survey) -> Survey:
-    """The survey with the network and training settings of its section [calibration]."""
-    settings = survey.calibration
-    return dataclasses.replace(
-        survey,
-        network=dataclasses.replace(survey.network, dropout=settings.dropout),
-        training=dataclasses.replace(
-            survey.training,
-            epochs=settings.epochs,
-            learning_rate_without_offset=settings.learning_rate,
-            plateau_patience=settings.plateau_patience,
-            contaminant_fraction=settings.contaminant_fraction,
-            contaminant_width=settings.contaminant_width,
-        ),
-    )
-
-
-def calibrated_model(survey: Survey, workspace: Workspace) -> keras.Model:
-    """The network trained with the refitted zero point: the one in the workspace if it is current, else made now.
-
-    Its provenance (`training.read_provenance`) holds the `Calibration` as "calibration" and the `ErrorCalibration` as
-    "error_calibration", which `inference.predicted_stars` and `apogaia distance` apply.
-    """
-    path, name = workspace.model("calibrated"), "calibrated"
-    settings = survey.settings("cuts", "network", "training", "calibration", "inference")
-    modules = [
-        networks,
-        quality_cuts,
-        training,
-        least_squares,
-        stellar_density,
-        error_calibration,
-        inference,
-        sys.modules[__name__],
-    ]
-    key = files.fingerprint(settings, [workspace.stars], modules)
-    if files.is_current(path, key) and workspace.history(name).is_file():
-        return training.load_model(path)
-    with star_file.open_stars(workspace.stars) as opened:
-        selected = quality_cuts.select(opened.table, survey)
-        rows = selected.training[has_extinction(opened.table[selected.training])]
-        sample = TrainingSet.from_stars(opened, rows)
-        chosen = usable(survey, opened.table[rows])
-        calibration = calibrate(survey, opened.table[rows[chosen]], sample.spectrum[chosen])
-        held_out = error_calibration.calibration_rows(opened.table, selected.test)
-        test, test_spectra = opened.table[held_out], opened.spectra_of(held_out)
-    settings = network_settings(survey)
-    corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point)
-    model, history = training.train(settings, corrected, "none")
-    made = {"passes": survey.inference.passes, "seed": survey.inference.seed}
-    prediction = inference.predict(model, test_spectra, **made, batch_size=survey.inference.batch_size)
-    errors = ErrorCalibration.fit(prediction, test, calibration.zero_point)
-    origin = training.provenance(settings, corrected, name) | {
-        "settings": survey.settings(),
-        "calibration": calibration.in_uas(),
-        "error_calibration": errors.to_dict(),
-    }
-    gradient, _ = training.split(len(sample), settings.training.validation_fraction, settings.training.seed)
-    domain = TrainingDomain.fit(sample, gradient, seed=settings.training.seed)
-    files.write_json(workspace.history(name), history)
-    files.mark_current(path, key, lambda temporary: training.save_model(model, temporary, origin, domain))
-    return training.load_model(path)

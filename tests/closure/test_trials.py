@@ -1,19 +1,16 @@
 """Closure trials: the zero point that a trial asks for is what its parallaxes have."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
-from apogaia.closure import run
-from apogaia.closure.run import Trial, training_rows, with_zero_point
+from apogaia.closure import run, trials
+from apogaia.closure.trials import TRIALS, Trial, training_rows, with_zero_point
 from apogaia.simulate.gaia import zero_point_surface
 from apogaia.survey import load_survey
+from apogaia.zero_point.refitted import usable
 
 N = 5000
 SURVEY = load_survey("mock-dr14")
@@ -99,11 +96,11 @@ def test_training_rows_follow_recipe_contaminants_and_surface():
     paper = training_rows(Trial("t", "paper"), table, truth, SURVEY)
     snr = np.asarray(table["snr"])
     assert np.array_equal(paper, np.flatnonzero(snr > SURVEY.cuts.snr_split))
-    refit = training_rows(Trial("t", "refit"), table, truth, SURVEY)
+    refit = training_rows(Trial("t", "refit"), table, truth, SURVEY, usable(SURVEY, table))
     assert set(refit) < set(paper)
     glon = np.asarray(table["glon"])[refit]
     assert np.isfinite(np.asarray(table["a_k_mag"])[refit]).all() and glon.min() >= 30 and glon.max() <= 330
-    clean = training_rows(Trial("t", "refit", contaminants=False), table, truth, SURVEY)
+    clean = training_rows(Trial("t", "refit", contaminants=False), table, truth, SURVEY, usable(SURVEY, table))
     contamination = np.asarray(truth["contamination"])
     assert set(refit) - set(clean) == set(refit[contamination[refit] != "none"]) != set()
     surface = training_rows(Trial("t", "paper", None), table, truth, SURVEY)
@@ -111,66 +108,22 @@ def test_training_rows_follow_recipe_contaminants_and_surface():
 
 
 def test_training_rows_of_a_seed_are_fewer_and_others(monkeypatch):
-    monkeypatch.setattr(run, "REDUCED", 500)
+    monkeypatch.setattr(trials, "REDUCED", 500)
     table, truth, _ = sample()
-    whole = training_rows(Trial("t", "refit"), table, truth, SURVEY)
-    one, two, again = (training_rows(Trial("t", "refit", seed=seed), table, truth, SURVEY) for seed in (1, 2, 1))
+    whole = training_rows(Trial("t", "refit"), table, truth, SURVEY, usable(SURVEY, table))
+    one, two, again = (
+        training_rows(Trial("t", "refit", seed=seed), table, truth, SURVEY, usable(SURVEY, table)) for seed in (1, 2, 1)
+    )
     assert len(one) == len(two) == 500 and set(one) <= set(whole)
     assert np.array_equal(one, again) and not np.array_equal(one, two)
     assert (np.diff(one) > 0).all()
 
 
 def test_trials_have_names_of_their_own_and_known_surveys():
-    names = [trial.name for trial in run.TRIALS]
+    names = [trial.name for trial in TRIALS]
     assert len(set(names)) == len(names)
-    assert {trial.survey for trial in run.TRIALS} <= set(run.SAMPLE)
-    assert {trial.recipe for trial in run.TRIALS} == {
-        "paper",
-        "refit",
-        "distances",
-        "selections",
-        "decomposition",
-    }
-    for trial in run.TRIALS:
+    assert {trial.survey for trial in TRIALS} <= set(trials.SAMPLE)
+    assert {trial.recipe for trial in TRIALS} == set(run.RECIPES)
+    for trial in TRIALS:
         # two trials that differ in name alone would be one
-        assert sum(dataclasses.replace(trial, name="") == dataclasses.replace(t, name="") for t in run.TRIALS) == 1
-
-
-def test_list_says_which_trials_are_done_and_runs_none(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
-    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("a listing ran a trial"))
-    done = run.result_path(run.TRIALS[2])
-    assert tmp_path in done.parents
-    done.parent.mkdir(parents=True)
-    done.write_text("{}")
-    assert run.main(["--list"]) == 0
-    listed = dict(line.split() for line in capsys.readouterr().out.splitlines())
-    assert list(listed) == [trial.name for trial in run.TRIALS]
-    assert [name for name, state in listed.items() if state == "done"] == [run.TRIALS[2].name]
-
-
-def test_a_trial_that_is_done_is_kept_and_others_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
-    ran = []
-
-    def run(trial, workspace):
-        ran.append((trial.name, workspace.survey.name))
-        return {"value_uas": -50.0, "error_uas": 2.0}
-
-    monkeypatch.setattr(run, "run", run)
-    for _ in range(2):
-        assert run.main(["kepler_refit", "refit_0"]) == 0
-    assert ran == [("kepler_refit", "mock-kepler"), ("refit_0", "mock-dr14")]
-    assert "refit_0: -50.0 +- 2.0" in capsys.readouterr().out
-
-
-def test_an_unknown_trial_is_refused_by_the_command(tmp_path):
-    command = [sys.executable, "-m", "apogaia.closure", "refit_52.3", "refit_53.2"]
-    environment = os.environ | {
-        "APOGAIA_ROOT": str(tmp_path),
-        "PYTHONPATH": str(Path(run.__file__).resolve().parents[2]),
-    }
-    found = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert found.returncode == 2
-    assert "no trial called refit_53.2" in found.stderr and "refit_52.3" in found.stderr
-    assert not list(tmp_path.iterdir())
+        assert sum(dataclasses.replace(trial, name="") == dataclasses.replace(t, name="") for t in TRIALS) == 1

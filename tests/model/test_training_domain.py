@@ -14,16 +14,16 @@ from tiny_survey import write_apstar
 from apogaia.cli import commands
 from apogaia.distances import catalogue
 from apogaia.distances.catalogue import Flags
-from apogaia.distances.single_stars import measure_distances
 from apogaia.formats.pixel_grid import N_PIXELS, N_PIXELS_APSTAR
-from apogaia.model import networks, training, training_domain
-from apogaia.model.training import TrainingSet
+from apogaia.model import model_file, networks, training_domain
 from apogaia.model.training_domain import Placement, TrainingDomain
+from apogaia.model.training_set import TrainingSet
 from apogaia.reduction.continuum import apogee_continuum
 from apogaia.simulate.design import design_survey
 from apogaia.simulate.run import observe_stars
 from apogaia.simulate.synthesis import synthetic_flux
 from apogaia.survey import load_survey
+from apogaia.trained_model import TrainedModel
 
 SURVEY = load_survey("smoke")
 Stars = namedtuple("Stars", "spectrum g_mag bp_rp teff fe_h")
@@ -290,30 +290,30 @@ def model():
 @pytest.fixture(scope="module")
 def model_path(model, knows_giants, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "constant.keras"
-    training.save_model(model, path, {"settings": SURVEY.settings()}, knows_giants)
+    model_file.save_model(model, path, {"settings": SURVEY.settings()}, knows_giants)
     return path
 
 
 def test_the_model_file_knows_its_training_set(model, model_path, knows_giants, tmp_path):
-    assert training.read_domain(model_path).to_bytes() == knows_giants.to_bytes()
-    assert training.load_model(model_path).name == "joint_constant"
-    training.save_model(model, tmp_path / "again.keras", {"settings": SURVEY.settings()}, knows_giants)
+    assert model_file.read_domain(model_path).to_bytes() == knows_giants.to_bytes()
+    assert model_file.load_network(model_path).name == "joint_constant"
+    model_file.save_model(model, tmp_path / "again.keras", {"settings": SURVEY.settings()}, knows_giants)
     assert (tmp_path / "again.keras").read_bytes() == model_path.read_bytes()
 
 
 @pytest.fixture(scope="module")
-def old_path(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("old") / "old.keras"
-    training.save_model(model, path, {"settings": SURVEY.settings()})
+def domainless_path(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "domainless.keras"
+    model_file.save_model(model, path, {"settings": SURVEY.settings()})
     return path
 
 
-def test_an_older_model_file_loads_and_says_that_it_flags_nothing(old_path):
-    assert training.load_model(old_path).name == "joint_constant"
-    with pytest.warns(UserWarning, match=r"old\.keras does not know its training set: no star is flagged"):
-        assert training.read_domain(old_path) is None
+def test_a_model_file_without_a_domain_loads_and_flags_nothing(domainless_path, giants):
+    assert model_file.read_domain(domainless_path) is None
+    placement = TrainedModel.load(domainless_path).place(giants.spectrum[:3])
+    assert np.isnan(placement.spectrum).all() and not placement.outside.any()
     with pytest.raises(FileNotFoundError, match="notebook 02"):
-        training.read_domain(old_path.with_name("none.keras"))
+        model_file.read_domain(domainless_path.with_name("none.keras"))
 
 
 # --- catalogue and command line ---------------------------------------------------------------------------------------
@@ -366,19 +366,18 @@ def files(hot_flux, design, giant_rows, tmp_path_factory):
     return paths
 
 
-def test_a_users_hot_star_is_flagged(files, model_path, knows_giants):
-    model = training.load_model(model_path)
-    found = measure_distances(files, model, SURVEY, domain=knows_giants, passes=5)
-    plain = measure_distances(files, model, SURVEY, passes=5)
+def test_a_users_hot_star_is_flagged(files, model_path, domainless_path):
+    found = TrainedModel.load(model_path).distances(files, passes=5)
+    plain = TrainedModel.load(domainless_path).distances(files, passes=5)
     assert (found["flags"] & Flags.OUTSIDE_TRAINING_SET > 0).tolist() == [False, True]
     assert found["dist_error"][0] == plain["dist_error"][0]
     assert found["dist_error"][1] > 3 * plain["dist_error"][1]
 
 
-def test_the_command_line_prints_the_flag_or_that_there_is_none(files, model_path, old_path, capsys):
+def test_the_command_line_prints_the_flag_or_that_there_is_none(files, model_path, domainless_path, capsys):
     arguments = ["distance", "--passes", "5", *map(str, files)]
     commands.main([*arguments, "--model", str(model_path)])
     assert "OUTSIDE_TRAINING_SET" in capsys.readouterr().out
-    with pytest.warns(UserWarning, match="no star is flagged"):
-        commands.main([*arguments, "--model", str(old_path)])
-    assert "OUTSIDE_TRAINING_SET" not in capsys.readouterr().out
+    commands.main([*arguments, "--model", str(domainless_path)])
+    printed = capsys.readouterr()
+    assert "OUTSIDE_TRAINING_SET" not in printed.out and "no star is flagged" in printed.err

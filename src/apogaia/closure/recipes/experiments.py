@@ -6,15 +6,36 @@ import numpy as np
 from astropy.table import Table
 from scipy.optimize import minimize_scalar
 
+from apogaia.closure.trials import Sample, Trial, simulated, training_rows
 from apogaia.refit import least_squares
 from apogaia.refit.least_squares import log_fakemag_to_abs_mag, luminosity_spline
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import Survey
+from apogaia.workspace import Workspace
 from apogaia.zero_point import refitted
 
-__all__ = ["decomposition", "naive_selections"]
+__all__ = ["decomposition", "naive_selections", "recover_decomposition", "recover_selections"]
 
 LN10 = np.log(10.0)
+
+
+def recover_selections(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
+    """Results of the trial "selections" [uas]."""
+    sample, rows = _usable(trial, workspace)
+    return {"stars": len(rows)} | naive_selections(sample.survey, sample.table[rows], sample.spectra_of(rows))
+
+
+def recover_decomposition(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
+    """Results of the trial "decomposition" [uas]."""
+    sample, rows = _usable(trial, workspace)
+    table, truth = sample.table[rows], sample.truth[rows]
+    return {"stars": len(rows)} | decomposition(sample.survey, table, truth, sample.spectra_of(rows))
+
+
+def _usable(trial: Trial, workspace: Workspace) -> tuple[Sample, np.ndarray]:
+    sample = simulated(trial, workspace)
+    usable = refitted.usable(sample.survey, sample.table)
+    return sample, training_rows(trial, sample.table, sample.truth, sample.survey, usable)
 
 
 def naive_selections(survey: Survey, table: Table, spectrum: np.ndarray) -> dict:

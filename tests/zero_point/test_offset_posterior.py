@@ -1,4 +1,4 @@
-"""Zero point: posterior moments, summaries, literature."""
+"""Zero point: posterior moments and summaries."""
 
 import types
 
@@ -8,7 +8,8 @@ from offset_model import offset_model
 
 from apogaia.physics import literature
 from apogaia.zero_point import offset_posterior
-from apogaia.zero_point.interpolation import interpolate_cubic
+from apogaia.zero_point.summaries import quadratic_summary
+from apogaia.zero_point.surface import tabulate, zero_point_surface
 
 RANGES = ((9.0, 16.5), (0.7, 3.0), (3700.0, 5800.0))  # G, BP-RP [mag], Teff [K]
 
@@ -30,7 +31,7 @@ def test_constant_zero_point_is_mean_and_sd_over_the_draws(monkeypatch):
     def draws_of(model, inputs, *, draws, seed):
         return -0.05 + 0.002 * np.random.default_rng(seed).normal(size=(draws, 1))
 
-    monkeypatch.setattr("apogaia.inference.offset_draws", draws_of)
+    monkeypatch.setattr("apogaia.model.inference.offset_draws", draws_of)
     found = offset_posterior.constant_zero_point(None, draws=4000, seed=5)
     assert found.value == pytest.approx(-0.05, abs=2e-4)
     assert found.error == pytest.approx(0.002, rel=0.05)
@@ -106,20 +107,20 @@ def test_zero_point_of_nothing_and_of_unequal_columns(model):
 
 def test_surface_is_the_exact_posterior_within_a_tenth_of_a_microarcsecond(model, stars):
     exact = offset_posterior.OffsetPosterior.from_model(model, draws=300, seed=2, ranges=RANGES)
-    surface = offset_posterior.zero_point_surface(model, *RANGES, draws=300, seed=2)
+    surface = zero_point_surface(model, *RANGES, draws=300, seed=2)
     assert np.ptp(surface.value) > 0.05 and surface.ranges == RANGES
     difference = np.abs(np.subtract(surface.at(*stars), exact.at(*stars)))
     assert difference.max() < 1e-4  # mas
     assert surface.interpolation_error < 1e-4
     corners = np.array(np.meshgrid(*RANGES)).reshape(3, -1)
     np.testing.assert_allclose(surface.at(*corners), exact.at(*corners), atol=1e-10)
-    coarse = offset_posterior.tabulate(exact, 5)
+    coarse = tabulate(exact, 5)
     measured = np.abs(np.subtract(coarse.at(*stars), exact.at(*stars))).max()
     assert coarse.interpolation_error > 1e-4 and measured < 1.5 * coarse.interpolation_error
 
 
 def test_surface_stops_at_its_edges_and_broadcasts(model):
-    surface = offset_posterior.zero_point_surface(model, *RANGES, draws=10, seed=2, nodes=4)
+    surface = zero_point_surface(model, *RANGES, draws=10, seed=2, nodes=4)
     below, above = np.nextafter(9.0, 0), np.nextafter(16.5, 20)
     inside = surface.at([9.0, 16.5], 1.0, 4500.0)
     assert np.isfinite(inside).all() and inside[0].shape == (2,)
@@ -128,34 +129,12 @@ def test_surface_stops_at_its_edges_and_broadcasts(model):
     assert surface.at(12.0, 1.0, 4500.0)[0].shape == ()
 
 
-def test_interpolation_is_exact_for_cubics_and_of_fourth_order():
-    def cubic(x, y, z):
-        return 1 + x - 2 * y * z + x * y * z + x**3 - 0.5 * y**3 * z**2 + z**3 * x**2
-
-    rng = np.random.default_rng(4)
-    points = rng.uniform([0, -1, 2], [1, 1, 5], (500, 3)).T
-    axes = (np.linspace(0, 1, 4), np.linspace(-1, 1, 6), np.linspace(2, 5, 9))
-    table = cubic(*np.meshgrid(*axes, indexing="ij"))
-    first, second = interpolate_cubic(axes, table, -2 * table, points)
-    np.testing.assert_allclose(first, cubic(*points), rtol=1e-11, atol=1e-10)
-    np.testing.assert_allclose(second, -2 * cubic(*points), rtol=1e-11, atol=1e-10)
-
-    def worst(nodes):
-        axes = (np.linspace(0, 1, nodes), np.linspace(-1, 1, nodes), np.linspace(2, 5, nodes))
-        wave = np.sin(np.add.outer(np.add.outer(axes[0], axes[1]), axes[2]))
-        return np.abs(interpolate_cubic(axes, wave, wave, points)[0] - np.sin(points.sum(axis=0))).max()
-
-    assert worst(17) / worst(33) == pytest.approx(16, rel=0.35)
-
-
 @pytest.mark.parametrize(("name", "summary"), literature.PAPER_SUMMARIES.items())
 def test_quadratic_summary_recovers_eqs_7_to_9(name, summary):
     x = np.linspace(*summary.x_range, 200)
     values = summary.zero_point_uas(x)
     values[5] = np.nan
-    np.testing.assert_allclose(
-        offset_posterior.quadratic_summary(x, values, summary.x0), summary.coefficients, rtol=1e-6, atol=1e-9
-    )
+    np.testing.assert_allclose(quadratic_summary(x, values, summary.x0), summary.coefficients, rtol=1e-6, atol=1e-9)
 
 
 def test_quadratic_summary_is_least_squares():
@@ -164,18 +143,9 @@ def test_quadratic_summary_is_least_squares():
     y = 0.03 * (x - 4500) - 50 + rng.normal(0, 5, 500)
     design = np.stack([(x - 4500) ** 2, x - 4500, np.ones(500)], axis=1)
     expected = np.linalg.lstsq(design / [1e6, 1e3, 1], y)[0] / [1e6, 1e3, 1]
-    np.testing.assert_allclose(offset_posterior.quadratic_summary(x, y, 4500), expected, rtol=1e-7)
+    np.testing.assert_allclose(quadratic_summary(x, y, 4500), expected, rtol=1e-7)
     with pytest.raises(ValueError, match="three"):
-        offset_posterior.quadratic_summary([1, 1, 2, np.nan], [1, 2, 3, 4])
-
-
-def test_paper_summaries_as_published():
-    at = {name: summary.zero_point_uas for name, summary in literature.PAPER_SUMMARIES.items()}
-    assert at["g_mag"](16) == at["g_mag_printed"](16) == -55.49
-    assert at["g_mag_printed"](11) == pytest.approx(434, abs=0.1)  # why it cannot be what was meant
-    assert abs(at["g_mag"](11)) < 60
-    assert at["bp_rp"](1.0) == pytest.approx(6.90 - 34.63 - 11.67)
-    assert at["teff"](4500) == -53.17
+        quadratic_summary([1, 1, 2, np.nan], [1, 2, 3, 4])
 
 
 def test_inverse_variance_mean():
@@ -186,17 +156,6 @@ def test_inverse_variance_mean():
     draws = np.random.default_rng(6).normal(0, [1.0, 2.0, 0.5], (20_000, 3))
     means = [offset_posterior.inverse_variance_mean(draw, [1.0, 2.0, 0.5])[0] for draw in draws[:4000]]
     assert np.std(means) == pytest.approx(offset_posterior.inverse_variance_mean(draws[0], [1, 2, 0.5])[1], rel=0.05)
-
-
-def test_literature_is_that_of_section_7():
-    found = {entry.name: (entry.value_uas, entry.error_uas, entry.systematic_uas) for entry in literature.LITERATURE}
-    assert found["RGB"] == (-52.8, 2.4, 1) and found["RC"] == (-50.2, 2.5, 1)
-    assert found["quasars"][0] == -29
-    assert found["Cepheids"][:2] == (-46, 13)
-    assert found["eclipsing binaries"][:2] == (-31, 11)
-    assert found["luminous red giants"][0] == -48
-    for entry in literature.LITERATURE:
-        assert all(low < high for low, high in (entry.g_mag, entry.bp_rp, entry.teff)) and entry.reference
 
 
 def test_with_the_real_offset_networks():

@@ -171,64 +171,6 @@ def test_an_interrupted_survey_goes_on_to_the_same_bytes(tmp_path):
 # --- stellar parameters -----------------------------------------------------------------------------------------------
 
 
-def label_table(n=3):
-    """A catalogue as DR17's: label k of star i is 100 i + k."""
-    table = Table({"APOGEE_ID": [f"2M{i}" for i in range(n)]})
-    for k, label in enumerate(survey_tables.LABELS):
-        table[label.upper()] = np.arange(n) * 100.0 + k
-        table[f"{label.upper()}_ERR"] = np.full(n, 0.01 * (k + 1), np.float32)
-    return table
-
-
-def read_labels(table, path):
-    table.write(path, overwrite=True)
-    return survey_tables.read_stellar_parameters(path, np.array([f"2M{i}" for i in range(len(table))]))
-
-
-def test_both_forms_of_the_catalogue_give_the_same_labels(tmp_path):
-    single = label_table()
-    values = np.stack([single[label.upper()] for label in survey_tables.LABELS], axis=1)
-    errors = np.stack([single[f"{label.upper()}_ERR"] for label in survey_tables.LABELS], axis=1)
-    arrays = Table({"APOGEE_ID": single["APOGEE_ID"], "astroNN": values, "astroNN_error": errors})
-    first, second = read_labels(single, tmp_path / "a.fits"), read_labels(arrays, tmp_path / "b.fits")
-    assert first.colnames and set(first.colnames) == set(second.colnames)
-    for name in first.colnames:
-        np.testing.assert_array_equal(first[name], second[name])
-    assert first["tiii_h"][2] == 215 and first["ci_h_error"][0] == pytest.approx(0.04)
-
-
-@pytest.mark.parametrize("carbon, titanium", [("C1_H", "TI2_H"), ("C_1_H", "TI_2_H"), ("c_1_h", "ti2_h")])
-@pytest.mark.parametrize("error", ["{}_ERR", "E_{}"])
-def test_known_spellings_of_labels(tmp_path, carbon, titanium, error):
-    table = label_table()
-    for old, new in (("CI_H", carbon), ("TIII_H", titanium)):
-        table.rename_columns([old, f"{old}_ERR"], [new, error.format(new)])
-    labels = read_labels(table, tmp_path / "catalogue.fits")
-    assert labels["ci_h"][1] == 103 and labels["tiii_h"][1] == 115 and labels["tiii_h_error"][0] > 0
-
-
-@pytest.mark.parametrize("name", ["TIII_H", "CI_H_ERR", "TEFF_ERR"])
-def test_a_label_that_is_missing_or_never_filled_is_an_error(tmp_path, name):
-    table = label_table()
-    table.remove_column(name)
-    with pytest.raises(fits_columns.ReductionError, match=rf"no column {name}"):
-        read_labels(table, tmp_path / "catalogue.fits")
-    for unknown in (np.nan, -9999.0):
-        table = label_table()
-        table[name] = np.full(3, unknown)
-        with pytest.raises(fits_columns.ReductionError, match=f"column {name} holds no value"):
-            read_labels(table, tmp_path / "catalogue.fits")
-    table[name][1] = 5.0
-    assert np.isnan(read_labels(table, tmp_path / "catalogue.fits")[name.lower().replace("err", "error")][[0, 2]]).all()
-
-
-def test_labels_of_another_star_are_an_error(tmp_path):
-    table = label_table()
-    table["APOGEE_ID"][2] = "2M7"
-    with pytest.raises(fits_columns.ReductionError, match="row 2 is 2M7"):
-        read_labels(table, tmp_path / "catalogue.fits")
-
-
 def test_simulated_labels_arrive(reduced):
     _, workspace, table, _ = reduced
     known = truth.read_truth(workspace)
@@ -313,31 +255,6 @@ def test_the_injected_zero_point_is_lindegrens_and_the_constant(design):
     assert np.std(expected) > 0.005
 
 
-def test_the_zero_point_is_the_packages_and_unknown_outside_its_validity():
-    g, nu_eff, pseudocolour, ecl_lat, solved = np.array(
-        [
-            (13.1, 1.45, np.nan, 20.0, 31),
-            (11.0, np.nan, 1.40, -60.0, 95),
-            (5.9, 1.45, np.nan, 20.0, 31),
-            (21.5, 1.45, np.nan, 20.0, 31),
-            (13.1, 1.05, np.nan, 20.0, 31),
-            (13.1, np.nan, 1.20, 20.0, 95),
-            (13.1, np.nan, np.nan, 20.0, 3),
-            (13.1, np.nan, np.nan, 20.0, 31),
-            (np.nan, np.nan, np.nan, np.nan, 0),
-        ]
-    ).T
-    found = lindegren.zero_point(g, nu_eff, pseudocolour, ecl_lat, solved)
-    one_by_one = [
-        zpt.get_zpt(*(np.array([value]) for value in star))[0]
-        for star in ((13.1, 1.45, -99.0, 20.0, 31), (11.0, -99.0, 1.40, -60.0, 95))
-    ]
-    np.testing.assert_allclose(found[:2], one_by_one)
-    assert np.all(found[:2] < 0) and np.isnan(found[2:]).all()
-    further = lindegren.zero_point(g, nu_eff, pseudocolour, ecl_lat, solved, extrapolate=True)
-    np.testing.assert_array_equal(np.isfinite(further), [True] * 6 + [False] * 3)
-
-
 def test_parallaxes_are_corrected_and_what_was_subtracted_is_kept(reduced):
     survey, workspace, table, _ = reduced
     source = Table.read(workspace.gaia)
@@ -376,15 +293,6 @@ def test_without_a_correction_the_parallax_is_gaias(reduced):
     assert truth.constant_zero_point_left(plain) is None
     assert "zero point" not in {cut.name for cut in quality_cuts.cuts(plain)}
     assert "zero point" in {cut.name for cut in quality_cuts.cuts(survey)}
-
-
-def test_a_parallax_without_a_zero_point_is_kept_flagged_and_does_not_train():
-    table = Table({"parallax": [0.5, 0.5], "g_mag": [13.0, 5.0], "ecl_lat": [10.0, 10.0]})
-    table["nu_eff_used_in_astrometry"], table["pseudocolour"], table["astrometric_params_solved"] = 1.4, np.nan, 31
-    lindegren.correct_parallaxes(table)
-    assert table["parallax"][0] > 0.5 and table["parallax"][1] == 0.5 and np.isnan(table["parallax_zero_point"][1])
-    cut = next(cut for cut in quality_cuts.cuts(load_survey("dr17")) if cut.name == "zero point")
-    assert cut.keep(table).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("name", [*lindegren.ONLY_EDR3, "ruwe"])

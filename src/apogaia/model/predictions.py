@@ -1,4 +1,4 @@
-"""Errors that mean what they say: a network's luminosities and errors, calibrated on stars that it has not seen.
+"""Predicted luminosities, and the calibration of their errors on stars that the network has not seen.
 
 A network's stated errors describe its training stars as dropout showed them. Here half of the test set, whose noisier
 spectra never trained a network, says how the luminosities scatter about Gaia's parallaxes: ln of the scatter is a sum
@@ -8,9 +8,8 @@ of smooth functions of luminosity, stated error and SNR, as is a correction of l
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -18,14 +17,20 @@ from astropy.table import Table
 from apogaia.refit import least_squares
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-if TYPE_CHECKING:
-    from apogaia.model.inference import Prediction
-
-__all__ = ["ErrorCalibration", "calibration_rows"]
+__all__ = ["ErrorCalibration", "Prediction", "calibration_rows"]
 
 LUMINOSITY, ERROR, SNR = 8, 5, 5  # spline coefficients
 RIDGE = 1.0  # penalty on the correction's coefficients
 LEAST_STARS = 300  # fewer say too little: errors stay as the network states them
+
+
+class Prediction(NamedTuple):
+    """Pseudo-luminosities, each (n,), in fakemag's unit; NaN where the spectrum has a NaN."""
+
+    fakemag: np.ndarray  # mean over the dropout passes
+    model_error: np.ndarray  # standard deviation over the passes
+    predictive_error: np.ndarray  # root of the mean variance that the network states
+    total_error: np.ndarray  # the two in quadrature
 
 
 def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
@@ -66,7 +71,7 @@ class ErrorCalibration:
         known &= (prediction.fakemag > 0) & (columns[3] > 0)
         rows = np.flatnonzero(known)
         if len(rows) < LEAST_STARS:
-            return cls([], [], [], [], [], len(rows))
+            return replace(cls.none(), stars=len(rows))
         parallax, error, k0_mag, snr, _ = (column[rows] for column in columns)
         variables = _variables(prediction.fakemag[rows], prediction.total_error[rows], snr)
         knots = [
@@ -100,18 +105,15 @@ class ErrorCalibration:
         calibrated = safe[0] * np.exp(correction @ np.array(self.correction))
         grown = calibrated * np.exp(scatter @ np.array(self.log_scatter)) / safe[1]
         grown = np.where(good, grown, 1.0)
-        return type(prediction)(
+        return Prediction(
             np.where(good, calibrated, prediction.fakemag),
             *(np.asarray(part) * grown for part in prediction[1:]),
         )
 
     @classmethod
-    def of_model(cls, path: str | Path) -> ErrorCalibration:
-        """The calibration that travels with a model file; one that changes nothing where there is none."""
-        from apogaia.model.training import read_provenance  # here: it loads Keras
-
-        values = read_provenance(path).get("error_calibration")
-        return cls([], [], [], [], [], 0) if values is None else cls(**values)
+    def none(cls) -> ErrorCalibration:
+        """A calibration that changes nothing."""
+        return cls([], [], [], [], [], 0)
 
     def to_dict(self) -> dict:
         """As it travels in a model file."""

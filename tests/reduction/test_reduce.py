@@ -10,21 +10,17 @@ import numpy as np
 import pytest
 import tiny_survey as tiny
 from astropy import units as u
-from astropy.coordinates import Distance, SkyCoord
 from astropy.io import fits
 from astropy.table import Table
-from astropy.time import Time
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from apogaia import files
 from apogaia.formats import apstar, survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
-from apogaia.reduction import continuum, crossmatch, reduce, star_file
-from apogaia.reduction.crossmatch import cross_match
+from apogaia.formats.star_columns import COLUMNS
+from apogaia.reduction import continuum, reduce, star_file
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import COLUMNS, open_stars, status_counts
+from apogaia.reduction.star_file import open_stars, status_counts
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -277,19 +273,20 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(raw, monkeypatch, stop_at
         path.unlink()
 
     trap = {
-        "part": "count = [0]; real = reduction._reduce_part\n"
+        "part": "count = [0]; real = reduce._reduce_part\n"
         "def stop(*a):\n    count[0] += 1\n    return kill() if count[0] == 3 else real(*a)\n"
-        "reduction._reduce_part = stop\n",
-        "assembly": "real = reduction.stars.write_stars\n"
-        "def stop(path, *a):\n    real(path, *a); kill()\nreduction.stars.write_stars = stop\n",
-        "note": "reduction.shutil.rmtree = lambda *a, **k: kill()\n",
+        "reduce._reduce_part = stop\n",
+        "assembly": "real = star_file.write_stars\n"
+        "def stop(path, *a):\n    real(path, *a); kill()\nstar_file.write_stars = stop\n",
+        "note": "reduce.shutil.rmtree = lambda *a, **k: kill()\n",
     }[stop_at]
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\n"
-        "from apogaia import reduction\nfrom tiny_survey import tiny_survey\nfrom apogaia.workspace import Workspace\n"
+        "from apogaia.reduction import reduce, star_file\nfrom apogaia.workspace import Workspace\n"
+        "from tiny_survey import tiny_survey\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"{trap}reduction.CHUNK_ROWS = 6\nsurvey = tiny_survey()\n"
-        "reduction.reduce_survey(survey, Workspace(survey, Path(sys.argv[1])), processes=1, progress=False)\n"
+        f"{trap}reduce.CHUNK_ROWS = 6\nsurvey = tiny_survey()\n"
+        "reduce.reduce_survey(survey, Workspace(survey, Path(sys.argv[1])), processes=1, progress=False)\n"
     )
     run = subprocess.run([sys.executable, "-c", code, workspace.root, os.path.dirname(tiny.__file__)], timeout=60)
     assert run.returncode == -signal.SIGKILL
@@ -389,65 +386,3 @@ def test_stellar_parameters_must_be_row_by_row(raw):
 def test_open_stars_says_what_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="apogaia reduce"), open_stars(tmp_path / "stars.h5"):
         pass
-
-
-# --- cross-match ------------------------------------------------------------------------------------------------------
-
-SOURCES = load_survey("dr14").sources
-
-
-@pytest.mark.filterwarnings("ignore:ERFA function")  # the sources are put at an arbitrary, large distance
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 2**32),
-    centre_ra=st.floats(0, 360),
-    centre_dec=st.floats(-90, 90),
-    n_stars=st.integers(0, 30),
-    n_gaia=st.integers(0, 60),
-)
-def test_cross_match_equals_brute_force(seed, centre_ra, centre_dec, n_stars, n_gaia):
-    rng = np.random.default_rng(seed)
-
-    def scatter(n):  # within some arcsec, poles and ra = 0 included
-        centre = SkyCoord(centre_ra * u.deg, centre_dec * u.deg)
-        return centre.directional_offset_by(rng.uniform(0, 360, n) * u.deg, rng.uniform(0, 8, n) * u.arcsec)
-
-    stars, sources = scatter(n_stars), scatter(n_gaia)
-    pm = rng.normal(0, 100, (2, n_gaia))
-    pm[:, rng.random(n_gaia) < 0.2] = np.nan
-    gaia = Table({"ra": sources.ra.deg, "dec": sources.dec.deg, "pmra": pm[0], "pmdec": pm[1]})
-    index, separation, count = cross_match(stars.ra.deg, stars.dec.deg, gaia, SOURCES)
-
-    moved = SkyCoord(
-        sources.ra,
-        sources.dec,
-        pm_ra_cosdec=np.nan_to_num(pm[0]) * u.mas / u.yr,
-        pm_dec=np.nan_to_num(pm[1]) * u.mas / u.yr,
-        distance=Distance(np.full(n_gaia, 1e5) * u.pc),
-        obstime=Time(SOURCES.gaia_epoch, format="jyear"),
-    )
-    moved = moved.apply_space_motion(new_obstime=Time(SOURCES.apogee_epoch, format="jyear")) if n_gaia else moved
-    for i in range(n_stars):
-        all_separations = stars[i].separation(moved).arcsec
-        inside = all_separations < 2
-        assert count[i] == inside.sum()
-        if inside.any():
-            assert index[i] == np.argmin(all_separations)
-            assert separation[i] == pytest.approx(all_separations.min(), abs=1e-5)
-        else:
-            assert index[i] == -1 and np.isnan(separation[i])
-
-
-def test_positions_move_with_the_proper_motion():
-    moved = crossmatch.at_epoch([10.0, 10.0], [60.0, 60.0], [1000.0, np.nan], [0.0, 500.0], -10.0)
-    ra = np.degrees(np.arctan2(moved[:, 1], moved[:, 0]))
-    assert ra[0] == pytest.approx(10 - 10 / 3600 / 0.5, abs=1e-7)  # pmra holds cos(dec)
-    assert ra[1] == pytest.approx(10, abs=1e-12)
-    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, rtol=1e-15)
-
-
-def test_stars_without_position_match_nothing():
-    gaia = Table({"ra": [np.nan, 5.0], "dec": [0.0, 0.0], "pmra": [0.0, 0.0], "pmdec": [0.0, 0.0]})
-    index, separation, count = cross_match([np.nan, 5.0], [0.0, 1 / 3600], gaia, SOURCES)
-    assert index.tolist() == [-1, 1] and count.tolist() == [0, 1]
-    assert np.isnan(separation[0]) and separation[1] == pytest.approx(1)

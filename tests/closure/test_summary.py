@@ -14,6 +14,7 @@ from closure_results import LOST, made_up_results
 
 from apogaia import files, plots
 from apogaia.closure import run, summary
+from apogaia.closure.trials import TRIALS
 
 UNITLESS = {
     "seed",
@@ -30,7 +31,7 @@ def results(tmp_path_factory) -> dict:
     """As read from files."""
     root = tmp_path_factory.mktemp("closure")
     made = made_up_results()
-    for trial in run.TRIALS:
+    for trial in TRIALS:
         files.write_json(run.result_path(trial, root), made[trial.name])
     return summary.read_results(root)
 
@@ -45,7 +46,7 @@ def closed_figures():
 
 def test_results_are_those_that_exist(tmp_path):
     assert summary.read_results(tmp_path) == {}
-    trial = next(trial for trial in run.TRIALS if trial.name == "seed_3")
+    trial = next(trial for trial in TRIALS if trial.name == "seed_3")
     files.write_json(run.result_path(trial, tmp_path), {"value_uas": 1.0})
     assert summary.read_results(tmp_path) == {"seed_3": {"value_uas": 1.0}}
 
@@ -112,7 +113,7 @@ def test_sentences_bear_the_numbers(results):
 
 
 def test_report_writes_numbers_and_pictures(tmp_path, results):
-    trial = run.TRIALS[0]
+    trial = TRIALS[0]
     files.write_json(run.result_path(trial, tmp_path), results[trial.name])
     pictures = tmp_path / "figures" / "mock-dr14"
     pictures.mkdir(parents=True)

@@ -137,7 +137,7 @@ def test_a_full_disk_stops_at_once(tmp_path, monkeypatch, code):
         return written[-1]
 
     with StandIn(serve_folder(archive.served)) as server:
-        monkeypatch.setattr("apogaia.archive.partial_files.os.write", full)
+        monkeypatch.setattr("apogaia.archive.http.partial_files.os.write", full)
         with pytest.raises(FetchError, match=rf"No space left for {archive.folder}.*APOGAIA_ROOT.*run again"):
             fetch(archive.files(server.url))
         monkeypatch.undo()
@@ -151,7 +151,7 @@ def test_writes_that_take_a_piece_only_lose_nothing(tmp_path, monkeypatch):
     archive, write = SmallArchive(tmp_path, 5), os.write
     with StandIn(serve_folder(archive.served)) as server:
         monkeypatch.setattr(
-            "apogaia.archive.partial_files.os.write", lambda descriptor, data: write(descriptor, data[:5000])
+            "apogaia.archive.http.partial_files.os.write", lambda descriptor, data: write(descriptor, data[:5000])
         )
         assert {outcome.state for outcome in fetch(archive.files(server.url))} == {State.FETCHED}
         assert len(server.requests) == 5
@@ -169,7 +169,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         process = start_downloader(tmp_path, server, 30, prefix=prefix)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1 and "ended" not in out
-    assert "apogaia.archive.remote_files.FetchError: No space left for" in err and "0 MB free" in err
+    assert "apogaia.archive.http.remote_files.FetchError: No space left for" in err and "0 MB free" in err
     assert len(server.requests) < 30
 
 
@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_written_stops_before_anything_is_asked(tmp_path
         return opened(path, flags, *mode)
 
     with StandIn(serve_folder(archive.served)) as server:
-        monkeypatch.setattr("apogaia.archive.partial_files.os.open", refuse)
+        monkeypatch.setattr("apogaia.archive.http.partial_files.os.open", refuse)
         with pytest.raises(FetchError, match=rf"{archive.folder}/field\d cannot be written \({os.strerror(code)}\)"):
             fetch(archive.files(server.url))
         assert not server.requests

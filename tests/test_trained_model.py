@@ -1,4 +1,4 @@
-"""Distances of single stars: real spectra, broken files, the command line."""
+"""A model file in use: distances of single stars from real and broken files, the command line."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from damaged_spectra import KINDS
 
 from apogaia.cli import commands
 from apogaia.distances.catalogue import Flags
-from apogaia.distances.single_stars import measure_distances
-from apogaia.model import networks, training
+from apogaia.model import model_file, networks
 from apogaia.physics.luminosity import extinction_correction, fakemag_to_parallax, fakemag_to_pc
 from apogaia.survey import load_survey
+from apogaia.trained_model import TrainedModel
 from apogaia.workspace import Workspace
 
 GIANT = "apStar-r5-2M00004994+1621552.fits"
@@ -30,7 +30,7 @@ def model_path(tmp_path_factory, survey):
         survey.network, "constant", mean_spectrum=np.ones(7514, np.float32), parallax_scale=1.0
     )
     path = tmp_path_factory.mktemp("model") / "constant.keras"
-    training.save_model(model, path, {"survey": survey.name, "settings": survey.settings()})
+    model_file.save_model(model, path, {"survey": survey.name, "settings": survey.settings()})
     return path
 
 
@@ -48,9 +48,9 @@ def broken(realdata, tmp_path):
     return {name: tmp_path / f"{name}.fits" for name in ("blank", "nan_error", "cut", "other", "absent")}
 
 
-def test_real_spectra_have_consistent_distances(realdata, model_path, survey):
+def test_real_spectra_have_consistent_distances(realdata, model_path):
     paths = sorted(realdata.glob("apStar*.fits"))
-    table = measure_distances(paths, training.load_model(model_path), survey, passes=5)
+    table = TrainedModel.load(model_path).distances(paths, passes=5)
     assert list(table["apogee_id"]) == [path.stem.split("-")[-1] for path in paths]
     assert set(table["status"]) == {"OK"} and set(table["reason"]) == {""}
     k0 = extinction_correction([fits.getheader(path)["K"] for path in paths], np.nan)
@@ -62,11 +62,11 @@ def test_real_spectra_have_consistent_distances(realdata, model_path, survey):
     assert np.all(table["flags"] & Flags.MISSING_EXTINCTION)  # these headers are older than the card AKTARG
 
 
-def test_extinction_of_the_header_is_used(realdata, tmp_path, model_path, survey):
+def test_extinction_of_the_header_is_used(realdata, tmp_path, model_path):
     with fits.open(realdata / GIANT) as hdus:
         hdus[0].header["AKTARG"] = 0.5
         hdus.writeto(tmp_path / GIANT)
-    table = measure_distances([realdata / GIANT, tmp_path / GIANT], training.load_model(model_path), survey, passes=5)
+    table = TrainedModel.load(model_path).distances([realdata / GIANT, tmp_path / GIANT], passes=5)
     k0_without, k0_with = (float(fits.getheader(realdata / GIANT)["K"]) - a_k for a_k in (0, 0.5))
     np.testing.assert_allclose(
         np.asarray(table["dist"]), fakemag_to_pc(np.asarray(table["fakemag"]), np.array([k0_without, k0_with]))
@@ -74,9 +74,9 @@ def test_extinction_of_the_header_is_used(realdata, tmp_path, model_path, survey
     assert not table["flags"][1] & Flags.MISSING_EXTINCTION
 
 
-def test_broken_files_keep_their_rows_and_the_rest_its_results(realdata, broken, model_path, survey):
+def test_broken_files_keep_their_rows_and_the_rest_its_results(realdata, broken, model_path):
     paths = [broken["blank"], realdata / GIANT, *(broken[name] for name in ("nan_error", "cut", "other", "absent"))]
-    table = measure_distances(paths, training.load_model(model_path), survey, passes=5)
+    table = TrainedModel.load(model_path).distances(paths, passes=5)
     assert np.isfinite(table["dist"][1]) and table["reason"][1] == ""
     bad = [0, 2, 3, 4, 5]
     assert np.all(np.isnan(table["dist"][bad])) and np.all(table["flags"][bad] & Flags.NO_RESULT)
@@ -85,14 +85,14 @@ def test_broken_files_keep_their_rows_and_the_rest_its_results(realdata, broken,
         assert paths[row].name in table["reason"][row]
 
 
-def test_every_kind_of_damage_keeps_its_row(model_path, survey, tmp_path):
+def test_every_kind_of_damage_keeps_its_row(model_path, tmp_path):
     flux, error, mask = tiny.spectrum(np.random.default_rng(8))
     paths = []
     for i, kind in enumerate(KINDS):
         paths.append(tmp_path / str(i) / "apStar-r8-2M00000017+0000017.fits")
         tiny.write_apstar(paths[-1], "2M00000017+0000017", flux, error, mask, visits=3, unread_rows=1)
         kind.damage(paths[-1])
-    table = measure_distances(paths, training.load_model(model_path), survey, passes=5)
+    table = TrainedModel.load(model_path).distances(paths, passes=5)
     assert list(table["status"]) == [kind.status.name for kind in KINDS]
     good = np.array([kind.status == 0 for kind in KINDS])
     np.testing.assert_array_equal(np.isfinite(table["fakemag"]), good)
@@ -102,7 +102,7 @@ def test_every_kind_of_damage_keeps_its_row(model_path, survey, tmp_path):
 
 
 @pytest.mark.parametrize("value", [-9999.99, 99.999, "unknown", "", None, True, fits.card.Undefined()], ids=repr)
-def test_a_magnitude_that_is_none_leaves_the_distance_unknown(model_path, survey, tmp_path, value):
+def test_a_magnitude_that_is_none_leaves_the_distance_unknown(model_path, tmp_path, value):
     path = tmp_path / "apStar-r8-2M1.fits"
     tiny.write_apstar(path, "2M1", *tiny.spectrum(np.random.default_rng(8)), unread_rows=1)
     with fits.open(path, mode="update") as hdus:
@@ -111,7 +111,7 @@ def test_a_magnitude_that_is_none_leaves_the_distance_unknown(model_path, survey
                 hdus[0].header.remove(name, ignore_missing=True)
             else:
                 hdus[0].header[name] = value
-    (row,) = measure_distances([path], training.load_model(model_path), survey, passes=5)
+    (row,) = TrainedModel.load(model_path).distances([path], passes=5)
     assert row["status"] == "OK" and np.isfinite(row["fakemag"]) and np.isnan(row["dist"])
     assert row["flags"] & Flags.MISSING_PHOTOMETRY and row["flags"] & Flags.MISSING_EXTINCTION
     assert np.isnan(row["snr"]) or value == 99.999  # a good one
@@ -131,10 +131,10 @@ def test_command_line_writes_the_table_and_says_what_is_wrong(realdata, broken, 
     assert np.isfinite(table["dist"]).sum() == len(good)
 
 
-def test_same_seed_same_distance(realdata, model_path, survey):
-    model = training.load_model(model_path)
-    first, second = (measure_distances([realdata / GIANT], model, survey, passes=5, seed=3) for _ in range(2))
-    other = measure_distances([realdata / GIANT], model, survey, passes=5, seed=4)
+def test_same_seed_same_distance(realdata, model_path):
+    model = TrainedModel.load(model_path)
+    first, second = (model.distances(realdata / GIANT, passes=5, seed=3) for _ in range(2))
+    other = model.distances(realdata / GIANT, passes=5, seed=4)
     assert first["fakemag"][0] == second["fakemag"][0] != other["fakemag"][0]
 
 

@@ -11,7 +11,7 @@ from apogaia import files
 from apogaia.refit import stellar_density
 from apogaia.survey import load_survey
 from apogaia.zero_point import refitted
-from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_extinction, network_settings, usable
+from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_extinction, usable
 
 SURVEY = load_survey("dr14")
 ZERO_POINT, SIGMA, PIXELS = -45.0, 0.15, 50
@@ -189,20 +189,3 @@ def test_few_stars_have_few_features():
         assert len(features) == n and 1 <= features.shape[1] <= max(2, n / per_feature)
         assert np.isfinite(features).all()
     assert features.shape[1] > 0.6 * 3000 / per_feature
-
-
-def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
-    made, settings = network_settings(SURVEY), SURVEY.calibration
-    changed = {"dropout"}
-    assert made.network.dropout == settings.dropout != SURVEY.network.dropout
-    same = dataclasses.asdict(SURVEY.network).items() - {("dropout", SURVEY.network.dropout)}
-    assert same <= {(key, value) for key, value in dataclasses.asdict(made.network).items() if key not in changed}
-    assert made.training == dataclasses.replace(
-        SURVEY.training,
-        epochs=settings.epochs,
-        learning_rate_without_offset=settings.learning_rate,
-        plateau_patience=settings.plateau_patience,
-        contaminant_fraction=settings.contaminant_fraction,
-        contaminant_width=settings.contaminant_width,
-    )
-    assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == SURVEY

@@ -1,0 +1,49 @@
+"""Coverage of the errors of distances: of the calibrated model, the paper's, and the released code's form of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+
+from apogaia import files
+from apogaia.closure.coverage import coverage
+from apogaia.closure.recipes.paper import joint_model, write_model
+from apogaia.closure.trials import TRIALS, Trial, simulated
+from apogaia.model.predictions import calibration_rows
+from apogaia.products import calibrated_model
+from apogaia.reduction import quality_cuts
+from apogaia.trained_model import TrainedModel
+from apogaia.workspace import Workspace
+
+__all__ = ["recover"]
+
+RELEASED = 12_000  # training stars of the network with the released code's form of the likelihood
+
+
+def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
+    """Coverage of the test stars' distances by model."""
+    sample = simulated(trial, workspace)
+    survey, table, truth = sample.survey, sample.table, sample.truth
+    selected = quality_cuts.select(table, survey)
+    test = np.setdiff1d(selected.test, calibration_rows(table, selected.test))
+    spectrum = sample.spectra_of(test)
+
+    clean_paper = next(other for other in TRIALS if other.name == "clean_paper")  # contaminants break that recipe
+    changed = dataclasses.replace(survey, training=dataclasses.replace(survey.training, variance_form="released"))
+    clean = selected.training[np.asarray(truth["contamination"])[selected.training] == "none"]
+    rows = np.sort(np.random.default_rng(survey.training.seed).permutation(clean)[:RELEASED])
+    make = partial(write_model, survey=changed, sample=sample, rows=rows, offset="constant", verbose=verbose)
+    settings = changed.settings("cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
+    released = files.kept(sample.workspace.closure_model("released"), make, settings, [sample.workspace.stars])
+    models = {
+        "calibrated": calibrated_model(survey, sample.workspace),
+        "paper": TrainedModel.load(joint_model(clean_paper, simulated(clean_paper, workspace), verbose=verbose)),
+        "released": TrainedModel.load(released),
+    }
+    result: dict = {"test_stars": len(test)}
+    for name, model in models.items():
+        prediction = model.predict(spectrum, table["snr"][test], progress=verbose)
+        result[name] = coverage(prediction, table[test], truth[test])
+    return result

@@ -1,0 +1,141 @@
+"""The model file: network, weights, training domain and provenance in one ``.keras`` archive."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from apogaia import files
+from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.model import networks  # noqa: F401 - Keras finds the layers of a file by their registration there
+from apogaia.model.training_domain import TrainingDomain
+from apogaia.model.training_set import TrainingSet, split
+from apogaia.survey import Survey
+
+__all__ = [
+    "ModelFileError",
+    "load_network",
+    "provenance",
+    "read_domain",
+    "read_provenance",
+    "save_model",
+]
+
+PROVENANCE = "apogaia.json"  # members of the model file's zip
+DOMAIN = "domain.npz"
+FORMAT = 2  # of the model file; another number is another version of apogaia
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be used; the message names the file and the remedy."""
+
+
+def provenance(survey: Survey, sample: TrainingSet, offset: str) -> dict:
+    """What a model file says about its origin: survey, settings, sample counts, scale and package versions."""
+    settings = survey.training
+    gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
+    return {
+        "survey": survey.name,
+        "title": survey.title,
+        "offset": offset,
+        "seed": settings.seed,
+        "gradient_stars": len(gradient),
+        "validation_stars": len(validation),
+        "parallax_scale_mas": float(np.std(sample.parallax[gradient])),
+        "training_range": _training_range(sample, gradient) if offset == "multivariate" else {},
+        "settings": survey.settings(),
+        "keras_backend": keras.backend.backend(),
+        "versions": {name: version(name) for name in ("apogaia", "keras", "numpy")},
+    }
+
+
+def _training_range(sample: TrainingSet, rows: np.ndarray) -> dict[str, list[float]]:
+    """Percentiles 0.5 and 99.5 of the offset's inputs: a single far star does not calibrate the range up to it."""
+    return {name: np.percentile(getattr(sample, name)[rows], [0.5, 99.5]).tolist() for name in OFFSET_INPUTS}
+
+
+def save_model(
+    model: keras.Model, path: str | Path, provenance: Mapping, training_domain: TrainingDomain | None = None
+) -> None:
+    """Write a self-contained ``.keras`` file: network, weights, provenance and, unless None, the training domain.
+
+    The last two are the members ``apogaia.json`` and ``domain.npz``. The optimiser's state stays out, and so do dates:
+    the same model gives the same bytes.
+    """
+    bare = keras.Model.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    with tempfile.TemporaryDirectory() as folder:
+        plain, origin = Path(folder) / "model.keras", Path(folder) / PROVENANCE
+        bare.save(plain)
+        files.write_json(origin, {**provenance, "format": FORMAT})
+        with zipfile.ZipFile(plain) as archive:
+            members = {name: archive.read(name) for name in sorted(archive.namelist())}
+        members[PROVENANCE] = origin.read_bytes()
+    if training_domain is not None:
+        members[DOMAIN] = training_domain.to_bytes()
+    metadata = json.loads(members["metadata.json"])
+    metadata.pop("date_saved", None)
+    members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+    with files.atomic(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Read the network of a file that `save_model` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If it is no apogaia model, damaged, or written by another version of apogaia.
+    """
+    read_provenance(path)
+    return keras.models.load_model(path, compile=False)
+
+
+def read_provenance(path: str | Path) -> dict:
+    """What a model file says about its origin; raises as `load_network` does."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model; run notebook 02 or `make` to train it")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ModelFileError(f"{path}: damaged ({damaged} fails its checksum): delete it and train again")
+            origin = json.loads(archive.read(PROVENANCE))
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{path}: not a model that apogaia wrote: give the file that notebook 02 saves") from error
+    if origin.get("format") != FORMAT:
+        written = origin.get("versions", {}).get("apogaia", "an unknown version")
+        raise ModelFileError(
+            f"{path}: written by another version of apogaia ({written}; file format {origin.get('format', 1)}, this"
+            f" version reads {FORMAT}): train the model again (notebook 02 or `make`)"
+        )
+    return origin
+
+
+def read_domain(path: str | Path) -> TrainingDomain | None:
+    """The training domain of a model file, None if it has none; raises as `load_network` does."""
+    read_provenance(path)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(DOMAIN) if DOMAIN in archive.namelist() else None
+    if content is None:
+        return None
+    try:
+        return TrainingDomain.from_bytes(content)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"{path}: {DOMAIN} is of another version of apogaia: train the model again") from error

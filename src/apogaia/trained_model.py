@@ -1,0 +1,177 @@
+"""A trained model: everything that its file holds, and what one does with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from astropy.table import Table
+
+from apogaia.distances.catalogue import distance_table
+from apogaia.formats.apstar import Status
+from apogaia.formats.fits_columns import MISSING_BELOW
+from apogaia.formats.survey_tables import MISSING_MAG_ABOVE
+from apogaia.model import model_file
+from apogaia.model.inference import predict_calibrated, read_error_calibration
+from apogaia.model.predictions import ErrorCalibration, Prediction
+from apogaia.model.training_domain import Placement, TrainingDomain
+from apogaia.reduction.spectra import read_spectra
+from apogaia.survey import Survey, restore_survey
+
+__all__ = ["TrainedModel"]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model file in memory.
+
+    Examples
+    --------
+    >>> model = TrainedModel.load("data/mock/models/calibrated.keras")  # doctest: +SKIP
+    >>> model.distances("apStar-r8-2M19060637+4717296.fits")["dist", "dist_error"]  # doctest: +SKIP
+    """
+
+    network: keras.Model  # the joint network; its parts are the layers "luminosity" and "offset"
+    domain: TrainingDomain | None  # which stars are like the training set; None: the file does not say
+    errors: ErrorCalibration  # changes nothing for a model whose errors were not calibrated
+    survey: Survey  # that the model was trained for
+    provenance: Mapping  # survey, settings, sample counts, seed, history, versions
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainedModel:
+        """Read a model file (``.keras``).
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        apogaia.model.model_file.ModelFileError
+            If it is not a model of apogaia, damaged, or written by another version.
+        """
+        provenance = model_file.read_provenance(path)
+        return cls(
+            model_file.load_network(path),
+            model_file.read_domain(path),
+            read_error_calibration(path),
+            restore_survey(provenance["settings"]),
+            provenance,
+        )
+
+    @property
+    def offset(self) -> str:
+        """How the zero point enters: "none", "constant", "multivariate", or "calibrated" (fitted beforehand)."""
+        return self.provenance["offset"]
+
+    @property
+    def history(self) -> Mapping[str, Sequence[float]]:
+        """Loss and learning rate per epoch of the training, and for "constant" the offset [mas]."""
+        return self.provenance["history"]
+
+    def predict(
+        self, spectra, snr, *, passes: int | None = None, seed: int | None = None, progress: bool = True
+    ) -> Prediction:
+        """Luminosities of stars with calibrated errors, by Monte-Carlo dropout.
+
+        Parameters
+        ----------
+        spectra
+            (n, pixels) normalised spectra, an array or an HDF5 dataset.
+        snr
+            (n,) their signal-to-noise ratios, on which the errors' calibration depends; NaN: unknown.
+        passes, seed
+            Dropout passes and their seed; None: the survey's.
+        progress
+            Show a progress bar.
+
+        Raises
+        ------
+        ValueError
+            If the spectra have another number of pixels than the model's.
+        """
+        changed = {name: value for name, value in {"passes": passes, "seed": seed}.items() if value is not None}
+        settings = dataclasses.replace(self.survey.inference, **changed)
+        return predict_calibrated(self.network, self.errors, spectra, snr, settings, progress=progress)
+
+    def place(self, spectra, g_mag=None, bp_rp=None, teff=None) -> Placement:
+        """Where stars lie with respect to the training set (`TrainingDomain.place`); unknown if the file has none.
+
+        Parameters
+        ----------
+        spectra
+            (n, pixels) normalised spectra.
+        g_mag, bp_rp, teff
+            (n,) Gaia's G and BP-RP [mag], effective temperature [K]; None: unknown.
+        """
+        if self.domain is None:
+            return Placement.unknown(len(spectra))
+        return self.domain.place(spectra, g_mag, bp_rp, teff)
+
+    def distances(
+        self,
+        files: str | Path | Iterable[str | Path],
+        *,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+    ) -> Table:
+        """Luminosity, parallax and distance of the stars in apStar (or asStar) files (the paper's Appendix A).
+
+        Parameters
+        ----------
+        files
+            One file or several; one row each, in this order. A file without a usable spectrum keeps its row, with the
+            reason.
+        passes, seed
+            Dropout passes and their seed; None: the survey's.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        Table
+            ``file``, ``apogee_id``, ``status``, ``reason``, ``snr``, then the columns of
+            `apogaia.distances.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come
+            from the files' headers (cards K and AKTARG); missing extinction counts as none and is flagged.
+        """
+        paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(path) for path in files]
+        read = read_spectra(paths, self.survey.spectra)
+        snr = _numbers(read.headers, "snr", below=np.inf)
+        k_mag = _numbers(read.headers, "k_mag", below=MISSING_MAG_ABOVE)
+        a_k_mag = _numbers(read.headers, "a_k_targ", below=MISSING_MAG_ABOVE)
+        a_k_mag[a_k_mag < self.survey.cuts.min_a_k_targ] = np.nan
+
+        prediction = self.predict(read.flux, snr, passes=passes, seed=seed, progress=progress)
+        status = [Status(value) for value in read.status]
+        table = Table(
+            {
+                "file": [str(path) for path in paths],
+                "apogee_id": [str(header.get("apogee_id") or "").strip() for header in read.headers],
+                "status": [value.name for value in status],
+                "reason": [
+                    fault and f"{path}: {fault}; {value.remedy}"
+                    for path, fault, value in zip(paths, read.fault, status, strict=True)
+                ],
+                "snr": snr,
+            }
+        )
+        measured = distance_table(prediction, k_mag, a_k_mag, self.survey.inference, self.place(read.flux))
+        for name in measured.colnames:
+            table[name] = measured[name]
+        return table
+
+
+def _numbers(headers: Sequence[Mapping], name: str, below: float) -> np.ndarray:
+    """(n,) numbers of the headers; NaN where there is none, or a text or a placeholder."""
+    values = [header.get(name) for header in headers]
+    known = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values]
+    return np.array(
+        [
+            float(value) if good and MISSING_BELOW <= value < below else np.nan
+            for value, good in zip(values, known, strict=True)
+        ],
+        dtype=float,
+    )

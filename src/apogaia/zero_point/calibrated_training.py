@@ -1,0 +1,80 @@
+"""The network trained with the refitted zero point, with errors calibrated on stars that it has not seen.
+
+The default for catalogue and maps. The zero point is fitted without a network (`apogaia.zero_point.refitted`); then the
+network is trained on parallaxes corrected for it, and half of the test set calibrates the errors that it states
+(`apogaia.model.predictions`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from apogaia.model import inference, model_file, training
+from apogaia.model.predictions import ErrorCalibration, calibration_rows
+from apogaia.model.training_domain import TrainingDomain
+from apogaia.model.training_set import TrainingSet, split
+from apogaia.reduction import quality_cuts, star_file
+from apogaia.survey import Survey
+from apogaia.zero_point.refitted import calibrate, has_extinction, usable
+
+__all__ = ["network_settings", "train_calibrated_model"]
+
+
+def network_settings(survey: Survey) -> Survey:
+    """The survey with the network and training settings of its section [calibration]."""
+    settings = survey.calibration
+    return dataclasses.replace(
+        survey,
+        network=dataclasses.replace(survey.network, dropout=settings.dropout),
+        training=dataclasses.replace(
+            survey.training,
+            epochs=settings.epochs,
+            learning_rate_without_offset=settings.learning_rate,
+            plateau_patience=settings.plateau_patience,
+            contaminant_fraction=settings.contaminant_fraction,
+            contaminant_width=settings.contaminant_width,
+        ),
+    )
+
+
+def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
+    """Fit the zero point, train the network with it, calibrate its errors, and write the model file.
+
+    Its provenance (`apogaia.model.model_file.read_provenance`) holds the zero point as "calibration", the
+    `ErrorCalibration` as "error_calibration", and the history of the training.
+
+    Parameters
+    ----------
+    path
+        Model file to write.
+    survey
+        Its sections ``cuts``, ``network``, ``training``, ``calibration`` and ``inference`` are used.
+    stars
+        The survey's stars.h5.
+    """
+    with star_file.open_stars(stars) as opened:
+        selected = quality_cuts.select(opened.table, survey)
+        rows = selected.training[has_extinction(opened.table[selected.training])]
+        sample = TrainingSet.from_stars(opened, rows)
+        chosen = usable(survey, opened.table[rows])
+        calibration = calibrate(survey, opened.table[rows[chosen]], sample.spectrum[chosen])
+        held_out = calibration_rows(opened.table, selected.test)
+        test, test_spectra = opened.table[held_out], opened.spectra_of(held_out)
+    changed = network_settings(survey)
+    corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point)
+    network, history = training.train(changed, corrected, "none")
+    passes = survey.inference
+    prediction = inference.predict(
+        network, test_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
+    )
+    errors = ErrorCalibration.fit(prediction, test, calibration.zero_point)
+    origin = model_file.provenance(changed, corrected, "calibrated") | {
+        "settings": survey.settings(),
+        "calibration": calibration.in_uas(),
+        "error_calibration": errors.to_dict(),
+        "history": history,
+    }
+    gradient, _ = split(len(sample), changed.training.validation_fraction, changed.training.seed)
+    domain = TrainingDomain.fit(sample, gradient, seed=changed.training.seed)
+    model_file.save_model(network, path, origin, domain)

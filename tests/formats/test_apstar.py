@@ -1,0 +1,188 @@
+"""apStar files: what is read of whole ones, and the status of each fault."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from real_files import APSTAR
+from tiny_survey import image, spectra, write_apstar
+
+from apogaia.formats.apstar import SpectrumError, Status, read_apstar
+from apogaia.formats.pixel_grid import DETECTORS
+
+
+def test_real_files(realdata):
+    giant = read_apstar(realdata / APSTAR[0])
+    assert giant.n_visits == 3
+    assert giant.header["k_mag"] == 8.328 and giant.header["snr"] == 736.781 and giant.header["location_id"] == 4548
+    assert giant.header["a_k_targ"] is None
+    with fits.open(realdata / APSTAR[0]) as hdus:
+        np.testing.assert_array_equal(giant.flux, hdus[1].data[1])
+        np.testing.assert_array_equal(giant.mask, hdus[3].data[1])
+    single = read_apstar(realdata / APSTAR[1])
+    assert single.n_visits == 1 and single.flux.shape == (8575,) and single.flux.dtype == np.dtype("=f4")
+
+
+@pytest.mark.parametrize("visits", [1, 3])
+def test_the_globally_weighted_row_is_read(tmp_path, visits):
+    flux, error, mask = (array[0] for array in spectra(1))
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", flux, error, mask, visits)
+    star = read_apstar(path)
+    np.testing.assert_array_equal(star.flux, flux.astype(np.float32))
+    np.testing.assert_array_equal(star.error, error.astype(np.float32))
+    np.testing.assert_array_equal(star.mask, mask)
+
+
+def faulty(path, fault):
+    """Write the file with a fault; the status that it must give."""
+    flux, error, mask = (array[0] for array in spectra(1))
+    name = "2M1"
+    if fault == "blank":
+        flux = flux * 0
+    elif fault == "nan flux":
+        flux = flux * np.nan
+    elif fault == "nan errors":
+        error = error * np.nan
+    elif fault == "zero error":
+        error[1000] = 0
+    elif fault == "dead detector":
+        error[DETECTORS["green"]] = 1e10
+    elif fault == "other star":
+        name = "2M2"
+    write_apstar(path, name, flux, error, mask)
+    content = path.read_bytes()
+    if fault == "empty":
+        path.write_bytes(b"")
+    elif fault == "html":
+        path.write_bytes(b"<html>504 Gateway Time-out</html>" * 100)
+    elif fault.startswith("cut"):
+        path.write_bytes(content[: int(fault.split()[1])])
+    elif fault == "other grid":
+        with fits.open(path, mode="update") as hdus:
+            hdus[1].header["CRVAL1"] = 4.0
+    elif fault == "short":
+        fits.HDUList([fits.PrimaryHDU(), *[image(np.ones(100, ">f4"))] * 3]).writeto(path, overwrite=True)
+    elif fault == "table":
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([])]).writeto(path, overwrite=True)
+    elif fault == "no cards":
+        fits.HDUList([fits.PrimaryHDU(), *map(image, (flux, error, mask))]).writeto(path, overwrite=True)
+    elif fault == "folder":
+        path.unlink()
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("blank", Status.BLANK),
+        ("nan flux", Status.BLANK),
+        ("nan errors", Status.BAD_ERRORS),
+        ("zero error", Status.BAD_ERRORS),
+        ("dead detector", Status.TOO_FEW_PIXELS),
+        ("other star", Status.WRONG_STAR),
+        ("other grid", Status.NOT_APSTAR),
+        ("short", Status.NOT_APSTAR),
+        ("table", Status.NOT_APSTAR),
+        ("no cards", Status.NOT_APSTAR),
+        ("empty", Status.UNREADABLE),
+        ("html", Status.UNREADABLE),
+        ("folder", Status.UNREADABLE),
+        ("cut 1000", Status.UNREADABLE),
+        ("cut 20000", Status.UNREADABLE),
+        ("cut 60000", Status.UNREADABLE),
+        ("cut 90000", Status.UNREADABLE),
+    ],
+)
+def test_every_fault_has_its_status_and_names_the_file(tmp_path, fault, status):
+    path = tmp_path / "apStar-r8-2M1.fits"
+    faulty(path, fault)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SpectrumError) as caught:
+            read_apstar(path)
+    assert caught.value.status == status
+    assert str(caught.value).startswith(f"{path}: {status.reason}")
+    assert "; " in str(caught.value)
+    assert str(tmp_path) not in caught.value.detail
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 120_000))
+def test_a_file_cut_anywhere_is_read_right_or_refused(tmp_path_factory, cut):
+    folder = tmp_path_factory.getbasetemp() / "cuts"
+    path = folder / "apStar-r8-2M1.fits"
+    if not path.is_file():
+        write_apstar(path, "2M1", *(array[0] for array in spectra(1)))
+    whole = read_apstar(path)
+    part = folder / "part" / path.name
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(path.read_bytes()[:cut])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            star = read_apstar(part)
+        except SpectrumError as fault:
+            assert fault.status in (Status.UNREADABLE, Status.NOT_APSTAR)
+        else:
+            for name in ("flux", "error", "mask"):
+                np.testing.assert_array_equal(getattr(star, name), getattr(whole, name))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1200), st.integers(0, 255)), min_size=1, max_size=6))
+def test_a_corrupt_header_is_never_more_than_a_refused_spectrum(tmp_path_factory, changes):
+    path = tmp_path_factory.getbasetemp() / "corrupt" / "apStar-r8-2M1.fits"
+    original = path.with_suffix(".original")
+    if not original.is_file():
+        write_apstar(original, "2M1", *(array[0] for array in spectra(1)))
+    content = bytearray(original.read_bytes())
+    headers = [i for i in range(0, len(content), 2880) if content[i : i + 8] in (b"SIMPLE  ", b"XTENSION")]
+    for hdu, place, byte in changes:
+        content[headers[hdu] + place] = byte
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            read_apstar(path)
+        except SpectrumError as fault:
+            assert fault.status in (Status.UNREADABLE, Status.NOT_APSTAR, Status.WRONG_STAR)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(SpectrumError) as caught:
+        read_apstar(tmp_path / "apStar-r8-2M1.fits")
+    assert caught.value.status == Status.NO_FILE
+
+
+def test_a_cut_behind_the_three_arrays_is_harmless_and_silent(tmp_path):
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)))
+    path.write_bytes(path.read_bytes()[:-100_000])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_apstar(path).n_visits == 1
+
+
+def test_statuses_are_what_products_say_they_are():
+    assert [(status.name, int(status)) for status in Status] == [
+        ("OK", 0),
+        ("NO_FILE", 1),
+        ("UNREADABLE", 2),
+        ("NOT_APSTAR", 3),
+        ("WRONG_STAR", 4),
+        ("BLANK", 5),
+        ("BAD_ERRORS", 6),
+        ("TOO_FEW_PIXELS", 7),
+        ("NO_CONTINUUM", 8),
+        ("CONSTANT", 9),
+        ("BAD_CHECKSUM", 10),
+    ]
+    readme = (Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in readme.splitlines() if line[:3].strip("| ").isdigit()]
+    assert listed == [f"| {status:d} | {status.name} | {status.reason} |" for status in Status]
+    assert all(status.reason in str(SpectrumError(status, "star.fits")) for status in Status if status)

@@ -1,0 +1,121 @@
+"""Tables of a survey: labels under any of their names, and memory that does not grow with columns nobody reads."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_survey as tiny
+from astropy.io import fits
+from astropy.table import Table
+
+from apogaia.formats import fits_columns, survey_tables
+
+
+def label_table(n=3):
+    """A catalogue as DR17's: label k of star i is 100 i + k."""
+    table = Table({"APOGEE_ID": [f"2M{i}" for i in range(n)]})
+    for k, label in enumerate(survey_tables.LABELS):
+        table[label.upper()] = np.arange(n) * 100.0 + k
+        table[f"{label.upper()}_ERR"] = np.full(n, 0.01 * (k + 1), np.float32)
+    return table
+
+
+def read_labels(table, path):
+    table.write(path, overwrite=True)
+    return survey_tables.read_stellar_parameters(path, np.array([f"2M{i}" for i in range(len(table))]))
+
+
+def test_both_forms_of_the_catalogue_give_the_same_labels(tmp_path):
+    single = label_table()
+    values = np.stack([single[label.upper()] for label in survey_tables.LABELS], axis=1)
+    errors = np.stack([single[f"{label.upper()}_ERR"] for label in survey_tables.LABELS], axis=1)
+    arrays = Table({"APOGEE_ID": single["APOGEE_ID"], "astroNN": values, "astroNN_error": errors})
+    first, second = read_labels(single, tmp_path / "a.fits"), read_labels(arrays, tmp_path / "b.fits")
+    assert first.colnames and set(first.colnames) == set(second.colnames)
+    for name in first.colnames:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert first["tiii_h"][2] == 215 and first["ci_h_error"][0] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("carbon, titanium", [("C1_H", "TI2_H"), ("C_1_H", "TI_2_H"), ("c_1_h", "ti2_h")])
+@pytest.mark.parametrize("error", ["{}_ERR", "E_{}"])
+def test_known_spellings_of_labels(tmp_path, carbon, titanium, error):
+    table = label_table()
+    for old, new in (("CI_H", carbon), ("TIII_H", titanium)):
+        table.rename_columns([old, f"{old}_ERR"], [new, error.format(new)])
+    labels = read_labels(table, tmp_path / "catalogue.fits")
+    assert labels["ci_h"][1] == 103 and labels["tiii_h"][1] == 115 and labels["tiii_h_error"][0] > 0
+
+
+@pytest.mark.parametrize("name", ["TIII_H", "CI_H_ERR", "TEFF_ERR"])
+def test_a_label_that_is_missing_or_never_filled_is_an_error(tmp_path, name):
+    table = label_table()
+    table.remove_column(name)
+    with pytest.raises(fits_columns.ReductionError, match=rf"no column {name}"):
+        read_labels(table, tmp_path / "catalogue.fits")
+    for unknown in (np.nan, -9999.0):
+        table = label_table()
+        table[name] = np.full(3, unknown)
+        with pytest.raises(fits_columns.ReductionError, match=f"column {name} holds no value"):
+            read_labels(table, tmp_path / "catalogue.fits")
+    table[name][1] = 5.0
+    assert np.isnan(read_labels(table, tmp_path / "catalogue.fits")[name.lower().replace("err", "error")][[0, 2]]).all()
+
+
+def test_labels_of_another_star_are_an_error(tmp_path):
+    table = label_table()
+    table["APOGEE_ID"][2] = "2M7"
+    with pytest.raises(fits_columns.ReductionError, match="row 2 is 2M7"):
+        read_labels(table, tmp_path / "catalogue.fits")
+
+
+READER = """
+import re, sys
+from pathlib import Path
+from apogaia import files
+from apogaia.formats import survey_tables
+survey_tables.BLOCK_ROWS = 1000
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+def read(path):
+    table = survey_tables.read_allstar(path)
+    survey_tables.read_stellar_parameters(path, table["apogee_id"].data)
+    files.fingerprint({}, [path])
+    return len(table)
+read(sys.argv[1])
+before = peak()
+print(read(sys.argv[2]), peak() - before)
+"""
+
+
+def test_of_a_large_table_only_what_is_needed_is_in_memory(tmp_path):
+    """400 MB on the disk, of which 2 % is read; peak memory [MiB] beyond that for a small file."""
+    names = [name for names in survey_tables.ALLSTAR_COLUMNS.values() for name in names[-1:]]
+    texts = ("APOGEE_ID", "TELESCOPE", "FIELD", "FILE")
+    labels = [(name, ">f4", 22) for name in ("astroNN", "astroNN_error")]
+    columns = [(name, "S4" if name in texts else ">f4") for name in names]
+    dtype = np.dtype([("UNREAD", ">f4", 5000), *columns, *labels])
+    paths = []
+    for rows in (10, 20_000):
+        header = fits.BinTableHDU(np.zeros(1, dtype)).header
+        header["NAXIS2"] = rows
+        paths.append(tmp_path / f"{rows}.fits")
+        with open(paths[-1], "wb") as file:
+            file.write(f"{fits.PrimaryHDU().header.tostring()}{header.tostring()}".encode())
+            file.truncate(file.tell() + -(-rows * dtype.itemsize // 2880) * 2880)
+    child = subprocess.run([sys.executable, "-c", READER, *map(str, paths)], capture_output=True, text=True, check=True)
+    rows, growth = child.stdout.split()
+    assert int(rows) == 20_000 and paths[-1].stat().st_size > 4e8
+    assert float(growth) < 100
+
+
+def test_a_table_read_in_blocks_is_that_read_at_once(tmp_path, monkeypatch):
+    _, workspace = tiny.write_tiny_survey(tmp_path)
+    whole = survey_tables.read_allstar(workspace.allstar)
+    monkeypatch.setattr(survey_tables, "BLOCK_ROWS", 7)
+    pieces = survey_tables.read_allstar(workspace.allstar)
+    assert pieces.colnames == whole.colnames and len(pieces) == tiny.N_STARS
+    for name in whole.colnames:
+        assert pieces[name].dtype == whole[name].dtype
+        np.testing.assert_array_equal(pieces[name], whole[name])

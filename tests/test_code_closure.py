@@ -1,0 +1,149 @@
+"""Products know all code that they rest on: a change deep down makes just the right ones stale."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apogaia import code_closure
+from apogaia.code_closure import closure, code_digest, imported_modules, module_file
+
+# What computes each product. `test_products_are_made_by_these` holds the first part to the code.
+MAKERS = {
+    "raw survey": "apogaia.simulate.run",
+    "stars.h5": "apogaia.reduction.reduce",
+    "joint models": "apogaia.model.training",
+    "calibrated model": "apogaia.zero_point.calibrated_training",
+    "predictions": "apogaia.model.inference",
+    "closure sample": "apogaia.closure.sample",
+    "refit trials": "apogaia.closure.recipes.refit",
+    "paper trials": "apogaia.closure.recipes.paper",
+    "distances trial": "apogaia.closure.recipes.distances",
+    "experiments": "apogaia.closure.recipes.experiments",
+}
+TRIALS = {name for name in MAKERS if "trial" in name} | {"experiments"}
+MODELS = {"joint models", "calibrated model", "predictions", "paper trials", "distances trial"}
+SIMULATED = {"raw survey", "closure sample"} | TRIALS
+
+# A file, a change of it, and the products that must be made again.
+CHANGES = [
+    ("refit/splines.py", {"calibrated model", "predictions"} | TRIALS - {"paper trials"}),
+    ("refit/stellar_density.py", {"calibrated model"} | TRIALS - {"paper trials"}),
+    ("model/training_domain.py", MODELS),
+    ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "paper trials", "distances trial"}),
+    ("model/fast/training_jax.py", MODELS - {"predictions"}),
+    ("model/networks.py", MODELS),
+    ("physics/luminosity.py", {"stars.h5", "closure sample"} | MODELS - {"predictions"} | TRIALS),
+    ("formats/apogee_pixels.json", set(MAKERS)),
+    ("simulate/atomic_lines.csv", SIMULATED),
+    ("reduction/crossmatch.py", {"stars.h5", "closure sample"} | TRIALS),
+    ("distances/catalogue.py", {"distances trial"}),
+    ("plots/maps.py", set()),
+    ("archive/gaia.py", set()),
+    ("cli/commands.py", set()),
+]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A copy of the package's files, to be changed."""
+    copy = tmp_path_factory.mktemp("source") / "apogaia"
+    shutil.copytree(code_closure.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def digests(package):
+    return {name: code_digest([module_file(module, package)], package) for name, module in MAKERS.items()}
+
+
+@pytest.mark.parametrize(("changed", "stale"), CHANGES, ids=[name for name, _ in CHANGES])
+def test_a_change_deep_down_makes_exactly_the_right_products_stale(package, changed, stale):
+    before, path = digests(package), package / changed
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content + (b"\nCHANGED = 1\n" if path.suffix == ".py" else b"\n"))
+        after = digests(package)
+    finally:
+        path.write_bytes(content)
+    assert {name for name in MAKERS if after[name] != before[name]} == stale
+
+
+def test_comments_and_docstrings_make_nothing_stale(package):
+    before, path = digests(package), package / "refit" / "splines.py"
+    content = path.read_text()
+    try:
+        path.write_text("# a comment\n" + content.replace('"""', '"""Otherwise: ', 1))
+        assert digests(package) == before
+    finally:
+        path.write_text(content)
+
+
+def test_every_data_file_of_the_package_is_named_by_a_module():
+    """Else a change of it would go unnoticed. Surveys are read by name, and count by their values."""
+    package = code_closure.PACKAGE
+    modules = [path for path in package.rglob("*.py")]
+    data = {path for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc", ".typed")}
+    assert {path for path in closure(modules) if path.suffix != ".py"} == {
+        path for path in data if path.parent.name not in ("surveys", "__pycache__")
+    }
+
+
+def test_imports_inside_functions_count_and_those_for_type_checkers_do_not(tmp_path):
+    package = tmp_path / "toy"
+    for name in ("__init__.py", "a.py", "b.py", "c.py", "d/__init__.py", "d/e.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("")
+    source = (
+        "from typing import TYPE_CHECKING\nimport numpy\nif TYPE_CHECKING:\n    from toy import c\n"
+        "else:\n    from toy.b import x\n"
+        "def f():\n    import toy.d.e\n"
+    )
+    found = imported_modules(source, package)
+    assert {str(path.relative_to(package)) for path in found} == {"__init__.py", "b.py", "d/__init__.py", "d/e.py"}
+    with pytest.raises(ValueError, match="relative import"):
+        imported_modules("from . import a", package)
+
+
+def test_the_closure_covers_what_python_really_loads():
+    """A fresh interpreter that imports a module loads no file of the package beyond its closure."""
+    module = "apogaia.reduction.reduce"
+    script = f"import sys, {module}; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('apogaia')))"
+    environment = {"PYTHONPATH": str(code_closure.PACKAGE.parent), "PATH": ""}
+    loaded = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert {Path(path) for path in loaded.stdout.split()} <= set(closure([module_file(module)]))
+
+
+def test_products_are_made_by_these(monkeypatch):
+    from apogaia import products
+    from apogaia.closure import run
+    from apogaia.survey import load_survey
+    from apogaia.workspace import Workspace
+
+    makers = {}
+
+    def kept(product, make, settings, inputs=()):
+        makers[product.name] = make.func.__module__
+        raise InterruptedError
+
+    monkeypatch.setattr(products.files, "kept", kept)
+    survey = load_survey("smoke")
+    workspace = Workspace(survey, "/nowhere")
+    for call in (
+        lambda: products.trained_model(survey, workspace, "constant"),
+        lambda: products.calibrated_model(survey, workspace),
+        lambda: products.predicted_stars(survey, workspace, "none"),
+    ):
+        with pytest.raises(InterruptedError):
+            call()
+    names = {"constant.keras": "joint models", "calibrated.keras": "calibrated model", "none.npz": "predictions"}
+    assert makers == {file: MAKERS[name] for file, name in names.items()}
+    recipes = {recipe: function.__module__ for recipe, function in run.RECIPES.items()}
+    assert recipes == {
+        "refit": MAKERS["refit trials"],
+        "paper": MAKERS["paper trials"],
+        "distances": MAKERS["distances trial"],
+        "selections": MAKERS["experiments"],
+        "decomposition": MAKERS["experiments"],
+    }

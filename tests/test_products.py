@@ -1,0 +1,84 @@
+"""Products of a survey are made once, and again when something changes."""
+
+import contextlib
+import types
+
+import keras
+import numpy as np
+from small_networks import N_PIXELS, small_survey, synthetic_stars, table_and_spectra
+
+from apogaia import products
+from apogaia.model import inference, model_file, networks, training
+from apogaia.model.predictions import ErrorCalibration
+from apogaia.reduction import quality_cuts, star_file
+from apogaia.refit.splines import quantile_knots
+from apogaia.workspace import Workspace
+
+
+def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
+    sample = synthetic_stars(200)
+    survey = small_survey(epochs=1)
+    workspace = Workspace(survey, tmp_path)
+    workspace.data.mkdir(parents=True)
+    opened = table_and_spectra(workspace.stars, sample)
+    opened.spectra.file.flush()
+    selected = types.SimpleNamespace(training=np.arange(150), training_multivariate=np.arange(100))
+    monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
+    monkeypatch.setattr(star_file, "open_stars", lambda path: contextlib.nullcontext(opened))
+    calls = []
+
+    def untrained(survey, sample, offset):
+        calls.append(offset)
+        keras.utils.set_random_seed(survey.training.seed)
+        mean_spectrum = sample.spectrum.mean(axis=0)
+        model = networks.build_joint_network(survey.network, offset, mean_spectrum=mean_spectrum, parallax_scale=1.4)
+        return model, {"loss": [1.0]}
+
+    monkeypatch.setattr(training, "train", untrained)
+    first = products.trained_model(survey, workspace, "constant")
+    content = workspace.model("constant").read_bytes()
+    second = products.trained_model(survey, workspace, "constant")
+    assert calls == ["constant"]
+    for a, b in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert second.history == {"loss": [1.0]} and second.offset == "constant" and second.survey == survey
+    assert second.provenance["gradient_stars"] == 135
+    assert len(second.domain.positions) == 135 and second.domain.mean.shape == (N_PIXELS,)  # of those stars alone
+    assert products.trained_model(survey, workspace, "multivariate").provenance["gradient_stars"] == 90
+    changed = small_survey(epochs=1, seed=8)
+    products.trained_model(changed, Workspace(changed, tmp_path), "constant")
+    assert calls == ["constant", "multivariate", "constant"]
+    assert workspace.model("constant").read_bytes() != content
+    opened.spectra[0, 0] = 0.5
+    opened.spectra.file.flush()
+    products.trained_model(changed, workspace, "constant")
+    assert len(calls) == 4
+
+
+def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
+    """The model's own error calibration is applied, without a caller having to ask for it."""
+    survey, sample = small_survey(), synthetic_stars(40)
+    workspace = Workspace(survey, tmp_path)
+    workspace.data.mkdir(parents=True)
+    opened = table_and_spectra(workspace.stars, sample)
+    opened.table["snr"] = np.linspace(50, 300, 40)
+    opened.spectra.file.flush()
+    monkeypatch.setattr(star_file, "open_stars", lambda path: contextlib.nullcontext(opened))
+    network = networks.build_joint_network(
+        survey.network, "none", mean_spectrum=sample.spectrum.mean(axis=0), parallax_scale=1.4
+    )
+    stars = types.SimpleNamespace(fakemag=[1.0, 30.0], error=[0.01, 0.5], snr=[40.0, 400.0])
+    knots = [np.log(quantile_knots(np.array(v), 4)).tolist() for v in vars(stars).values()]
+    bases = [4 + 3, 4 + 3 + 3]
+    errors = ErrorCalibration(*knots, *(np.full(n, 0.1).tolist() for n in bases), 500)
+    model_file.save_model(network, workspace.model("calibrated"), {"error_calibration": errors.to_dict()})
+    found = products.predicted_stars(survey, workspace, "calibrated")
+    passes = survey.inference
+    plain = inference.predict(network, sample.spectrum, passes=passes.passes, seed=passes.seed, progress=False)
+    for a, b, c in zip(found, errors.apply(plain, opened.table["snr"]), plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.all(a != c)
+    called = []
+    monkeypatch.setattr(inference, "predict", lambda *_, **__: called.append(1))
+    products.predicted_stars(survey, workspace, "calibrated")
+    assert not called
