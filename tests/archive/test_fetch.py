@@ -317,7 +317,7 @@ def test_a_folder_that_the_archive_has_lost_fails_and_blocks_no_other(simulated,
     with StandIn(ArchiveOf(simulated), [Fault(f"{folder}/", "status", times=None, status=404)]) as server:
         workspace, report = fetch(simulated, server, tmp_path)
         assert not report.complete and set(places) <= set(report.failed)
-        assert all("is the folder away?" in report.failed[place] for place in places)
+        assert all("is the folder gone?" in report.failed[place] for place in places)
         assert report.counts["fetched"] == len(raw_files(simulated)) - 3 - len(places)
         server.faults.clear()
         workspace, report = fetch(simulated, server, tmp_path)

@@ -144,19 +144,19 @@ def estimate(
     if allstar is None:
         why = "allStar, which names the spectra, is not here yet"
         return result(rows, 0, release.mean_spectrum_bytes, "typical", None, None, why)
-    places, _ = wanted_spectra(allstar, release)
+    spectra, _ = wanted_spectra(allstar, release)
     if workspace.raw_manifest.is_file():  # of an earlier fetch: what the archive does not have
         absent = files.read_json(workspace.raw_manifest).get("missing", {})
-        places = [place for place in places if place not in absent]
-    lacking = [place for place in places if not (workspace.raw / place).exists()]
+        spectra = [spectrum for spectrum in spectra if spectrum not in absent]
+    lacking = [spectrum for spectrum in spectra if not (workspace.raw / spectrum).exists()]
     if mirror:
-        lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
+        lacking = [spectrum for spectrum in lacking if not (Path(mirror) / release.spectra_folder / spectrum).is_file()]
     sample = [lacking[i] for i in np.unique(np.linspace(0, len(lacking) - 1, SAMPLE).astype(int))] if lacking else []
     asked = _ask(survey, release.spectra_folder, sample) if ask else _Asked([], [], [], "the archive was not asked")
     size = float(np.mean(asked.sizes)) if asked.sizes else release.mean_spectrum_bytes
     return result(
-        files=len(places),
-        present=len(places) - len(lacking),
+        files=len(spectra),
+        present=len(spectra) - len(lacking),
         file_bytes=size,
         basis=f"mean of a sample of {len(asked.sizes)}" if asked.sizes else "typical",
         bytes_per_second=float(np.median(asked.rates)) * survey.archive.streams if asked.rates else None,
@@ -175,16 +175,16 @@ class _Asked:
     trouble: str  # what went wrong last; empty if nothing did
 
 
-def _ask(survey: Survey, folder: str, places: Sequence[str]) -> _Asked:
+def _ask(survey: Survey, folder: str, spectra: Sequence[str]) -> _Asked:
     """Return sizes of some spectra and times of the first few; what is not available is left out of the estimate."""
     base = f"{survey.archive.sas.rstrip('/')}/{folder}"
     asked = _Asked([], [], [], "")
     try:
         with requests.Session() as session:
-            for place in places:
+            for spectrum in spectra:
                 started = time.monotonic()
                 timed = len(asked.seconds) < TIMED
-                with session.get(f"{base}/{place}", timeout=survey.archive.timeout, stream=not timed) as answer:
+                with session.get(f"{base}/{spectrum}", timeout=survey.archive.timeout, stream=not timed) as answer:
                     if not answer.ok:
                         asked.trouble = str(refusal(answer.status_code, answer.reason or "", answer.headers))
                     elif timed:

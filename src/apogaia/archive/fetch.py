@@ -29,7 +29,11 @@ from apogaia.workspace import Workspace
 __all__ = ["FetchError", "FetchReport", "fetch_survey", "link_folder", "wanted_spectra"]
 
 PATIENCE = Patience()  # with the Gaia archive
-PLACES = ("sas", "allstar_sha1", "gaia_tap", "stellar_parameters", "zenodo", "gaia_radius", "gaia_radius_moving")
+# Settings of the section [archive] on which the content of the raw folder depends.
+CONTENT_SETTINGS = (
+    *("sas", "allstar_sha1", "gaia_tap", "stellar_parameters", "zenodo"),
+    *("gaia_radius", "gaia_radius_moving"),
+)
 
 
 def fetch_survey(
@@ -86,7 +90,7 @@ def _fetch(
     progress: bool,
 ) -> FetchReport:
     archive = survey.settings("archive")["archive"]
-    key = files.fingerprint({name: archive[name] for name in PLACES} | survey.settings("sources"))
+    key = files.fingerprint({name: archive[name] for name in CONTENT_SETTINGS} | survey.settings("sources"))
     if not check and (report := _complete(workspace, key, limit, accept_failures)):
         return report
     report = FetchReport()
@@ -145,8 +149,8 @@ def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: boo
             read_gaia(workspace.gaia, survey.sources.gaia_release)
         except ReductionError:
             workspace.gaia.unlink()
-    places = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
-    table = fetch_gaia(survey, workspace, *places, progress=progress, patience=PATIENCE)
+    positions = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
+    table = fetch_gaia(survey, workspace, *positions, progress=progress, patience=PATIENCE)
     return [table.note] if table.note else []
 
 
@@ -167,9 +171,9 @@ def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures
     if workspace.survey.sources.spectra == "released":
         wanted = list(workspace.released_spectra)
     else:
-        places, _ = wanted_spectra(read_allstar(workspace.allstar)[:earlier_limit], workspace.release)
+        spectra, _ = wanted_spectra(read_allstar(workspace.allstar)[:earlier_limit], workspace.release)
         lost = manifest["missing"].keys() | manifest["failed"].keys()
-        wanted = [workspace.raw / place for place in places if place not in lost]
+        wanted = [workspace.raw / spectrum for spectrum in spectra if spectrum not in lost]
     if not all(path.is_file() for path in wanted):
         return None
     recorded = {name: manifest[name] for name in ("missing", "failed", "unverified", "not_fetched")}

@@ -94,7 +94,7 @@ def fetch_gaia(
     """
     release = GAIA_RELEASES[survey.sources.gaia_release]
     query = gaia_query(survey)
-    ra, dec = _places(ra, dec)
+    ra, dec = _positions(ra, dec)
     if not len(ra):
         raise GaiaArchiveError("no star has a position: is this allStar's RA and DEC?")
     key = _key(query, ra, dec)
@@ -118,7 +118,7 @@ def fetch_gaia(
         left.unlink()  # from a run that was killed while it wrote the table
     sources = _merged(parts, release)
     with on_disk(workspace.gaia):
-        with files.atomic(_places_file(workspace.gaia)) as temporary:
+        with files.atomic(_positions_file(workspace.gaia)) as temporary:
             np.save(temporary, np.stack([ra, dec]), allow_pickle=False)
         files.mark_current(workspace.gaia, key, lambda path: survey_tables.write_gaia(path, sources))
     shutil.rmtree(folder)
@@ -160,12 +160,12 @@ def _degrees(arcsec: float) -> str:
     return f"{np.ceil(arcsec / 3600 * 1e10) / 1e10:.10f}"
 
 
-def _places(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _positions(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return each position on the sky once, ordered so that consecutive ones cover a compact area."""
     ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
     on_sky = np.isfinite(ra) & (np.abs(dec) <= 90)
-    places = np.unique(np.stack([ra[on_sky] % 360, dec[on_sky]], axis=-1), axis=0)
-    ra, dec = places[:, 0], places[:, 1]
+    positions = np.unique(np.stack([ra[on_sky] % 360, dec[on_sky]], axis=-1), axis=0)
+    ra, dec = positions[:, 0], positions[:, 1]
     band = np.floor((dec + 90) / BAND).astype(int)
     order = np.lexsort((dec, np.where(band % 2, -ra, ra), band))
     return ra[order], dec[order]
@@ -175,7 +175,7 @@ def _key(query: str, ra: np.ndarray, dec: np.ndarray) -> str:
     return hashlib.sha256(query.encode() + ra.tobytes() + dec.tobytes()).hexdigest()
 
 
-def _places_file(table: Path) -> Path:
+def _positions_file(table: Path) -> Path:
     """Return the file with the positions around which a table was fetched: beside it, like its fingerprint."""
     return table.with_name(f".{table.name}.stars.npy")
 
@@ -185,13 +185,15 @@ def _kept(table: Path, release: GaiaRelease, query: str, ra: np.ndarray, dec: np
     if not table.is_file() or files.is_current(table, _key(query, ra, dec)):
         return table.is_file(), ""
     if files.is_own(table):
-        places = _saved(_places_file(table))
-        if places is None or places.dtype != np.float64 or places.ndim != 2 or len(places) != 2:
+        positions = _saved(_positions_file(table))
+        if positions is None or positions.dtype != np.float64 or positions.ndim != 2 or len(positions) != 2:
             return False, ""
-        if not files.is_current(table, _key(query, *places)):  # of another query, or the positions are another table's
+        if not files.is_current(
+            table, _key(query, *positions)
+        ):  # of another query, or the positions are another table's
             return False, ""
         # pairs as complex numbers: one exact comparison of arrays for hundreds of thousands of stars
-        covered = bool(np.isin(ra + 1j * dec, places[0] + 1j * places[1]).all())
+        covered = bool(np.isin(ra + 1j * dec, positions[0] + 1j * positions[1]).all())
         return covered, f"{table} is kept: it was fetched for these and more stars" if covered else ""
     try:
         survey_tables.read_gaia(table, release.name)

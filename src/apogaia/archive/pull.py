@@ -64,50 +64,53 @@ class Pull:
         With `refetch`, existing files are downloaded again, not linked, and replaced once they have arrived.
         """
         doubtful = set(wanted) if refetch else self._differing(wanted, description) if self.check else set()
-        again = {place: wanted[place] for place in doubtful if wanted[place].path.exists()}
+        again = {sas_path: wanted[sas_path] for sas_path in doubtful if wanted[sas_path].path.exists()}
         beside = {
-            place: replace(file, path=file.path.with_name(f".again.{file.path.name}")) for place, file in again.items()
+            sas_path: replace(file, path=file.path.with_name(f".again.{file.path.name}"))
+            for sas_path, file in again.items()
         }
         for file in beside.values():
             file.path.unlink(missing_ok=True)
-        asked = {place: beside.get(place, file) for place, file in wanted.items()}
+        asked = {sas_path: beside.get(sas_path, file) for sas_path, file in wanted.items()}
         linked = {} if refetch else self._link(asked, description)
         outcomes = linked | self._over_the_network({p: asked[p] for p in asked if p not in linked}, description)
-        for place, file in again.items():
-            if outcomes[place].whole:
-                os.replace(beside[place].path, file.path)
-            outcomes[place] = replace(outcomes[place], file=file)
-        return {place: outcomes[place] for place in wanted}
+        for sas_path, file in again.items():
+            if outcomes[sas_path].whole:
+                os.replace(beside[sas_path].path, file.path)
+            outcomes[sas_path] = replace(outcomes[sas_path], file=file)
+        return {sas_path: outcomes[sas_path] for sas_path in wanted}
 
     def _differing(self, wanted: Mapping[str, RemoteFile], description: str) -> set[str]:
         """Return the paths of existing files that differ from what the archive states."""
-        there = [place for place, file in wanted.items() if file.path.exists()]
+        there = [sas_path for sas_path, file in wanted.items() if file.path.exists()]
         bar = tqdm(there, f"{description}: check", unit="file", disable=not (self.progress and there))
-        return {place for place in bar if verify(wanted[place])}
+        return {sas_path for sas_path in bar if verify(wanted[sas_path])}
 
     def _link(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
         """Link to files that the mirror has complete and with the archive's hash."""
         if self.mirror is None:
             return {}
         mirror = self.mirror
-        there = [place for place, file in wanted.items() if not file.path.exists() and (mirror / place).is_file()]
+        there = [
+            sas_path for sas_path, file in wanted.items() if not file.path.exists() and (mirror / sas_path).is_file()
+        ]
         linked = {}
         with ThreadPoolExecutor(self.archive.streams) as pool:
-            outcomes = pool.map(lambda place: link_file(wanted[place], mirror / place), there)
+            outcomes = pool.map(lambda sas_path: link_file(wanted[sas_path], mirror / sas_path), there)
             bar = tqdm(outcomes, f"{description}: mirror", len(there), unit="file", disable=not self.progress)
-            for place, outcome in zip(there, bar, strict=True):
+            for sas_path, outcome in zip(there, bar, strict=True):
                 if outcome.whole:
-                    linked[place] = outcome
+                    linked[sas_path] = outcome
         return linked
 
     def _over_the_network(self, wanted: Mapping[str, RemoteFile], description: str) -> dict[str, Outcome]:
         attempts, timeout, progress = self.archive.attempts, self.archive.timeout, self.progress and bool(wanted)
         if len(wanted) == 1:  # perhaps of gigabytes: its bar counts bytes
-            ((place, file),) = wanted.items()
+            ((sas_path, file),) = wanted.items()
             outcome = fetch_file(
                 file, attempts=attempts, timeout_s=timeout, progress=progress, first_wait_s=FIRST_WAIT_S
             )
-            return {place: outcome}
+            return {sas_path: outcome}
         outcomes = fetch_files(
             wanted.values(),
             streams=self.archive.streams,
@@ -119,19 +122,19 @@ class Pull:
         )
         return dict(zip(wanted, outcomes, strict=True))
 
-    def on_sas(self, place: str, target: Path, hash_: str | None = None) -> RemoteFile:
+    def on_sas(self, sas_path: str, target: Path, hash_: str | None = None) -> RemoteFile:
         """Return a file of the SAS, to be saved as `target`."""
-        return RemoteFile(target, f"{self.archive.sas.rstrip('/')}/{place}", hash_)
+        return RemoteFile(target, f"{self.archive.sas.rstrip('/')}/{sas_path}", hash_)
 
-    def needed(self, place: str, wanted: RemoteFile, *, refetch: bool = False) -> Outcome:
-        """Get one required file; `place` is "" if it is not on the SAS.
+    def needed(self, sas_path: str, wanted: RemoteFile, *, refetch: bool = False) -> Outcome:
+        """Get one required file; `sas_path` is "" if it is not on the SAS.
 
         Raises
         ------
         FetchError
             If it is not available.
         """
-        (outcome,) = self.fetch({place: wanted}, wanted.path.name, refetch=refetch).values()
+        (outcome,) = self.fetch({sas_path: wanted}, wanted.path.name, refetch=refetch).values()
         if not outcome.whole:
             raise FetchError(
                 f"{wanted.url}: {outcome.reason}. Run again later, or put the file at {wanted.path} yourself"

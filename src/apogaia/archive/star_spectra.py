@@ -97,11 +97,11 @@ def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[st
     release
         Whose layout the paths have.
     """
-    places = np.array(spectrum_places(allstar, release), dtype=object)
+    spectra = np.array(spectrum_places(allstar, release), dtype=object)
     outside = (np.asarray(allstar["location_id"]) == 1) & (not release.folder_is_field)
-    wanted = sorted(set(places[~outside]))
+    wanted = sorted(set(spectra[~outside]))
     turn = itertools.chain.from_iterable(range(len(list(group))) for _, group in itertools.groupby(wanted, folder_of))
-    return [place for _, place in sorted(zip(turn, wanted, strict=True))], sorted(set(places[outside]))
+    return [spectrum for _, spectrum in sorted(zip(turn, wanted, strict=True))], sorted(set(spectra[outside]))
 
 
 class StarSpectra:
@@ -128,54 +128,56 @@ class StarSpectra:
         """Fetch what is missing, retry what failed, and fill the report."""
         wanted, outside = wanted_spectra(allstar, self.release)
         report.missing = dict.fromkeys(outside, OUTSIDE)
-        self._read_lists({folder_of(place) for place in wanted}, report)
+        self._read_lists({folder_of(spectrum) for spectrum in wanted}, report)
         self._verify_late(wanted)
-        lost = self._fetch([place for place in wanted if folder_of(place) in self.hashes])
+        lost = self._fetch([spectrum for spectrum in wanted if folder_of(spectrum) in self.hashes])
         lost = self._retry(lost, self._with_new_lists(lost, report))
         lost = self._retry_after_pauses(lost)
-        for place, outcome in lost.items():
+        for spectrum, outcome in lost.items():
             if outcome.state == State.FAILED:
-                report.failed[place] = outcome.reason
-            elif name_of(place) in self.hashes[folder_of(place)]:
-                report.failed[place] = f"{outcome.reason}, though its hash list names it"
-            elif folder_of(place) in self.listless:
-                report.failed[place] = f"{outcome.reason}, nor a hash list of {folder_of(place)}: is the folder gone?"
+                report.failed[spectrum] = outcome.reason
+            elif name_of(spectrum) in self.hashes[folder_of(spectrum)]:
+                report.failed[spectrum] = f"{outcome.reason}, though its hash list names it"
+            elif folder_of(spectrum) in self.listless:
+                report.failed[spectrum] = (
+                    f"{outcome.reason}, nor a hash list of {folder_of(spectrum)}: is the folder gone?"
+                )
             else:
-                report.missing[place] = outcome.reason
-        for place in (place for place in wanted if folder_of(place) not in self.hashes):
+                report.missing[spectrum] = outcome.reason
+        for spectrum in (spectrum for spectrum in wanted if folder_of(spectrum) not in self.hashes):
             self.counts[State.FAILED] += 1
-            report.failed[place] = f"the hash list of {folder_of(place)} is not available"
+            report.failed[spectrum] = f"the hash list of {folder_of(spectrum)} is not available"
         report.unverified = sorted(
             p for p in wanted if p not in lost and not self._hash(p) and folder_of(p) in self.hashes
         )
         report.counts = {state.value: count for state, count in self.counts.items()}
 
-    def _hash(self, place: str) -> str | None:
-        digits = self.hashes.get(folder_of(place), {}).get(name_of(place))
+    def _hash(self, spectrum: str) -> str | None:
+        digits = self.hashes.get(folder_of(spectrum), {}).get(name_of(spectrum))
         return f"sha1:{digits}" if digits else None
 
-    def _file(self, place: str) -> RemoteFile:
-        return self.pull.on_sas(f"{self.release.spectra_folder}/{place}", self.raw / place, self._hash(place))
+    def _file(self, spectrum: str) -> RemoteFile:
+        return self.pull.on_sas(f"{self.release.spectra_folder}/{spectrum}", self.raw / spectrum, self._hash(spectrum))
 
-    def _fetch(self, places: Sequence[str]) -> dict[str, Outcome]:
+    def _fetch(self, spectra: Sequence[str]) -> dict[str, Outcome]:
         """Fetch spectra, some at a time to save memory, and return those that did not arrive."""
         lost = {}
-        for start in range(0, len(places), BATCH):
-            batch = places[start : start + BATCH]
-            named = "spectra" if len(places) <= BATCH else f"spectra from {start} of {len(places)}"
-            wanted = {f"{self.release.spectra_folder}/{place}": self._file(place) for place in batch}
-            for place, outcome in zip(batch, self.pull.fetch(wanted, named).values(), strict=True):
+        for start in range(0, len(spectra), BATCH):
+            batch = spectra[start : start + BATCH]
+            named = "spectra" if len(spectra) <= BATCH else f"spectra from {start} of {len(spectra)}"
+            wanted = {f"{self.release.spectra_folder}/{spectrum}": self._file(spectrum) for spectrum in batch}
+            for spectrum, outcome in zip(batch, self.pull.fetch(wanted, named).values(), strict=True):
                 self.counts[outcome.state] += 1
                 if not outcome.whole:
-                    lost[place] = outcome
+                    lost[spectrum] = outcome
         return lost
 
-    def _retry(self, lost: Mapping[str, Outcome], places: Iterable[str]) -> dict[str, Outcome]:
+    def _retry(self, lost: Mapping[str, Outcome], spectra: Iterable[str]) -> dict[str, Outcome]:
         """Fetch some of the lost spectra again and return what is still lost."""
-        chosen = dict.fromkeys(places)
-        for place in chosen:
-            self.counts[lost[place].state] -= 1
-        return {place: lost[place] for place in lost if place not in chosen} | self._fetch(list(chosen))
+        chosen = dict.fromkeys(spectra)
+        for spectrum in chosen:
+            self.counts[lost[spectrum].state] -= 1
+        return {spectrum: lost[spectrum] for spectrum in lost if spectrum not in chosen} | self._fetch(list(chosen))
 
     def _retry_after_pauses(self, lost: dict[str, Outcome]) -> dict[str, Outcome]:
         """Fetch what failed again after growing pauses: an hour without the archive must not end a run of days."""
@@ -186,7 +188,7 @@ class StarSpectra:
                 tqdm.write(f"{len(failed)} spectra failed ({lost[failed[0]].reason}); again in {pause} s")
             time.sleep(pause)
             lost = self._retry(lost, failed)
-            if sum(lost[place].state == State.FAILED for place in failed if place in lost) < len(failed):
+            if sum(lost[spectrum].state == State.FAILED for spectrum in failed if spectrum in lost) < len(failed):
                 pauses = list(PAUSES_S)
         return lost
 
@@ -195,9 +197,9 @@ class StarSpectra:
         paths, wanted = {}, {}
         for folder in sorted(folders):
             telescope, _, name = folder.partition("/")
-            place = self.release.hash_list(telescope, name)
-            paths[folder] = self.raw / place
-            wanted[folder] = f"{self.release.spectra_folder}/{place}"
+            list_path = self.release.hash_list(telescope, name)
+            paths[folder] = self.raw / list_path
+            wanted[folder] = f"{self.release.spectra_folder}/{list_path}"
         asked = {wanted[folder]: self.pull.on_sas(wanted[folder], paths[folder]) for folder in paths}
         outcomes = self.pull.fetch(asked, "hash lists", refetch=refetch or self.pull.check) if asked else {}
         for folder, path in paths.items():
@@ -220,9 +222,9 @@ class StarSpectra:
 
     def _with_new_lists(self, lost: Mapping[str, Outcome], report: FetchReport) -> list[str]:
         """Fetch the lists again of folders with files that differ; return the files whose listed hash has changed."""
-        doubtful = {place: self._hash(place) for place, outcome in lost.items() if outcome.hash_differs}
-        self._read_lists({folder_of(place) for place in doubtful}, report, refetch=True)
-        return [place for place, before in doubtful.items() if self._hash(place) not in (before, None)]
+        doubtful = {spectrum: self._hash(spectrum) for spectrum, outcome in lost.items() if outcome.hash_differs}
+        self._read_lists({folder_of(spectrum) for spectrum in doubtful}, report, refetch=True)
+        return [spectrum for spectrum, before in doubtful.items() if self._hash(spectrum) not in (before, None)]
 
     def _verify_late(self, wanted: Sequence[str]) -> None:
         """Verify spectra that were fetched without a hash, if there is one now, and note those without.
@@ -230,9 +232,9 @@ class StarSpectra:
         The note is written before anything is fetched, so that a killed run leaves it, too.
         """
         before = set(files.read_json(self.note)["places"]) if self.note.is_file() else set()
-        for place in sorted(before):
-            file = self._file(place)
+        for spectrum in sorted(before):
+            file = self._file(spectrum)
             if file.hash and file.path.exists() and verify(file):
                 file.path.unlink()
-        without = {place for place in wanted if folder_of(place) in self.hashes}
+        without = {spectrum for spectrum in wanted if folder_of(spectrum) in self.hashes}
         files.write_json(self.note, {"places": sorted(p for p in before | without if not self._hash(p))})

@@ -126,7 +126,7 @@ def test_a_stalled_server(serve, get, tmp_path, at):
 def test_a_server_that_drips(serve, get):
     """Each byte is in time, but days would go by."""
     outcome = get(serve(Fault("", "slow", rate=300, times=None)), timeout_s=0.3, attempts=2)
-    assert outcome.state is State.FAILED and re.search("only [0-9]+ bytes came in", outcome.reason)
+    assert outcome.state is State.FAILED and re.search("only [0-9]+ bytes arrived in", outcome.reason)
 
 
 @pytest.mark.parametrize("as_date", [False, True])
@@ -324,7 +324,7 @@ def test_a_body_without_stated_length(serve, get, tmp_path, name, hash, state):
     if state:
         assert outcome.state is State.FETCHED and here(tmp_path) == {name: "whole"} and len(server.requests) == 2
     else:
-        assert outcome.state is State.FAILED and "does not say how long" in outcome.reason
+        assert outcome.state is State.FAILED and "does not state the file's length" in outcome.reason
 
 
 @pytest.mark.parametrize("name", ["star.fits", "star.fits.gz"])

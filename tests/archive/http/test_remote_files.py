@@ -20,7 +20,7 @@ def test_verify_tells_what_is_wrong(tmp_path):
     assert told(content) == told(content, size=None) == told(content, hash=None) == told(content, None, None) == ""
     assert told(content, hash=right.upper().replace("SHA1", "sha1")) == ""
     assert told(content[:-1]) == "the file has 14399 bytes, the archive says 14400"
-    assert "no multiple" in told(content[:-1], None, None)
+    assert "not a multiple" in told(content[:-1], None, None)
     assert "SHA-1 is" in told(content[:-1] + b"x") and told(content[:-1] + b"x", None) == ""
     assert told(b"") == "the file is empty"
     assert told(b"  <!DOCTYPE html><html><TITLE>Log\n in</TITLE>") == "an HTML page (Log in) instead of the file"

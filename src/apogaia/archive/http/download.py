@@ -198,15 +198,15 @@ class _Threads:
         self.failed = self.failed + 1 if scope in (Scope.ARCHIVE, Scope.UNREACHED) else 0
         unreached = scope is Scope.UNREACHED and not self.shared.has_answered(outcome.file.url)
         self.unreached = self.unreached + 1 if unreached else 0
-        place = f"{urlsplit(outcome.file.url).scheme}://{urlsplit(outcome.file.url).netloc}"
+        server = f"{urlsplit(outcome.file.url).scheme}://{urlsplit(outcome.file.url).netloc}"
         if self.unreached >= max(UNREACHED_IN_A_ROW, 2 * self.streams):
             raise FetchError(
-                f"{place} cannot be reached from here: {outcome.reason}. Check this machine's network connection "
+                f"{server} cannot be reached from here: {outcome.reason}. Check this machine's network connection "
                 f"(behind a proxy: HTTPS_PROXY), or copy the files of {outcome.file.path.parent} from a mirror"
             )
         if self.failed >= FAILED_IN_A_ROW:
             raise FetchError(
-                f"The last {self.failed} files in a row could not be downloaded from {place}, the last of them "
+                f"The last {self.failed} files in a row could not be downloaded from {server}, the last of them "
                 f"{outcome.file.path}: {outcome.reason}. Run again when the archive has recovered: "
                 "complete files are kept, and the others resume"
             )
