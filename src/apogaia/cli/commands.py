@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -328,7 +328,7 @@ def _model_path(given: Path | None, offset: str) -> Path:
     return path
 
 
-def _warn_if_simulated(path: Path, provenance: dict) -> None:
+def _warn_if_simulated(path: Path, provenance: Mapping) -> None:
     if provenance["settings"]["sources"]["kind"] == "simulated":
         print(
             f"warning: {path} was trained on simulated stars: its results are meaningless for real ones",

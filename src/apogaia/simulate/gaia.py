@@ -111,7 +111,7 @@ def observe_with_gaia(
         The zero point of each star [mas].
     """
     n = len(stars["ra_true"])
-    # DR2 loses very bright and high-proper-motion stars, and a few in any place.
+    # DR2 loses very bright and high-proper-motion stars, and a few at random.
     fast = np.hypot(stars["pmra_true"], stars["pmdec_true"]) > 400
     detected = (stars["g_true_mag"] < G_LIMIT) & (rng.random(n) > np.where(fast, 0.2, 0.006))
     seen, offset = _sources(rng, stars, simulation, epoch_years, release)
