@@ -21,7 +21,7 @@ from apogaia.closure.coverage import coverage
 from apogaia.closure.sample import read_sample_truth, simulate_sample
 from apogaia.physics.luminosity import robust_scatter
 from apogaia.reduction import quality_cuts, star_file
-from apogaia.simulate.gaia import zero_point_surface
+from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import Survey, load_survey
 from apogaia.workspace import Workspace
 
@@ -79,7 +79,7 @@ def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
     """
     table = table.copy()
     if trial.zero_point is None:
-        wanted = zero_point_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
+        wanted = injected_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
         wanted = np.where(np.isfinite(wanted), wanted, truth["zero_point"])
     else:
         wanted = np.full(len(table), trial.zero_point / 1000.0)
@@ -156,14 +156,14 @@ def _refit(trial, survey, workspace, table, truth, spectrum, verbose) -> dict:
     true = np.log(np.asarray(truth["fakemag_true"], float))
     result = fitted.in_uas() | {"scatter_giants": robust_scatter((true - fitted.fit.log_fakemag)[giants])}
     if trial.zero_point is None:
-        result["surface"] = _surface_against_truth(workspace, survey, lambda *inputs: fitted.plane.at(*inputs)[0])
+        result["surface"] = _surface_against_truth(workspace, survey, lambda *inputs: fitted.plane.at_uas(*inputs)[0])
         result["without_plane"] = _surface_against_truth(
-            workspace, survey, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point)
+            workspace, survey, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point_uas)
         )
     elif trial.name in ("refit_52.3", "clean_refit"):
         half = [_half(survey, table, spectrum, k) for k in range(2)]
         gaussian = refitted.calibrate(survey, table, spectrum, robust=False)
-        result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point}
+        result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point_uas}
     return result
 
 
@@ -185,7 +185,7 @@ def _half(survey: Survey, table: Table, spectrum: np.ndarray, k: int) -> float:
 
     rows = np.random.default_rng(survey.calibration.seed).permutation(len(table))[k::2]
     rows.sort()
-    return refitted.calibrate(survey, table[rows], spectrum[rows]).zero_point
+    return refitted.calibrate(survey, table[rows], spectrum[rows]).zero_point_uas
 
 
 def _surface_against_truth(workspace: Workspace, survey: Survey, at) -> dict:
@@ -197,7 +197,7 @@ def _surface_against_truth(workspace: Workspace, survey: Survey, at) -> dict:
         rows = quality_cuts.select(opened.table, survey).test
         table = opened.table[rows]
     inputs = {name: np.asarray(table[name], float) for name in ("g_mag", "bp_rp", "teff")}
-    injected = 1000 * zero_point_surface(inputs["g_mag"], inputs["bp_rp"], np.asarray(truth["teff"], float)[rows])
+    injected = 1000 * injected_surface(inputs["g_mag"], inputs["bp_rp"], np.asarray(truth["teff"], float)[rows])
     recovered = at(*inputs.values())
     known = np.isfinite(np.column_stack([injected, recovered, *inputs.values()])).all(axis=1)
     difference = (recovered - injected)[known]
