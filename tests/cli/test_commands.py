@@ -71,9 +71,17 @@ def full_disk(monkeypatch, free: int) -> None:
 
 def expected(**changes) -> Estimate:
     values = {
-        **{"files": 1000, "present": 0, "file_bytes": 1e6, "basis": "typical", "bytes_per_second": None},
-        **{"seconds_per_file": None, "no_speed": "not asked", "streams": 10, "gaia_queries": 1},
-        **{"folder": Path("/disk/data/dr14/raw"), "free_bytes": 10**10},
+        "files": 1000,
+        "present": 0,
+        "file_bytes": 1e6,
+        "basis": "typical",
+        "bytes_per_second": None,
+        "seconds_per_file": None,
+        "no_speed": "not asked",
+        "streams": 10,
+        "gaia_queries": 1,
+        "folder": Path("/disk/data/dr14/raw"),
+        "free_bytes": 10**10,
     }
     return Estimate(**(values | changes))
 

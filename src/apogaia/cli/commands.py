@@ -380,7 +380,13 @@ def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
     from apogaia.model.model_file import read_provenance
-    from apogaia.zero_point.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
+    from apogaia.zero_point.gaia_tables import (
+        CHUNK,
+        ColumnNames,
+        ZeroPointFlags,
+        add_zero_point_to_file,
+        default_output,
+    )
 
     _warn_if_simulated(model_path, read_provenance(model_path))
     if options.constant and read_provenance(model_path)["offset"] != "constant":
@@ -397,7 +403,7 @@ def _zero_point(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print(f"written: {output}, {counts['valid']} of {counts['rows']} stars with a zero point")
-    for name, bit in Domain.__members__.items():
+    for name, bit in ZeroPointFlags.__members__.items():
         if counts[name]:
             print(f"  domain {bit.value:2d}: {counts[name]} stars, {bit.reason}")
     return int(counts["valid"] == 0)
