@@ -1,4 +1,4 @@
-"""The reduction of 3,000 and of 30,000 stars on two processes, and its tables at the sizes of DR14 and DR17
+"""The reduction of 3,000 and of 30,000 stars on two processes, and its tables at the sizes of DR14 and DR17.
 
 Simulated surveys of these sizes (0.33 MB a star) are reduced in a process of their own, once with nothing of their
 files in the system's cache (cold) and once again (warm). Memory: the most that the process itself and its largest

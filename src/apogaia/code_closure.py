@@ -93,17 +93,14 @@ def code_digest(start: Iterable[Path], package: Path = PACKAGE) -> str:
 def _neighbours(path: Path, _modified: int, package: Path) -> tuple[set[Path], set[Path]]:
     """The modules that a module imports, and the data files beside it that it names."""
     source = path.read_text(encoding="utf-8")
-    texts = {
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and _names_a_file(node.value)
-    }
+    constants = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    texts = {value for value in constants if isinstance(value, str) and _may_name_a_file(value)}
     data = {path.with_name(text) for text in texts if path.with_name(text).is_file()}
     return imported_modules(source, package), data
 
 
-def _names_a_file(value: object) -> bool:
-    return isinstance(value, str) and "." in value[1:] and len(value) < 100 and not set(value) & set("/\\\n ")
+def _may_name_a_file(text: str) -> bool:
+    return "." in text[1:] and len(text) < 100 and not set(text) & set("/\\\n ")
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def usable_cores() -> int:
 
 def run_in_processes(
     function: Callable[..., Result], tasks: Iterable[tuple], processes: int, *, ordered: bool = False
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(*task)`` for every task.
 
     The workers are fresh interpreters whose matrix libraries run one thread each; they exit when this process ends,

@@ -166,12 +166,10 @@ class TrainedModel:
 
 def _numbers(headers: Sequence[Mapping], name: str, below: float) -> np.ndarray:
     """(n,) numbers of the headers; NaN where there is none, or a text or a placeholder."""
-    values = [header.get(name) for header in headers]
-    known = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values]
-    return np.array(
-        [
-            float(value) if good and MISSING_BELOW <= value < below else np.nan
-            for value, good in zip(values, known, strict=True)
-        ],
-        dtype=float,
-    )
+    return np.array([_number(header.get(name), below) for header in headers], dtype=float)
+
+
+def _number(value: object, below: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not MISSING_BELOW <= value < below:
+        return np.nan
+    return float(value)

@@ -12,7 +12,7 @@ from apogaia.survey import Survey
 __all__ = ["Workspace"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Workspace:
     """Files of one survey under one root folder.
 
@@ -26,13 +26,15 @@ class Workspace:
     """
 
     survey: Survey
-    root: Path = None
+    root: Path
 
-    def __post_init__(self):
-        object.__setattr__(self, "root", Path(self.root) if self.root else find_root())
+    def __init__(self, survey: Survey, root: str | Path | None = None):
+        object.__setattr__(self, "survey", survey)
+        object.__setattr__(self, "root", Path(root) if root else find_root())
 
     @property
     def data(self) -> Path:
+        """Everything of the survey but results and figures."""
         return self.root / "data" / self.survey.name
 
     @property
@@ -57,6 +59,7 @@ class Workspace:
 
     @property
     def allstar(self) -> Path:
+        """The survey's table of stars, as the archive has it."""
         return self.raw / self.release.allstar.name
 
     def apstar(
@@ -95,6 +98,7 @@ class Workspace:
 
     @property
     def stars(self) -> Path:
+        """The reduced survey: one row per allStar row, with its spectrum."""
         return self.data / "stars.h5"
 
     def model(self, offset: str) -> Path:
@@ -115,6 +119,7 @@ class Workspace:
 
     @property
     def catalogue(self) -> Path:
+        """The catalogue of distances."""
         return self.data / "apogee_nn_dist.fits"
 
     def result(self, name: str) -> Path:

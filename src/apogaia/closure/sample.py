@@ -62,7 +62,10 @@ def simulate_sample(
             ]
         )
     )
-    truth = read_truth(workspace)[rows]
+    truth = read_truth(workspace)
+    if truth is None:
+        raise FileNotFoundError(f"{workspace.truth} is missing, though its survey has just been written")
+    truth = truth[rows]
     with files.atomic(workspace.sample_truth) as temporary:
         truth.write(temporary, format="fits")
     blocks = _spectra(design, rows, survey.spectra, processes)

@@ -72,7 +72,7 @@ class Sample:
 def simulated(trial: Trial, workspace: Workspace) -> Sample:
     """Simulate the stars of a trial, unless they are there already, and give them its zero point."""
     survey = workspace.survey
-    if trial.fresh:
+    if trial.fresh and survey.simulation is not None:
         simulation = dataclasses.replace(survey.simulation, seed=survey.simulation.seed + FRESH_SEED)
         survey = dataclasses.replace(survey, name=f"{survey.name}-fresh", simulation=simulation)
         workspace = Workspace(survey, workspace.root)

@@ -329,7 +329,8 @@ def _row_flags(stars: Table) -> np.ndarray:
 
 
 def _bits(flags: Mapping[Flags, np.ndarray]) -> np.ndarray:
-    return sum(np.asarray(where).astype(np.int32) * np.int32(flag) for flag, where in flags.items())
+    bits = [np.where(where, np.int32(flag), np.int32(0)) for flag, where in flags.items()]
+    return np.bitwise_or.reduce(bits)
 
 
 def provenance(survey: Survey, model_path: Path, zero_point) -> dict:

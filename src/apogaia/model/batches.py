@@ -26,6 +26,7 @@ class Batches(keras.utils.PyDataset):
         return {name: values[rows] for name, values in self.inputs.items()}, self.targets[rows]
 
     def on_epoch_begin(self):
+        """Shuffle the rows anew."""
         if self.generator is not None:
             self.rows = self.generator.permutation(self.rows)
 

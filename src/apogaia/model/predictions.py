@@ -90,7 +90,9 @@ class ErrorCalibration:
             offset_prior_uas=[1e-3],  # the zero point is known
         )
         log_scatter = np.linalg.lstsq(scatter, np.log(fitted.scatter), rcond=None)[0]
-        return cls(*knots, fitted.weights.tolist(), log_scatter.tolist(), len(rows))
+        luminosity, error_knots, snr_knots = knots
+        weights = fitted.weights.tolist()
+        return cls(luminosity, error_knots, snr_knots, weights, log_scatter.tolist(), len(rows))
 
     def apply(self, prediction: Prediction, snr) -> Prediction:
         """Calibrated luminosities; both parts of the error change together. Unknown SNR counts as the lowest."""
@@ -98,13 +100,13 @@ class ErrorCalibration:
             return prediction
         fakemag = np.asarray(prediction.fakemag, float)
         good = np.isfinite(fakemag) & (fakemag > 0) & (np.asarray(prediction.total_error) > 0)
-        safe = [np.where(good, values, 1.0) for values in (fakemag, prediction.total_error)]
+        safe_fakemag, safe_error = (np.where(good, values, 1.0) for values in (fakemag, prediction.total_error))
         snr = np.asarray(snr, float)
         snr = np.where(np.isfinite(snr) & (snr > 0), snr, np.exp(self.snr_knots[0]))
-        variables = _variables(*safe, snr)
+        variables = _variables(safe_fakemag, safe_error, snr)
         correction, scatter = _bases(variables, [self.luminosity_knots, self.error_knots, self.snr_knots])
-        calibrated = safe[0] * np.exp(correction @ np.array(self.correction))
-        grown = calibrated * np.exp(scatter @ np.array(self.log_scatter)) / safe[1]
+        calibrated = safe_fakemag * np.exp(correction @ np.array(self.correction))
+        grown = calibrated * np.exp(scatter @ np.array(self.log_scatter)) / safe_error
         grown = np.where(good, grown, 1.0)
         return Prediction(
             np.where(good, calibrated, prediction.fakemag),

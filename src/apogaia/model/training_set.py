@@ -72,7 +72,10 @@ def split(n_stars: int, validation_fraction: float, seed: int) -> tuple[np.ndarr
 def mean_of_rows(spectrum: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean spectrum of some rows, in double precision and without a copy of them all."""
     blocks = np.array_split(rows, -(-len(rows) // 1024))
-    return sum(np.sum(spectrum[block], axis=0, dtype=np.float64) for block in blocks) / len(rows)
+    total = np.zeros(spectrum.shape[1:])
+    for block in blocks:
+        total += np.sum(spectrum[block], axis=0, dtype=np.float64)
+    return total / len(rows)
 
 
 def _column(values: np.ndarray) -> np.ndarray:

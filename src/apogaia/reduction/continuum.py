@@ -122,7 +122,7 @@ def apogee_continuum(
         )
     trimmed = detector_slices()
     sources = trimmed if flux.shape[-1] == N_PIXELS else DETECTORS
-    limit = np.float32(min(spectra.max_abs_flux, np.finfo(np.float32).max))
+    limit = np.float32(min(spectra.max_abs_flux, float(np.finfo(np.float32).max)))
     normalised, normalised_error = np.empty((2, len(flux), N_PIXELS), dtype=np.float32)
     positive = np.ones(len(flux), dtype=bool)
 

@@ -9,7 +9,7 @@ import functools
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -48,7 +48,7 @@ def run_on_cluster(
     scheduler: str,
     *,
     shared: Sequence[Path],
-) -> Iterator:
+) -> Generator:
     """Yield ``function(*task)`` of every task from the workers of a Dask cluster, in the order in which they finish.
 
     `tasks` is taken from as results come, so that it may be of any length. The task of a worker that dies is done again
@@ -68,7 +68,7 @@ def run_on_cluster(
         has another version of the package or does not see `shared`, or a task brings down one worker after another.
     """
     try:
-        from distributed import CancelledError, Client, KilledWorker, wait
+        from distributed import CancelledError, Client, Future, KilledWorker, wait
         from distributed.comm import CommClosedError
     except ImportError as fault:
         raise ClusterError(
@@ -87,7 +87,8 @@ def run_on_cluster(
     tasks = iter(tasks)
     with client:
         _check_workers(client, expected, scheduler)
-        running, seen = set(), time.monotonic()
+        running: set[Future] = set()
+        seen = time.monotonic()
         while True:
             try:
                 cores = sum(client.nthreads().values())
@@ -146,13 +147,13 @@ def _check_workers(client, expected: Expected, scheduler: str) -> None:
         ) from fault
     faults = client.run(_unfit, expected, on_error="return")
     unfit = {
-        worker: f"it cannot load the same apogaia ({fault!r})" if isinstance(fault, Exception) else fault
-        for worker, fault in faults.items()
-        if fault
+        worker: f"it cannot load the same apogaia ({found!r})" if isinstance(found, Exception) else found
+        for worker, found in faults.items()
+        if found
     }
     if unfit:
-        worker, fault = next(iter(unfit.items()))
-        raise ClusterError(f"{len(unfit)} of {len(faults)} workers cannot do this; {worker}: {fault}")
+        worker, why = next(iter(unfit.items()))
+        raise ClusterError(f"{len(unfit)} of {len(faults)} workers cannot do this; {worker}: {why}")
 
 
 def _checked(expected: Expected, function: Callable, *task):

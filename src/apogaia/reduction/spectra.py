@@ -60,6 +60,6 @@ def read_spectra(paths: Sequence[str | Path], settings: Spectra) -> NormalisedSp
                 headers[i] = star.header
         flux[start:stop] = apogee_continuum(raw_flux, raw_error, mask, spectra=settings)[0][: stop - start]
     flux[status != Status.OK] = np.nan
-    for i in np.flatnonzero((status == Status.OK) & np.isnan(flux[:, 0])):
+    for i in np.flatnonzero((status == Status.OK) & np.isnan(flux[:, 0])).tolist():
         status[i], fault[i] = Status.NO_CONTINUUM, Status.NO_CONTINUUM.reason
     return NormalisedSpectra(flux, status, fault, headers)

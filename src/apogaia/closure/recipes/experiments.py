@@ -103,7 +103,7 @@ def decomposition(survey: Survey, table: Table, truth: Table, spectrum: np.ndarr
 
     parts = {"hidden": hidden, "reading": true_abs_mag - hidden - abs_mag, "k0_error": k0_error}
     shifts = {name: mean_shift(values) for name, values in parts.items()}
-    result = {f"true_{name}_uas": zero_point(shift) for name, shift in shifts.items()}
+    result: dict = {f"true_{name}_uas": zero_point(shift) for name, shift in shifts.items()}
     result |= {
         "no_shift_uas": zero_point(),
         "true_shift_uas": zero_point(sum(shifts.values())),

@@ -29,7 +29,10 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
     result = {"stars": len(rows)} | fitted.in_uas()
     result["scatter_giants"] = robust_scatter((true - fitted.fit.log_fakemag)[giants])
     if trial.zero_point is None:
-        result["surface"] = surface_against_truth(sample, lambda *inputs: fitted.plane.at_uas(*inputs)[0])
+        plane = fitted.plane
+        if plane is None:
+            raise ValueError(f"{trial.name}: G, BP-RP or Teff are missing for most stars, so there is no plane")
+        result["surface"] = surface_against_truth(sample, lambda *inputs: plane.at_uas(*inputs)[0])
         result["without_plane"] = surface_against_truth(
             sample, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point_uas)
         )
