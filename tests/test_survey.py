@@ -1,15 +1,23 @@
-"""Survey files: the shipped ones load, wrong ones are refused with file and key."""
+"""Survey files: the shipped ones load, wrong ones are refused with file, key and what is allowed; editors' schema."""
 
+import copy
 import dataclasses
+import json
+import math
+import pickle
 import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 
+import pydantic
 import pytest
+import survey_schema as schema_tool
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apogaia import files
-from apogaia.survey import SECTIONS, SurveyError, load_survey, restore_survey, survey_names
+from apogaia.survey import SECTIONS, SurveyError, load_survey, restore_survey, survey_names, survey_schema
 
 SHIPPED = Path(str(resources.files("apogaia") / "surveys"))
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
@@ -107,6 +115,32 @@ WRONG = {
     "Lindegren's zero point for DR2": ('[sources]\nparallax_zero_point = "lindegren2021"', "parallax_zero_point"),
     "no attempt at all": ("[archive]\nattempts = 0", "archive.attempts"),
     "simulated without a simulation": ('[sources]\nkind = "simulated"', "sources.kind"),
+    "a folder that is not used": ('[sources]\nfolder = "spectra"', "sources.folder"),
+    "released spectra of DR17": ('[sources]\nspectra = "released"\napogee_release = "dr17"', "sources.spectra"),
+    "two numbers for one quantity": ('[cuts]\nmax_parallax_error = "0 1 mas"', "cuts.max_parallax_error"),
+    "a list of quantities": ('[cuts]\nmax_parallax_error = ["0.1 mas"]', "cuts.max_parallax_error"),
+    "a layer without units": ("[network]\nhidden_units = [164, 0]", "network.hidden_units[1]"),
+    "no layers": ("[network]\nconv_filters = []", "network.conv_filters"),
+    "a bit beyond the mask": ("[spectra]\nmasked_bits = [0, 31]", "spectra.masked_bits[1]"),
+    "text for a truth value": ('[counts]\nasserted = "yes"', "counts.asserted"),
+    "number for a truth value": ("[counts]\nasserted = 1", "counts.asserted"),
+    "number for a text": ("[archive]\nsas = 3", "archive.sas"),
+    "no address": ('[archive]\nsas = "data.sdss.org/sas"', "archive.sas"),
+    "half a hash": ('[archive]\nallstar_sha1 = "a7e18019"', "archive.allstar_sha1"),
+    "training that climbs": ("[training]\nlearning_rate_with_offset = -1e-3", "training.learning_rate_with_offset"),
+    "no star trains": ("[training]\nvalidation_fraction = 1.0", "training.validation_fraction"),
+    "negative validation": ("[training]\nvalidation_fraction = -0.1", "training.validation_fraction"),
+    "a rate that never falls": ("[training]\nplateau_factor = 1.0", "training.plateau_factor"),
+    "a lower limit that no star passes": ("[cuts]\nmin_log_luminosity = inf", "cuts.min_log_luminosity"),
+    "a wait without end": ('[archive]\ntimeout = "inf s"', "archive.timeout"),
+    "a whole number without end": (f"[training]\nepochs = 1{'0' * 400}", "training.epochs"),
+    "a number without end": (f"[training]\nmin_learning_rate = 1{'0' * 400}", "training.min_learning_rate"),
+    "a date": ("[training]\nepochs = 2019-02-25", "training.epochs"),
+    "a table for a value": ("[training.epochs]\nfirst = 3", "training.epochs"),
+    "a list of sections": ("[[cuts]]\nsnr_split = 100.0", "[cuts]"),
+    "a title that is empty": ('title = ""', "title"),
+    "a title that is a section": ("[title]\nx = 1", "title"),
+    "a name beside that of the file": ('name = "other"', "name"),
 }
 
 
@@ -116,7 +150,156 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path, case):
     path = write(tmp_path, f'extends = "dr14"\n{text}\n')
     with pytest.raises(SurveyError) as error:
         load_survey(path)
-    assert str(path) in str(error.value) and key in str(error.value)
+    assert str(error.value).startswith(f"{path}: ") and key in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[archive]\nstreams = 65", "archive.streams must be a whole number from 1 to 64, not 65"),
+        ("[training]\nepochs = true", "training.epochs must be a whole number from 1 to 1000000, not true"),
+        ("[cuts]\nmax_ruwe = -1.0", "cuts.max_ruwe must be a number, 0 or more (inf: no limit), not -1.0"),
+        ("[cuts]\nmin_log_luminosity = nan", "must be a number, 10 or less (-inf: no limit), not nan"),
+        (
+            "[cuts]\nmax_parallax_error = 0.1",
+            "cuts.max_parallax_error must be a text with a number and a unit, such as '1 mas', 0 mas or more"
+            " (inf mas: no limit), not 0.1",
+        ),
+        ('[sources]\ngaia_epoch = "2016 m"', "such as '1900 yr', from 1900 to 2100 yr, not '2016 m'"),
+        ('[sources]\ngaia_release = "dr3"', "sources.gaia_release must be one of 'dr2', 'edr3', not 'dr3'"),
+        ("[network]\nconv_filters = []", "must be a list that is not empty, each item a whole number from 1 to 100000"),
+        (
+            "[network]\nconv_filters = [2, -4]",
+            "network.conv_filters[1] must be a whole number from 1 to 100000, not -4",
+        ),
+        ("[cuts]\nsnr_spilt = 1.0", "unknown key cuts.snr_spilt; did you mean cuts.snr_split?"),
+        ("[cuts]\nepochs = 4", "unknown key cuts.epochs; did you mean training.epochs or calibration.epochs?"),
+        ("epochs = 4", "unknown key epochs; did you mean training.epochs or calibration.epochs?"),
+        ("[cut]\nepochs = 4", "unknown key cut; did you mean cuts?"),
+        ("[maps]\nxyz = 4", "unknown key maps.xyz; known are bins, centre_x,"),
+        ("extends = 3", "extends must be the name of a survey, not 3"),
+        (
+            '[sources]\nkind = "folder"',
+            "sources.folder is needed if sources.kind = 'folder', and only then; here sources.folder = '',"
+            " sources.kind = 'folder'",
+        ),
+    ],
+)
+def test_a_fault_is_stated_with_what_is_given_and_what_is_allowed(tmp_path, text, line):
+    path = write(tmp_path, text if "extends" in text else f'extends = "dr14"\n{text}\n')
+    with pytest.raises(SurveyError) as error:
+        load_survey(path)
+    assert str(error.value).startswith(f"{path}: ") and line in str(error.value)
+
+
+def test_all_faults_are_reported_at_once_each_with_the_file_that_states_it(tmp_path):
+    base = write(
+        tmp_path,
+        'extends = "dr14"\nfudge = 1\n[cuts]\nmax_ruwe = "1.4"\nsnr_split = -1.0\n'
+        '[training]\nepochs = 0\n[network]\nhidden_units = [0, 64, "a"]\n[sources]\nspectra = "released"\n',
+        "base",
+    )
+    path = write(
+        tmp_path,
+        'extends = "base"\n[cuts]\nsnr_split = 100.0\nmax_v_scatter = "1 km"\nmax_rwue = 1.4\n'
+        '[training]\nvariance_form = "both"\n[sources]\nfolder = "x"\napogee_release = "dr17"\n[maps]\nbins = 2.5\n',
+    )
+    with pytest.raises(SurveyError) as error:
+        load_survey(path)
+    found = [line.split(" must ")[0].split(";")[0] for line in str(error.value).splitlines()]
+    assert sorted(found) == sorted(
+        [
+            f"{base}: unknown key fudge",
+            f"{base}: cuts.max_ruwe",
+            f"{base}: training.epochs",
+            f"{base}: network.hidden_units[0]",
+            f"{base}: network.hidden_units[2]",
+            f"{path}: cuts.max_v_scatter",
+            f"{path}: unknown key cuts.max_rwue",
+            f"{path}: training.variance_form",
+            f"{path}: maps.bins",
+            f"{path}: sources.folder is needed if sources.kind = 'folder', and only then",
+            f"{path}: sources.spectra = 'released' is the paper's DR14 sample: sources.apogee_release",
+        ]
+    )
+
+
+def test_missing_sections_and_keys_are_reported_with_the_other_faults(tmp_path):
+    text = re.sub(r"\n(streams|bins) = .*", "", _without("network")).replace('"0.1 mas"', "0.1")
+    with pytest.raises(SurveyError) as error:
+        load_survey(path := write(tmp_path, text))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4 and all(line.startswith(f"{path}: ") for line in lines)
+    for wanted in ("archive.streams is missing", "[network] is missing", "maps.bins is missing", "max_parallax_error"):
+        assert wanted in str(error.value)
+
+
+def test_a_rule_of_faulty_values_is_not_reported_as_well(tmp_path):
+    path = write(tmp_path, 'extends = "dr14"\n[sources]\nkind = "foldr"\nfolder = "x"\n')
+    with pytest.raises(SurveyError) as error:
+        load_survey(path)
+    assert len(str(error.value).splitlines()) == 1 and "sources.kind must be one of" in str(error.value)
+
+
+def test_a_section_that_is_none_in_the_file_below_is_that_files_fault(tmp_path):
+    base = write(tmp_path, 'extends = "dr14"\ncuts = 3\n', "base")
+    with pytest.raises(SurveyError) as error:
+        load_survey(write(tmp_path, 'extends = "base"\n[cuts]\nsnr_split = 100.0\n'))
+    assert str(error.value) == f"{base}: [cuts] must be a table of keys, not 3"
+
+
+def _keys(*kinds):
+    """(section, key, its schema) of the keys of these types; quantities are of type 'quantity'."""
+    for section in SECTIONS:
+        for key, described in survey_schema()["properties"][section]["properties"].items():
+            kind = "quantity" if "x-unit" in described else described["type"]
+            if (kind[0] if isinstance(kind, list) else kind) in kinds:
+                yield section, key, described
+
+
+NUMBERS = {f"{section}.{key}": (section, key, described) for section, key, described in _keys("integer", "number")}
+QUANTITIES = {f"{section}.{key}": (section, key, described) for section, key, described in _keys("quantity")}
+
+
+def _faults_of(tmp_path, section, key, value):
+    base = "smoke" if section == "simulation" else "dr14"
+    try:
+        load_survey(write(tmp_path, f'extends = "{base}"\n[{section}]\n{key} = {value}\n'))
+    except SurveyError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_limits(tmp_path, name):
+    section, key, described = NUMBERS[name]
+    whole, off = described["type"] == "integer", isinstance(described["type"], list)
+    low, high = described.get("minimum"), described.get("maximum")
+    assert (low is None) + (high is None) == off
+    for limit, beyond, infinity in ((low, -1, "-inf"), (high, 1, "inf")):
+        if limit is None:
+            assert _faults_of(tmp_path, section, key, infinity) is None
+            continue
+        assert _faults_of(tmp_path, section, key, limit) is None
+        past = limit + beyond if whole else math.nextafter(limit, beyond * math.inf)
+        for value in (past, infinity, "nan", "true", '"1"'):
+            assert f"mine.toml: {name} must be" in _faults_of(tmp_path, section, key, value), value
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_every_quantity_has_a_unit_and_limits(tmp_path, name):
+    section, key, described = QUANTITIES[name]
+    unit, low, high = (described.get(f"x-{what}") for what in ("unit", "minimum", "maximum"))
+    for limit, beyond, infinity in ((low, -1, "-inf"), (high, 1, "inf")):
+        if limit is None:
+            assert _faults_of(tmp_path, section, key, f'"{infinity} {unit}"') is None
+            continue
+        assert _faults_of(tmp_path, section, key, f'"{limit} {unit}"') is None
+        past = math.nextafter(limit, beyond * math.inf)
+        for value in (f"{past!r} {unit}", f"{infinity} {unit}", f"nan {unit}", "1", "1 K", unit, f"1 {unit} 2"):
+            assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, f'"{value}"'), value
+    assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, max(1, low or 1))
 
 
 def _without(dropped_section, dropped_key=None):
@@ -227,3 +410,164 @@ def test_a_folder_of_ones_own_is_relative_to_the_survey_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "spectra"\n')
     assert load_survey(path).sources.folder == str(tmp_path.resolve() / "spectra")
+
+
+def test_a_limit_that_is_off_keeps_its_sign_through_json(tmp_path):
+    path = write(tmp_path, 'extends = "dr14"\n[cuts]\nmin_log_luminosity = -inf\nmin_a_k_targ = "-inf mag"\n')
+    survey = load_survey(path)
+    assert survey.cuts.min_log_luminosity == survey.cuts.min_a_k_targ == -math.inf
+    files.write_json(tmp_path / "settings.json", survey.settings())
+    assert restore_survey(files.read_json(tmp_path / "settings.json")) == survey
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda s: s.pop("cuts"), "cuts"),
+        (lambda s: s["cuts"].pop("snr_split"), "cuts.snr_split"),
+        (lambda s: s["cuts"].update(snr_spilt=1.0), "cuts.snr_spilt"),
+        (lambda s: s.update(cutz={}), "cutz"),
+        (lambda s: s["training"].update(epochs=None), "training.epochs"),
+        (lambda s: s["network"].update(dropout=None), "network.dropout"),
+        (lambda s: s["cuts"].update(max_parallax_error="0.1 mas"), "cuts.max_parallax_error"),
+        (lambda s: s["sources"].update(kind="folder"), "sources.folder is needed"),
+    ],
+)
+def test_settings_of_another_version_are_refused(change, named):
+    settings = copy.deepcopy(load_survey("dr14").settings())
+    assert restore_survey(settings) == load_survey("dr14")
+    change(settings)
+    with pytest.raises(SurveyError, match=rf"another version.*{re.escape(named)}"):
+        restore_survey(settings)
+
+
+def test_changes_in_python_are_checked_too():
+    survey = load_survey("dr14")
+    cuts = dataclasses.replace(survey.cuts, max_parallax_error=0.2, snr_split=100)
+    assert cuts.max_parallax_error == 0.2 and isinstance(cuts.snr_split, float)
+    for wrong in ({"max_parallax_error": "0.2 mas"}, {"snr_split": -1.0}, {"max_ruwe": math.nan}, {"max_ruwe": None}):
+        with pytest.raises(pydantic.ValidationError, match=next(iter(wrong))):
+            dataclasses.replace(survey.cuts, **wrong)
+    with pytest.raises(pydantic.ValidationError, match="EDR3"):
+        dataclasses.replace(survey, sources=dataclasses.replace(survey.sources, parallax_zero_point="lindegren2021"))
+    with pytest.raises(pydantic.ValidationError, match="snr_spilt"):
+        dataclasses.replace(survey.cuts, snr_spilt=1.0)
+    assert dataclasses.replace(survey) == survey and hash(dataclasses.replace(survey)) == hash(survey)
+    assert pickle.loads(pickle.dumps(survey)) == survey
+
+
+def test_the_schema_beside_the_surveys_is_that_of_the_code():
+    told = "python tools/survey_schema.py writes it anew"
+    assert json.loads(schema_tool.SCHEMA.read_text(encoding="utf-8")) == survey_schema(), told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_survey_names_its_schema(name):
+    first = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
+    assert first == "#:schema ./survey.schema.json" and (SHIPPED / "survey.schema.json") == schema_tool.SCHEMA
+
+
+def test_every_key_is_described():
+    for section in SECTIONS:
+        described = survey_schema()["properties"][section]
+        assert described["description"]
+        for key, value in described["properties"].items():
+            assert len(value["description"].split()) >= 2 and value["description"].endswith("."), f"{section}.{key}"
+    for unit in (value for *_, value in _keys("quantity")):
+        assert unit["x-unit"] in unit["description"]
+
+
+@pytest.fixture(scope="module")
+def validator():
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft7Validator.check_schema(survey_schema())
+    return jsonschema.Draft7Validator(survey_schema())
+
+
+def as_json(text: str):
+    """A survey file as what knows JSON alone reads it: numbers that are not finite are null."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return plain(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_survey_is_valid_by_its_schema(validator, name):
+    text = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
+    assert not list(validator.iter_errors(as_json(text)))
+    assert not list(validator.iter_errors(tomllib.loads(text)))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [  # what a schema cannot know: which units are equivalent, and which values go together
+        case
+        for case, (text, key) in WRONG.items()
+        if case not in ("wrong unit", "no angle", "not a number", "a date", "a lower limit that no star passes")
+        and 'kind = "' not in text
+        and "folder" not in key
+        and "lindegren" not in text
+        and "dr17" not in text
+    ],
+)
+def test_a_wrong_file_is_not_valid_by_the_schema(validator, case):
+    assert list(validator.iter_errors(as_json(f'extends = "dr14"\n{WRONG[case][0]}\n'))), case
+
+
+def test_the_schema_wants_all_keys_only_of_a_file_that_extends_none(validator):
+    whole = as_json((SHIPPED / "dr14.toml").read_text(encoding="utf-8"))
+    for section in (name for name in SECTIONS if name != "simulation"):
+        for key in (None, *whole[section]):
+            part = copy.deepcopy(whole)
+            del (part if key is None else part[section])[section if key is None else key]
+            assert [error.validator for error in validator.iter_errors(part)] == ["required"]
+            assert not list(validator.iter_errors(part | {"extends": "dr14"}))
+    assert list(validator.iter_errors(whole | {"simulation": {"seed": 3}}))
+    assert not list(validator.iter_errors({"extends": "dr14", "simulation": {"seed": 3}}))
+
+
+PLAIN = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20),
+    st.builds(
+        "{}{}{}".format,
+        st.floats() | st.integers(),
+        st.sampled_from(["", " ", "  "]),
+        st.sampled_from(["mas", "uas", "kpc", "km/s", "deg", "yr", "arcsec", "mag", "s", "%", "", "1/0", "mas("]),
+    ),
+)
+
+
+def as_toml(value) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else repr(value)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_any_value_is_read_or_refused_by_name_and_the_schema_refuses_no_good_one(validator, tmp_path_factory, data):
+    section = data.draw(st.sampled_from(SECTIONS))
+    keys = survey_schema()["properties"][section]["properties"]
+    key = data.draw(st.sampled_from(list(keys)))
+    value = data.draw(PLAIN | st.lists(PLAIN, max_size=3))
+    text = f"[{section}]\n{key} = {as_toml(value)}\n"
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_text(f'extends = "mock-dr17"\n{text}', encoding="utf-8")
+    try:
+        read = getattr(getattr(load_survey(path), section), key)
+    except SurveyError as error:
+        lines = str(error).splitlines()
+        assert lines and all(line.startswith(f"{path}: ") and f"{section}.{key}" in line for line in lines)
+    else:
+        assert "x-unit" in keys[key] or key == "folder" or read == (tuple(value) if isinstance(value, list) else value)
+        assert not list(validator.iter_errors(as_json(f'extends = "mock-dr17"\n{text}')))
