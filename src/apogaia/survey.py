@@ -141,7 +141,7 @@ _CONFIG = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Sources:
+class SourcesSettings:
     """Which releases the survey joins, and where its raw files are."""
 
     kind: Annotated[
@@ -172,7 +172,7 @@ class Sources:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Archive:
+class ArchiveSettings:
     """Where `apogaia fetch` finds the files, and how hard it may pull."""
 
     sas: Annotated[str, Text("Root of SDSS's Science Archive Server.", pattern=_WEB)]
@@ -195,7 +195,7 @@ class Archive:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Counts:
+class CountsSettings:
     """Stars that the published analysis had; a full run of an archive survey is held to them."""
 
     asserted: Annotated[bool, Flag("Hold a full run to these counts; false where cuts or stars are others.")]
@@ -207,7 +207,7 @@ class Counts:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Simulation:
+class SimulationSettings:
     """The simulated survey (sources.kind = "simulated")."""
 
     n_stars: Annotated[int, Number("Rows of allStar.", ge=1, le=100_000_000)]  # beyond any spectroscopic survey
@@ -229,7 +229,7 @@ class Simulation:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Spectra:
+class SpectraSettings:
     """Continuum normalisation and masking."""
 
     continuum_pixels: Annotated[Literal["dr14", "dr17"], Meaning("Set of continuum pixels.")]
@@ -244,7 +244,7 @@ class Spectra:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Cuts:
+class CutsSettings:
     """Quality cuts of the training and the test set; inf, or -inf for a lower limit, switches a cut off."""
 
     max_parallax_error: Annotated[float, Quantity("mas", "Largest parallax error.", ge=0, le=math.inf)]
@@ -281,7 +281,7 @@ _Units = tuple[Annotated[int, Number("Units of a layer.", ge=1, le=100_000)], ..
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Network:
+class NetworkSettings:
     """Layers of the spectro-luminosity and the offset network."""
 
     conv_filters: Annotated[_Units, Meaning("Filters of each convolution.", min_length=1)]
@@ -301,7 +301,7 @@ class Network:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Training:
+class TrainingSettings:
     """Optimisation of the networks (Adam)."""
 
     seed: Annotated[int, Number("Seed of weights, dropout, split and order.", ge=0, le=_SEED)]
@@ -338,7 +338,7 @@ class Training:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Calibration:
+class CalibrationSettings:
     """The zero point from a refit of the spectra, and the network that is trained with it.
 
     The network is that of [network] and [training] but for the values given here.
@@ -388,7 +388,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Inference:
+class InferenceSettings:
     """Monte-Carlo dropout."""
 
     seed: Annotated[int, Number("Seed of the passes and draws.", ge=0, le=_SEED)]
@@ -401,7 +401,7 @@ class Inference:
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class Maps:
+class MapsSettings:
     """Milky Way maps."""
 
     bins: Annotated[int, Number("Bins per axis.", ge=1, le=10_000)]  # bins of a map must fit into memory
@@ -437,17 +437,17 @@ class Survey:
 
     name: Annotated[str, Text("Name of the survey's file, and of its folders.", min_length=1)]
     title: Annotated[str, Text("Title of the survey, for figures and reports.", min_length=1)]
-    sources: Sources
-    archive: Archive
-    counts: Counts
-    spectra: Spectra
-    cuts: Cuts
-    network: Network
-    training: Training
-    calibration: Calibration
-    inference: Inference
-    maps: Maps
-    simulation: Simulation | None
+    sources: SourcesSettings
+    archive: ArchiveSettings
+    counts: CountsSettings
+    spectra: SpectraSettings
+    cuts: CutsSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    calibration: CalibrationSettings
+    inference: InferenceSettings
+    maps: MapsSettings
+    simulation: SimulationSettings | None
 
     @model_validator(mode="after")
     def _obeys_the_rules(self) -> Survey:

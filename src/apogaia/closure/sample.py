@@ -18,7 +18,7 @@ from apogaia.simulate import run
 from apogaia.simulate.design import Design, design_survey
 from apogaia.simulate.files import write_tables
 from apogaia.simulate.truth import read_truth
-from apogaia.survey import Spectra, Survey
+from apogaia.survey import SpectraSettings, Survey
 from apogaia.workspace import Workspace
 
 __all__ = ["read_sample_truth", "simulate_sample"]
@@ -73,7 +73,9 @@ def simulate_sample(
     return workspace.stars
 
 
-def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int | None) -> Iterator[np.ndarray]:
+def _spectra(
+    design: Design, rows: np.ndarray, settings: SpectraSettings, processes: int | None
+) -> Iterator[np.ndarray]:
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     tasks = ((run.part(design, chunk), settings) for chunk in chunks)
     with tqdm(total=len(rows), unit="star", desc="spectra") as bar:
@@ -82,7 +84,7 @@ def _spectra(design: Design, rows: np.ndarray, settings: Spectra, processes: int
             yield block
 
 
-def _normalised(design: Design, settings: Spectra) -> np.ndarray:
+def _normalised(design: Design, settings: SpectraSettings) -> np.ndarray:
     observed = [one.combined() for one in run.observe_stars(design, range(len(design.stars["row"])))]
     flux, error, mask = (np.stack(parts) for parts in zip(*observed, strict=True))
     return continuum.apogee_continuum(flux, error, mask, spectra=settings)[0]

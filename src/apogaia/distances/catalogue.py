@@ -20,7 +20,7 @@ from apogaia.formats.fits_columns import MISSING
 from apogaia.model.predictions import Prediction
 from apogaia.model.training_domain import Placement
 from apogaia.physics import luminosity
-from apogaia.survey import Inference, Survey
+from apogaia.survey import InferenceSettings, Survey
 
 __all__ = [
     "BAD",
@@ -159,7 +159,7 @@ def describe_flags(flags: int) -> list[str]:
 
 
 def distance_table(
-    prediction: Prediction, k_mag, a_k_mag, inference: Inference, placement: Placement | None = None
+    prediction: Prediction, k_mag, a_k_mag, inference: InferenceSettings, placement: Placement | None = None
 ) -> Table:
     """Parallax and distance of any stars, from their luminosity, Ks and extinction.
 
@@ -231,7 +231,7 @@ def distance_table(
 
 
 def build_catalogue(
-    stars: Table, prediction: Prediction, zero_point, inference: Inference, placement: Placement | None = None
+    stars: Table, prediction: Prediction, zero_point, inference: InferenceSettings, placement: Placement | None = None
 ) -> Table:
     """The catalogue: Table 1's columns in its order, then flags and what else a user needs (`COLUMNS`).
 

@@ -16,7 +16,7 @@ from apogaia.model.fast import devices, dropout_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
 from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.reduction import star_file
-from apogaia.survey import Inference
+from apogaia.survey import InferenceSettings
 
 __all__ = [
     "jacobian",
@@ -81,7 +81,7 @@ def predict(
 
 
 def predict_calibrated(
-    network: keras.Model, errors: ErrorCalibration, spectra, snr, settings: Inference, *, progress: bool = True
+    network: keras.Model, errors: ErrorCalibration, spectra, snr, settings: InferenceSettings, *, progress: bool = True
 ) -> Prediction:
     """Luminosities of stars with calibrated errors: `predict`, then the model's error calibration.
 
@@ -120,7 +120,7 @@ def read_error_calibration(path: str | Path) -> ErrorCalibration:
     return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
 
 
-def predict_survey(path: Path, model: Path, stars: Path, settings: Inference) -> None:
+def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSettings) -> None:
     """Write the calibrated luminosities of every row of stars.h5 to a .npz file.
 
     Parameters

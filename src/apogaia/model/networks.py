@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from apogaia.formats.star_columns import OFFSET_INPUTS
-from apogaia.survey import Network
+from apogaia.survey import NetworkSettings
 
 __all__ = ["OFFSETS", "build_joint_network", "parallax_loss", "robust_parallax_loss"]
 
@@ -229,7 +229,7 @@ def robust_parallax_loss(fraction: float, width: float):
 
 
 def build_joint_network(
-    network: Network,
+    network: NetworkSettings,
     offset: str,
     *,
     mean_spectrum: np.ndarray,
@@ -290,12 +290,12 @@ def build_joint_network(
     return keras.Model(inputs, output, name=f"joint_{offset}")
 
 
-def _initial(network: Network) -> keras.initializers.Initializer:
+def _initial(network: NetworkSettings) -> keras.initializers.Initializer:
     # one for each layer: an initialiser used twice gives the same numbers twice
     return keras.initializers.RandomNormal(stddev=network.initial_weight_sd)
 
 
-def _hidden(network: Network, activation: str) -> dict:
+def _hidden(network: NetworkSettings, activation: str) -> dict:
     """What all hidden layers share."""
     return {
         "activation": activation,
@@ -304,7 +304,7 @@ def _hidden(network: Network, activation: str) -> dict:
     }
 
 
-def _luminosity_network(network: Network, n_pixels: int, parallax_scale: float) -> keras.Model:
+def _luminosity_network(network: NetworkSettings, n_pixels: int, parallax_scale: float) -> keras.Model:
     """Spectrum -> [fakemag, log variance of fakemag]."""
     spectrum = keras.Input((n_pixels,), name="spectrum")
     x = MeanSubtraction(name="mean_subtraction")(spectrum)
@@ -326,7 +326,7 @@ def _luminosity_network(network: Network, n_pixels: int, parallax_scale: float) 
     return keras.Model(spectrum, output, name="luminosity")
 
 
-def _convolutions(network: Network, n_pixels: int, spectrum):
+def _convolutions(network: NetworkSettings, n_pixels: int, spectrum):
     """Convolutions with ReLU and dropout between them, and max-pooling: (n, pixels) -> (n, pooled pixels, filters)."""
     width = network.conv_width
     left, n_layers = (width - 1) // 2, len(network.conv_filters)
@@ -351,7 +351,7 @@ def _convolutions(network: Network, n_pixels: int, spectrum):
     return keras.layers.MaxPooling1D(network.pool_width, name="pool")(x)
 
 
-def _offset_layers(network: Network, x, parallax_scale: float):
+def _offset_layers(network: NetworkSettings, x, parallax_scale: float):
     """(n, 3) standardised inputs -> (n, 1) zero point [mas]."""
     for i, units in enumerate(network.offset_hidden_units, start=1):
         x = keras.layers.Dense(units, name=f"offset_hidden_{i}", **_hidden(network, "tanh"))(x)
@@ -360,7 +360,7 @@ def _offset_layers(network: Network, x, parallax_scale: float):
     return keras.layers.Rescaling(parallax_scale, name="offset_mas")(x)
 
 
-def _multivariate_offset_network(network: Network, parallax_scale: float, mean, sd) -> keras.Model:
+def _multivariate_offset_network(network: NetworkSettings, parallax_scale: float, mean, sd) -> keras.Model:
     columns = {name: keras.Input((1,), name=name) for name in OFFSET_INPUTS}
     x = keras.layers.Concatenate(name="columns")([columns[name] for name in OFFSET_INPUTS])
     x = Standardisation(name="standardisation")(x)

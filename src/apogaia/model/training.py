@@ -14,7 +14,7 @@ from apogaia.model.fast import devices, training_jax
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, mean_of_rows, split
 from apogaia.reduction import quality_cuts, star_file
-from apogaia.survey import Survey, Training
+from apogaia.survey import Survey, TrainingSettings
 
 __all__ = ["train", "train_joint_model"]
 
@@ -135,7 +135,7 @@ class EpochReport(keras.callbacks.Callback):
             print(f"epoch {epoch + 1}/{self.epochs}  {values}", flush=True)
 
 
-def _loss(settings: Training):
+def _loss(settings: TrainingSettings):
     if settings.contaminant_fraction == 0:
         return networks.parallax_loss
     return networks.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)

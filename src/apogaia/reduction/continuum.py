@@ -19,7 +19,7 @@ from apogaia.formats.pixel_grid import (
     gap_delete,
     wavelength_solution,
 )
-from apogaia.survey import Spectra
+from apogaia.survey import SpectraSettings
 
 __all__ = [
     "DETECTORS",
@@ -89,7 +89,7 @@ def _fit(flux: np.ndarray, error: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def apogee_continuum(
-    flux: np.ndarray, error: np.ndarray, mask: np.ndarray, *, spectra: Spectra
+    flux: np.ndarray, error: np.ndarray, mask: np.ndarray, *, spectra: SpectraSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide spectra by their pseudo-continuum and set bad pixels to it, whole batches at once.
 

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
-from apogaia.survey import Sources
+from apogaia.survey import SourcesSettings
 
 __all__ = ["at_epoch", "cross_match"]
 
@@ -29,7 +29,7 @@ def at_epoch(ra, dec, pmra, pmdec, years: float) -> np.ndarray:
     return moved / np.linalg.norm(moved, axis=-1, keepdims=True)
 
 
-def cross_match(ra, dec, gaia: Table, sources: Sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cross_match(ra, dec, gaia: Table, sources: SourcesSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the nearest Gaia source of each star within `sources.match_radius` at APOGEE's epoch.
 
     Parameters

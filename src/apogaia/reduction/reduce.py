@@ -30,7 +30,7 @@ from apogaia.processes import WorkerDiedError, run_in_processes, usable_cores
 from apogaia.reduction import dask_cluster, star_file
 from apogaia.reduction.crossmatch import cross_match
 from apogaia.reduction.spectra import read_spectra
-from apogaia.survey import Spectra, Survey
+from apogaia.survey import SpectraSettings, Survey
 from apogaia.workspace import Workspace
 
 __all__ = ["ReductionError", "reduce_spectra", "reduce_survey", "star_table"]
@@ -76,7 +76,7 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
 # --- spectra ----------------------------------------------------------------------------------------------------------
 
 
-def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def reduce_spectra(paths: Sequence[Path], settings: SpectraSettings) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Read and normalise apStar files.
 
     Returns
@@ -89,7 +89,7 @@ def reduce_spectra(paths: Sequence[Path], settings: Spectra) -> tuple[np.ndarray
     return read.flux, read.status, reason
 
 
-def _reduce_part(part: Path, paths: Sequence[Path], settings: Spectra) -> int:
+def _reduce_part(part: Path, paths: Sequence[Path], settings: SpectraSettings) -> int:
     normalised, status, reason = reduce_spectra(paths, settings)
     with files.atomic(part) as temporary:
         np.savez(temporary, spectrum=normalised, status=status, reason=np.array(reason, dtype=str))

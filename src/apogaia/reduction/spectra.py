@@ -11,7 +11,7 @@ import numpy as np
 from apogaia.formats.apstar import SpectrumError, Status, read_apstar
 from apogaia.formats.pixel_grid import N_PIXELS, N_PIXELS_APSTAR
 from apogaia.reduction.continuum import apogee_continuum
-from apogaia.survey import Spectra
+from apogaia.survey import SpectraSettings
 
 __all__ = ["NormalisedSpectra", "read_spectra"]
 
@@ -30,7 +30,7 @@ class NormalisedSpectra:
     headers: list[Mapping]  # what `read_apstar` knows of the star; empty where the file cannot be read
 
 
-def read_spectra(paths: Sequence[str | Path], settings: Spectra) -> NormalisedSpectra:
+def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> NormalisedSpectra:
     """Read apStar files and normalise their spectra.
 
     A star has the same bits whatever other files are read with it. Memory is that of the result and of 100 spectra.

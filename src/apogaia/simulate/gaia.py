@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apogaia.physics import lindegren
-from apogaia.survey import Simulation
+from apogaia.survey import SimulationSettings
 
 __all__ = ["effective_wavenumber", "injected_surface", "observe_with_gaia", "parallax_error_by_magnitude"]
 
@@ -70,7 +70,9 @@ def ecliptic_latitude(ra: float | np.ndarray, dec: float | np.ndarray) -> np.nda
     return np.rad2deg(np.arcsin(np.clip(sine, -1, 1)))
 
 
-def zero_point(simulation: Simulation, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]) -> np.ndarray:
+def zero_point(
+    simulation: SimulationSettings, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]
+) -> np.ndarray:
     """Return the zero point [mas], Gaia minus true parallax, that the survey file asks for.
 
     "constant": one number. "surface": `injected_surface` of the true G, BP - RP and Teff. "lindegren2021": that of
@@ -86,7 +88,11 @@ def zero_point(simulation: Simulation, stars: dict[str, np.ndarray], published: 
 
 
 def observe_with_gaia(
-    rng: np.random.Generator, stars: dict[str, np.ndarray], simulation: Simulation, epoch_years: float, release: str
+    rng: np.random.Generator,
+    stars: dict[str, np.ndarray],
+    simulation: SimulationSettings,
+    epoch_years: float,
+    release: str,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return Gaia's sources around the stars.
 
@@ -124,7 +130,11 @@ def observe_with_gaia(
 
 
 def _sources(
-    rng: np.random.Generator, stars: dict[str, np.ndarray], simulation: Simulation, epoch_years: float, release: str
+    rng: np.random.Generator,
+    stars: dict[str, np.ndarray],
+    simulation: SimulationSettings,
+    epoch_years: float,
+    release: str,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the measurements of every star, detected or not, and its zero point [mas]."""
     n = len(stars["ra_true"])
