@@ -107,6 +107,7 @@ def create(folder: Path, lock: Path, installer: str = "uv") -> None:
         If neither uv nor pip can install the lock file and the project.
     """
     folder = folder.absolute()
+    (folder / ".complete").unlink(missing_ok=True)
     venv.create(folder, clear=True, with_pip=True, symlinks=True)
     python = str(folder / "bin" / "python")
     if installer == "pip" or not install_with_uv(python, lock):
@@ -126,6 +127,9 @@ def main(arguments: list[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"The environment is not complete: {error.cmd[0]} failed (its message is above)", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped: the same command starts over", file=sys.stderr)
+        return 130
     return 0
 
 

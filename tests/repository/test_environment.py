@@ -41,7 +41,7 @@ def calls(tmp_path, monkeypatch):
 
     def new_folder(folder, clear, **_):
         assert clear
-        (folder / ".complete").unlink(missing_ok=True)
+        assert not (folder / ".complete").exists()  # before anything is removed
         stand_in(folder / "bin" / "python")
 
     monkeypatch.setattr(environment.venv, "create", new_folder)
@@ -110,6 +110,16 @@ def test_an_environment_that_failed_is_not_complete(calls, capfd):
     status, lines = calls(fails="uv python")
     assert status == 1 and not any("--editable" in line for line in lines)
     assert "not complete" in capfd.readouterr().err
+
+
+def test_an_interrupted_set_up_is_not_complete(calls, monkeypatch, capfd):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "install_with_uv", interrupted)
+    with pytest.raises(FileNotFoundError):  # nothing was called
+        calls()
+    assert "starts over" in capfd.readouterr().err
 
 
 def test_pips_settings_are_read_in_its_order():
