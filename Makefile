@@ -4,7 +4,10 @@
 SURVEY  ?= mock
 VENV    ?= .venv
 PYTHON  ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
-LOCK    ?= $(if $(wildcard /proc/driver/nvidia/version),requirements-cuda.lock,requirements.lock)
+NVIDIA  := $(wildcard /proc/driver/nvidia/version)
+LOCK    ?= $(if $(NVIDIA),requirements-cuda.lock,requirements.lock)
+# uv, or pip where uv is not available; INSTALLER=pip leaves uv out
+INSTALLER ?= uv
 
 NAME    := $(basename $(notdir $(SURVEY)))
 BIN     := $(VENV)/bin
@@ -16,6 +19,14 @@ RAW     := $(DATA)/raw/manifest.json
 
 export APOGAIA_ROOT := $(CURDIR)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# On an NVIDIA GPU training and MC dropout are compiled by JAX. Several GPUs at once: KERAS_BACKEND=tensorflow
+# (MirroredStrategy). JAX takes memory as it needs it, not three quarters of the GPU at its start: a notebook open in
+# `make lab`, or a second one under `make -j`, finds room beside the first.
+ifneq ($(and $(NVIDIA),$(filter %-cuda.lock,$(LOCK))),)
+export KERAS_BACKEND ?= jax
+export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
+endif
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -33,17 +44,14 @@ help:  ## This list
 
 environment: $(READY)  ## Create the Python environment (.venv) from the lock file
 
-$(READY): $(LOCK) pyproject.toml
+$(READY): $(LOCK) requirements-uv.lock tools/environment.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "apogaia needs Python 3.11 or 3.12: install it, or give make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Creating $(VENV) from $(LOCK) (two minutes or so)"
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(LOCK)
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo "Creating $(VENV) from $(LOCK)"
+	@$(PYTHON) tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
 
-lock:  ## Resolve the lock files anew (needs uv)
+lock:  ## Resolve the lock files anew
 	tools/lock.sh
 
 # ---------------------------------------------------------------- the analysis
@@ -104,14 +112,17 @@ all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue 
 smoke:  ## The same for the smallest survey, in a minute or two
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
 
+# Options of JupyterLab, for instance LAB="--no-browser --port 9999"
+LAB ?=
+
 lab: $(READY)  ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/jupyter lab --notebook-dir notebooks $(LAB)
 
 report: all  ## The executed notebooks as web pages, and docs/ledger.md
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
-closure: $(READY)  ## Does an injected zero point come back? Hours; goes on where it stopped; writes docs/closure/
+closure: $(READY)  ## Is an injected zero point recovered? Hours; an interrupted run resumes; writes docs/closure/
 	$(BIN)/python -m apogaia.closure
 	$(BIN)/python tools/run_notebook.py 08_closure --survey mock-dr14 --products results/mock-dr14/08_closure.json
 	$(BIN)/python -m apogaia.closure --report
@@ -131,9 +142,11 @@ WORKERS ?= 2
 test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, and nbval over all notebooks
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 tests notebooks
 
-lint: $(READY)
+lint: $(READY)  ## Style, types, and which part of the package may import which
 	$(BIN)/ruff check src tests tools benchmarks notebooks
 	$(BIN)/ruff format --check src tests tools benchmarks notebooks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
 	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }

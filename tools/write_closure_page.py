@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 from ledger import replace_block
+
+from apogaia.closure.coverage import LEVELS
+from apogaia.closure.summary import QUANTITIES, VARIABLES, summary
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, NUMBERS = DOCS / "closure.md", DOCS / "closure" / "numbers.json"
@@ -30,12 +32,10 @@ def zero_points(r: dict) -> str:
     text = table(head, rows)
     if "clean_paper" in r:
         text += f"\nThe paper's recipe without contaminants, injected -52.3: {pm(r['clean_paper'])}.\n"
+    slopes = summary(r).get("slope", {})
     for name, label in (("refit", "refit"), ("fresh", "refit, fresh Galaxy"), ("paper", "the paper's recipe")):
-        known = [(-float(v), r[f"{name}_{v}"]["value_uas"]) for v in VALUES if f"{name}_{v}" in r]
-        if len(known) > 1:
-            text += (
-                f"\nSlope of recovered against injected, {label}: {np.polyfit(*zip(*known, strict=True), 1)[0]:.3f}."
-            )
+        if name in slopes:
+            text += f"\nSlope of recovered against injected, {label}: {slopes[name]['slope']:.3f}."
     return text + "\n"
 
 
@@ -46,18 +46,16 @@ def kepler(r: dict) -> str:
 
 
 def errors(r: dict) -> str:
-    seeds = [r[f"seed_{k}"] for k in range(8) if f"seed_{k}" in r]
+    seeds = summary(r).get("seeds")
     if not seeds:
         return "No seeds have run.\n"
-    value, error, own = (np.array([s[k] for s in seeds]) for k in ("value_uas", "error_uas", "statistical_error_uas"))
-    pull = (value + 52.3) / error
     rows = [
-        ["mean of the values [uas]", f"{value.mean():.1f}"],
-        ["scatter of the values [uas]", f"{value.std(ddof=1):.2f}"],
-        ["mean statistical error [uas]", f"{own.mean():.2f}"],
-        ["mean quoted error [uas]", f"{error.mean():.2f}"],
-        ["mean pull", f"{pull.mean():+.2f}"],
-        ["standard deviation of the pulls", f"{pull.std(ddof=1):.2f}"],
+        ["mean of the values [uas]", f"{seeds['mean_value_uas']:.1f}"],
+        ["scatter of the values [uas]", f"{seeds['sd_value_uas']:.2f}"],
+        ["mean statistical error [uas]", f"{seeds['mean_statistical_error_uas']:.2f}"],
+        ["mean quoted error [uas]", f"{seeds['mean_error_uas']:.2f}"],
+        ["mean pull", f"{seeds['mean_pull']:+.2f}"],
+        ["standard deviation of the pulls", f"{seeds['sd_pull']:.2f}"],
     ]
     full = r.get("refit_52.3")
     if full and "halves_uas" in full:
@@ -70,7 +68,7 @@ def errors(r: dict) -> str:
         )
     if "paper_52.3" in r:
         rows.append(["the paper's recipe: dropout's error [uas]", f"{r['paper_52.3']['error_uas']:.2f}"])
-    return table(f"{len(seeds)} seeds, {seeds[0]['stars']} stars each |", rows)
+    return table(f"{seeds['trials']} seeds, {seeds['stars']} stars each |", rows)
 
 
 def surface(r: dict) -> str:
@@ -102,54 +100,32 @@ def surface(r: dict) -> str:
 
 
 def contaminants(r: dict) -> str:
-    rows = []
+    shifts, rows = summary(r).get("contaminants_shift_uas", {}), []
     for name, label in (("paper", "the paper's recipe, Gaussian"), ("refit", "refit, contaminants allowed for")):
-        full, clean = r.get(f"{name}_52.3"), r.get(f"clean_{name}")
-        if full and clean:
-            rows.append(
-                [
-                    label,
-                    f"{clean['value_uas']:.1f}",
-                    f"{full['value_uas']:.1f}",
-                    f"{full['value_uas'] - clean['value_uas']:+.1f}",
-                ]
-            )
-    full, clean = r.get("refit_52.3"), r.get("clean_refit")
-    if full and clean and "gaussian_uas" in clean and "gaussian_uas" in full:
-        rows.append(
-            [
-                "refit, Gaussian",
-                f"{clean['gaussian_uas']:.1f}",
-                f"{full['gaussian_uas']:.1f}",
-                f"{full['gaussian_uas'] - clean['gaussian_uas']:+.1f}",
-            ]
-        )
+        if name in shifts:
+            values = (r[f"{trial}"]["value_uas"] for trial in (f"clean_{name}", f"{name}_52.3"))
+            rows.append([label, *(f"{value:.1f}" for value in values), f"{shifts[name]:+.1f}"])
+    full, clean = (r.get(trial, {}).get("gaussian_uas") for trial in ("refit_52.3", "clean_refit"))
+    if full is not None and clean is not None:
+        rows.append(["refit, Gaussian", f"{clean:.1f}", f"{full:.1f}", f"{full - clean:+.1f}"])
     return table("zero point [uas] | without contaminants | with 0.3 % | shift", rows)
 
 
 def calibration(r: dict) -> str:
     if "distances" not in r:
         return "The trial `distances` has not run.\n"
-    d, rows = r["distances"], []
+    d, covered, rows = r["distances"], summary(r)["coverage"], []
     for name, label in (
         ("calibrated", "calibrated model"),
         ("paper", "the paper's recipe"),
         ("released", "the released code's form"),
     ):
-        for quantity in ("fakemag", "parallax", "distance"):
-            a = d[name][quantity]["all"]
-            worst = []
-            for variable in ("k_mag", "snr", "logg", "teff", "distance_kpc"):
-                inside = [b["within_68"] for b in d[name][quantity][variable]]
-                worst.append(f"{min(inside):.0f}-{max(inside):.0f}")
-            rows.append(
-                [
-                    f"{label}, {quantity}",
-                    *(f"{a[f'within_{k}']:.1f}" for k in (50, 68, 95)),
-                    f"{a['median_pull']:+.2f}",
-                    *worst,
-                ]
-            )
+        for quantity in QUANTITIES:
+            c = covered[name][quantity]
+            inside = [c[f"within_{level}"] for level in LEVELS]
+            worst = [f"{c[variable]['min_68']:.0f}-{c[variable]['max_68']:.0f}" for variable in VARIABLES]
+            pull = d[name][quantity]["all"]["median_pull"]
+            rows.append([f"{label}, {quantity}", *(f"{share:.1f}" for share in inside), f"{pull:+.2f}", *worst])
     head = (
         "% of the truth within | 50 % | 68 % | 95 % | median pull | 68 % in bins of Ks | SNR | log g | Teff | distance"
     )

@@ -17,9 +17,9 @@ from apogaia.archive import fetch as archive_module
 from apogaia.archive import pull, star_spectra
 from apogaia.archive.estimate import estimate
 from apogaia.archive.fetch import fetch_survey
-from apogaia.archive.hash_lists import read_hash_list
 from apogaia.archive.http.remote_files import FetchError
 from apogaia.archive.own_folder import link_folder
+from apogaia.archive.star_spectra import read_hash_list
 from apogaia.archive.tap_jobs import Patience
 from apogaia.cli import commands
 from apogaia.formats.apstar import Status
@@ -317,7 +317,7 @@ def test_a_folder_that_the_archive_has_lost_fails_and_blocks_no_other(simulated,
     with StandIn(ArchiveOf(simulated), [Fault(f"{folder}/", "status", times=None, status=404)]) as server:
         workspace, report = fetch(simulated, server, tmp_path)
         assert not report.complete and set(places) <= set(report.failed)
-        assert all("is the folder away?" in report.failed[place] for place in places)
+        assert all("is the folder gone?" in report.failed[place] for place in places)
         assert report.counts["fetched"] == len(raw_files(simulated)) - 3 - len(places)
         server.faults.clear()
         workspace, report = fetch(simulated, server, tmp_path)
@@ -359,7 +359,9 @@ def test_a_run_that_ends_early_still_knows_what_no_list_named(simulated, tmp_pat
     ]
     with StandIn(ArchiveOf(simulated), faults) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(star_spectra.StarSpectra, "_patiently", lambda *_: 1 / 0)  # dies when the spectra have come
+            patch.setattr(
+                star_spectra.StarSpectra, "_retry_after_pauses", lambda *_: 1 / 0
+            )  # dies when the spectra have come
             with pytest.raises(ZeroDivisionError):
                 fetch(simulated, server, tmp_path)
         workspace, report = fetch(simulated, server, tmp_path)
@@ -459,7 +461,7 @@ def test_a_mirror_is_used_where_it_lies(simulated, archive, mirror, tmp_path):
 
 def test_a_mirror_that_is_not_there_is_an_error(simulated, archive, tmp_path):
     for wrong in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(FetchError, match="--mirror wants the "):
+        with pytest.raises(FetchError, match="--mirror needs the "):
             fetch(simulated, archive, tmp_path, mirror=wrong)
 
 

@@ -485,7 +485,7 @@ def test_a_table_put_there_by_hand_is_kept(instead, simulated, sky, tmp_path):
         asked = len(server.requests)
         for stars in (slice(None), slice(30)):
             table = fetch_table(survey, tmp_path, ra[stars], dec[stars])
-            assert table.path == path and f"{path} was not fetched by apogaia: it is taken as it is" in table.note
+            assert table.path == path and f"{path} was not fetched by apogaia: it is used as it is" in table.note
         assert len(server.requests) == asked and path.read_bytes() == simulated[1].gaia.read_bytes()
 
 
@@ -503,7 +503,7 @@ def test_a_table_put_there_that_cannot_be_read_is_fetched(content, simulated, sk
         table = fetch_table(survey, tmp_path, ra, dec) if release == "dr2" else None
         if table is None:
             table = fetch_table(survey, tmp_path, np.array([10.0]), np.zeros(1))
-    assert "cannot be used: it is fetched anew" in table.note and path.name in table.note
+    assert "cannot be used: it is fetched again" in table.note and path.name in table.note
     assert path.read_bytes() != given and (release == "edr3" or path.read_bytes() == whole)
     survey_tables.read_gaia(path, release)
 

@@ -71,9 +71,17 @@ def full_disk(monkeypatch, free: int) -> None:
 
 def expected(**changes) -> Estimate:
     values = {
-        **{"files": 1000, "present": 0, "file_bytes": 1e6, "basis": "typical", "bytes_per_second": None},
-        **{"seconds_per_file": None, "no_speed": "not asked", "streams": 10, "gaia_queries": 1},
-        **{"folder": Path("/disk/data/dr14/raw"), "free_bytes": 10**10},
+        "files": 1000,
+        "present": 0,
+        "file_bytes": 1e6,
+        "basis": "typical",
+        "bytes_per_second": None,
+        "seconds_per_file": None,
+        "no_speed": "not asked",
+        "streams": 10,
+        "gaia_queries": 1,
+        "folder": Path("/disk/data/dr14/raw"),
+        "free_bytes": 10**10,
     }
     return Estimate(**(values | changes))
 
@@ -146,7 +154,7 @@ def test_a_mirror_must_hold_the_release(survey_path, tmp_path, capsys, more):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert commands.main(["fetch", survey_path, "--mirror", str(empty), *more]) == 2
-    wants = f"{empty} holds no dr14/: --mirror wants the folder that holds dr14/, dr17/ (SAS_BASE_DIR)"
+    wants = f"{empty} holds no dr14/: --mirror needs the folder that holds dr14/, dr17/ (SAS_BASE_DIR)"
     assert wants in capsys.readouterr().err
 
 

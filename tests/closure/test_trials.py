@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from apogaia.closure import run, trials
 from apogaia.closure.trials import TRIALS, Trial, training_rows, with_zero_point
-from apogaia.simulate.gaia import zero_point_surface
+from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import load_survey
 from apogaia.zero_point.refitted import usable
 
@@ -66,7 +66,7 @@ def test_a_surface_is_that_of_magnitude_colour_and_true_temperature():
     made = with_zero_point(table, truth, Trial("t", "refit", None))
     zero_point = np.asarray(made["parallax"]) - truth["parallax_true"] - noise
     known = np.isfinite(np.asarray(table["bp_rp"]))
-    wanted = zero_point_surface(*(np.asarray(c)[known] for c in (table["g_mag"], table["bp_rp"], truth["teff"])))
+    wanted = injected_surface(*(np.asarray(c)[known] for c in (table["g_mag"], table["bp_rp"], truth["teff"])))
     assert np.std(wanted) > 0.003
     assert zero_point[known] == pytest.approx(wanted, abs=1e-12)
     assert zero_point[~known] == pytest.approx(-0.0523)

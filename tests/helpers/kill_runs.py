@@ -182,7 +182,8 @@ def _names(folder: Path) -> set[str]:
 
 def reduce(root: Path, stars: int | None) -> None:
     """One run, in a process of its own, in chunks so small that there are some to lose, and as on a slow disk, so that
-    kills hit every stage."""
+    kills hit every stage.
+    """
     survey, workspace = survey_under(root, stars)
     reduction.CHUNK_ROWS = 2 if stars is None else 20
     reduction._reduce_part, reduction._part_array = _slow_reduce_part, _slow_part_array

@@ -336,7 +336,7 @@ def test_distances_outside_are_flagged_and_their_errors_grow():
         for kind in ("_model_error", "_predictive_error", "_error"):
             growth = found[name + kind] / plain[name + kind]
             np.testing.assert_array_equal(growth[[0, 2, 3]], 1.0)
-            assert growth[1] == pytest.approx(1.5**training_domain.GROWTH)
+            assert growth[1] == pytest.approx(1.5**training_domain.ERROR_GROWTH_POWER)
 
 
 def test_the_catalogue_flags_and_trusts_gaia_instead():

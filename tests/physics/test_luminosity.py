@@ -100,7 +100,6 @@ def test_extinction():
     )
     assert lum.rjce_a_k(10.0, 9.5) == pytest.approx(0.918 * 0.42)
     assert lum.rjce_a_k(9.58, 9.5) == pytest.approx(0)  # a star of the intrinsic colour has no extinction
-    assert lum.extinction_from_ebv(1.0) == pytest.approx(0.3517, abs=5e-5)
 
 
 def test_robust_scatter_eq_10():

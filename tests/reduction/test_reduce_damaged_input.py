@@ -228,18 +228,18 @@ def test_a_damaged_row_is_unknown_and_flagged(whole, copy, kind):
         changed = kind.change(table, row)
         (table if changed is None else changed).write(path, overwrite=True)
     after = reduce(copy)
-    same(before, after, ROWS != star)
+    same(before, after, star != ROWS)
     for name, value in kind.becomes.items():
         expected = before.table[name][star] if value == "same" else value
         np.testing.assert_array_equal(after.table[name][star], expected, err_msg=name)
-    same(before, after, ROWS == star, but=(*kind.becomes, *kind.columns), spectra="status" not in kind.becomes)
+    same(before, after, star == ROWS, but=(*kind.becomes, *kind.columns), spectra="status" not in kind.becomes)
     assert re.search(kind.says, after.table["reason"][star]) and bool(kind.says) == bool(after.table["reason"][star])
 
     luminosity = np.nan_to_num(np.asarray(before.table["fakemag"]), nan=20.0)
     assert trains(before, star, survey)
     assert trains(after, star, survey) == kind.trains
     changed = flags_of(before, luminosity) ^ flags_of(after, luminosity)
-    assert Flags(int(changed[star])) == kind.flags and not changed[ROWS != star].any()
+    assert Flags(int(changed[star])) == kind.flags and not changed[star != ROWS].any()
 
 
 @pytest.mark.parametrize("kind", damaged_tables.WHOLES, ids=lambda kind: kind.name)
@@ -279,7 +279,7 @@ def test_an_impossible_name_is_a_flagged_row(whole, copy, name, status, reason):
         table["APOGEE_ID"] = np.char.encode(names, "latin-1")
         table.write(path, overwrite=True)
     after = reduce(copy)
-    same(before, after, ROWS != star)
+    same(before, after, star != ROWS)
     assert after.table["status"][star] == status and after.table["reason"][star].endswith((reason, reason + ")"))
     assert after.table["apogee_id"][star] == name.replace("\xc9", "\ufffd")
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from apogaia.refit import least_squares
+from apogaia.refit.principal_components import principal_components, project
+from apogaia.refit.spectral_features import SpectralFeatures
 
 N, ZERO_POINT, SCATTER = 4000, -50.0, 0.08
 WEIGHTS = np.array([3.8, 0.35, -0.2, 0.1])  # of ln fakemag: a giant's, and three spectral features
@@ -33,8 +35,8 @@ def fitted():
 
 def test_zero_point_luminosities_and_scatter_come_back(fitted):
     features = sample(1)[-1]
-    assert abs(fitted.zero_point[0] - ZERO_POINT) < 3 * fitted.error[0]
-    assert fitted.error[0] < 5.0
+    assert abs(fitted.zero_point_uas[0] - ZERO_POINT) < 3 * fitted.error_uas[0]
+    assert fitted.error_uas[0] < 5.0
     # the mean of a log-normal luminosity is its median times exp(scatter^2 / 2)
     difference = fitted.log_fakemag - features @ WEIGHTS - 0.5 * SCATTER**2
     assert np.abs(difference).max() < 0.06 and np.sqrt(np.mean(difference**2)) < 0.012
@@ -45,7 +47,7 @@ def test_zero_point_luminosities_and_scatter_come_back(fitted):
 @pytest.mark.parametrize("robust", [True, False])
 def test_quoted_error_is_the_scatter_over_noise_draws(robust):
     fits = [fit(sample(seed, n=2000), robust=robust) for seed in range(100, 130)]
-    values, errors = np.array([(f.zero_point[0], f.error[0]) for f in fits]).T
+    values, errors = np.array([(f.zero_point_uas[0], f.error_uas[0]) for f in fits]).T
     # 30 draws know their scatter to 13 %
     assert 1 / 1.4 < values.std(ddof=1) / errors.mean() < 1.4
     assert abs(values.mean() - ZERO_POINT) < 3.5 * errors.mean() / np.sqrt(len(fits))
@@ -57,12 +59,12 @@ def test_contaminants_move_the_gaussian_fit_and_not_the_robust_one(fitted):
     spoilt = np.random.default_rng(2).permutation(N)[: N // 100]
     parallax[spoilt] += 30 * error[spoilt]
     found = fit((parallax, error, *rest))
-    assert abs(found.zero_point[0] - fitted.zero_point[0]) < fitted.error[0]
+    assert abs(found.zero_point_uas[0] - fitted.zero_point_uas[0]) < fitted.error_uas[0]
     assert found.contaminant_fraction == pytest.approx(0.01, rel=0.3)
     gaussian, clean = fit((parallax, error, *rest), robust=False), fit(sample(1), robust=False)
-    assert abs(gaussian.zero_point[0] - clean.zero_point[0]) > 3 * fitted.error[0]
+    assert abs(gaussian.zero_point_uas[0] - clean.zero_point_uas[0]) > 3 * fitted.error_uas[0]
     assert gaussian.contaminant_fraction == 0.0
-    true = parallax - 1e-3 * found.zero_point[0]  # as if nothing but the zero point remained
+    true = parallax - 1e-3 * found.zero_point_uas[0]  # as if nothing but the zero point remained
     good = np.delete(np.arange(N), spoilt)
     weight = found.weight(parallax, error, true - np.where(np.isin(np.arange(N), spoilt), 30 * error, 0), 0.0)
     assert weight[good] == pytest.approx(error[good] ** -2, rel=0.01)
@@ -72,9 +74,9 @@ def test_contaminants_move_the_gaussian_fit_and_not_the_robust_one(fitted):
 def test_a_constant_added_to_all_parallaxes_is_added_to_the_zero_point(fitted):
     parallax, *rest = sample(1)
     moved = fit((parallax + 0.123, *rest))
-    assert moved.zero_point[0] - fitted.zero_point[0] == pytest.approx(123.0, abs=0.1)
+    assert moved.zero_point_uas[0] - fitted.zero_point_uas[0] == pytest.approx(123.0, abs=0.1)
     assert moved.log_fakemag == pytest.approx(fitted.log_fakemag, abs=1e-4)
-    assert moved.error == pytest.approx(fitted.error, rel=1e-3)
+    assert moved.error_uas == pytest.approx(fitted.error_uas, rel=1e-3)
 
 
 def test_a_known_shift_is_taken_out():
@@ -82,28 +84,28 @@ def test_a_known_shift_is_taken_out():
     shift = 0.05 * np.sin(k0)
     data = sample(3, shift=shift, noise=0.0)
     found = fit(data, shift=shift)
-    assert found.zero_point[0] == pytest.approx(ZERO_POINT, abs=0.1)
+    assert found.zero_point_uas[0] == pytest.approx(ZERO_POINT, abs=0.1)
     assert found.log_fakemag == pytest.approx(data[-1] @ WEIGHTS, abs=1e-3)
-    assert abs(fit(data).zero_point[0] - ZERO_POINT) > 2.0
+    assert abs(fit(data).zero_point_uas[0] - ZERO_POINT) > 2.0
 
 
 def test_zero_point_that_is_linear_in_a_basis():
     parallax, *rest = sample(4)
     x = np.random.default_rng(5).uniform(-1, 1, N)
     found = fit((parallax + 0.030 * x, *rest), offset_basis=np.column_stack([np.ones(N), x]))
-    assert found.zero_point.shape == found.error.shape == (2,) and found.covariance.shape == (2, 2)
-    assert np.all(np.abs(found.zero_point - [ZERO_POINT, 30.0]) < 3 * found.error)
-    assert found.error.max() < 5.0
+    assert found.zero_point_uas.shape == found.error_uas.shape == (2,) and found.covariance_uas2.shape == (2, 2)
+    assert np.all(np.abs(found.zero_point_uas - [ZERO_POINT, 30.0]) < 3 * found.error_uas)
+    assert found.error_uas.max() < 5.0
 
 
 def test_offset_prior_holds_the_zero_point(fitted):
-    held = fit(sample(1), offset_prior=[1e-3])
-    assert held.zero_point[0] == pytest.approx(0.0, abs=0.01)
-    assert held.error[0] == pytest.approx(1e-3, rel=0.01)
-    free = fit(sample(1), offset_prior=[np.inf])
-    assert free.zero_point[0] == pytest.approx(fitted.zero_point[0], abs=0.05)
-    half = fit(sample(1), offset_prior=[fitted.error[0]]).zero_point[0]
-    assert 0.3 < half / fitted.zero_point[0] < 0.7
+    held = fit(sample(1), offset_prior_uas=[1e-3])
+    assert held.zero_point_uas[0] == pytest.approx(0.0, abs=0.01)
+    assert held.error_uas[0] == pytest.approx(1e-3, rel=0.01)
+    free = fit(sample(1), offset_prior_uas=[np.inf])
+    assert free.zero_point_uas[0] == pytest.approx(fitted.zero_point_uas[0], abs=0.05)
+    half = fit(sample(1), offset_prior_uas=[fitted.error_uas[0]]).zero_point_uas[0]
+    assert 0.3 < half / fitted.zero_point_uas[0] < 0.7
 
 
 def test_ridge_pulls_the_weights_to_zero():
@@ -179,7 +181,7 @@ def spectra(n=600, pixels=80, rank=6, seed=11):
 
 def test_spectral_features_have_unit_variance_and_their_number():
     flux = spectra()
-    made = least_squares.SpectralFeatures.fit(flux, components=6, products=3, seed=1)
+    made = SpectralFeatures.fit(flux, components=6, products=3, seed=1)
     features = made.of(flux)
     assert features.shape == (600, 6 + 3 * 4 // 2)
     assert features.mean(axis=0) == pytest.approx(np.zeros(12), abs=1e-2)
@@ -194,7 +196,7 @@ def test_spectral_features_have_unit_variance_and_their_number():
 
 def test_spectral_features_are_the_principal_components():
     flux = spectra()
-    features = least_squares.SpectralFeatures.fit(flux, components=4, products=0, seed=1).of(flux)
+    features = SpectralFeatures.fit(flux, components=4, products=0, seed=1).of(flux)
     assert features.shape == (600, 4)
     left, _, _ = np.linalg.svd(flux - flux.mean(axis=0), full_matrices=False)
     exact = np.clip(left[:, :4] * np.sqrt(600), -5, 5)
@@ -203,9 +205,9 @@ def test_spectral_features_are_the_principal_components():
 
 def test_spectral_features_are_reproducible_and_row_by_row():
     flux = spectra()
-    one, two = (least_squares.SpectralFeatures.fit(flux, components=5, products=2, seed=4).of(flux) for _ in range(2))
+    one, two = (SpectralFeatures.fit(flux, components=5, products=2, seed=4).of(flux) for _ in range(2))
     assert np.array_equal(one, two)
-    made = least_squares.SpectralFeatures.fit(flux, components=5, products=2, seed=4)
+    made = SpectralFeatures.fit(flux, components=5, products=2, seed=4)
     assert made.of(flux[17:19]) == pytest.approx(one[17:19], abs=1e-5)
     wild = flux[:1].copy()
     wild[0, 3] = 1e4
@@ -214,7 +216,37 @@ def test_spectral_features_are_reproducible_and_row_by_row():
 
 def test_fewer_spectra_than_components_and_fewer_components_than_products():
     flux = spectra(n=8, rank=7)
-    features = least_squares.SpectralFeatures.fit(flux, components=30, products=2, seed=1).of(flux)
+    features = SpectralFeatures.fit(flux, components=30, products=2, seed=1).of(flux)
     assert features.shape == (8, 7 + 3) and np.isfinite(features).all()
-    features = least_squares.SpectralFeatures.fit(spectra(), components=2, products=5, seed=1).of(flux)
+    features = SpectralFeatures.fit(spectra(), components=2, products=5, seed=1).of(flux)
     assert features.shape == (8, 2 + 3) and np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("by_gram_matrix", [False, True])
+def test_principal_components_are_those_of_a_singular_value_decomposition(by_gram_matrix):
+    flux = spectra()
+    mean = flux.mean(axis=0)
+    rng = np.random.default_rng(3)
+    components, sd = principal_components(flux, mean, 4, rng, oversampling=10, by_gram_matrix=by_gram_matrix)
+    _, singular, exact = np.linalg.svd(flux - mean, full_matrices=False)
+    assert components.T @ components == pytest.approx(np.eye(4), abs=1e-5)
+    assert np.abs(np.sum(components * exact[:4].T, axis=0)) == pytest.approx(np.ones(4), abs=1e-4)
+    assert sd == pytest.approx(singular[:4] / np.sqrt(600), rel=1e-4)
+    assert project(flux, mean, components).std(axis=0) == pytest.approx(sd, rel=1e-4)
+
+
+def test_directions_without_variance_are_no_components():
+    flux = spectra(n=600, rank=3)
+    flux = (0.9 + (flux - flux.mean(axis=0))[:, :3] @ np.eye(3, 80, dtype=np.float32)).astype(np.float32)
+    rng = np.random.default_rng(3)
+    components, sd = principal_components(flux, flux.mean(axis=0), 8, rng, oversampling=10, by_gram_matrix=True)
+    assert components.shape == (80, 3) and sd.shape == (3,)
+
+
+def test_the_contaminants_width_may_be_another():
+    parallax, error, *rest = sample(1)
+    spoilt = np.random.default_rng(2).permutation(N)[: N // 100]
+    parallax[spoilt] += 30 * error[spoilt]
+    wide, narrow = (fit((parallax, error, *rest), contaminant_width=width) for width in (30.0, 3.0))
+    assert (wide.contaminant_width, narrow.contaminant_width) == (30.0, 3.0)
+    assert wide.zero_point_uas[0] != narrow.zero_point_uas[0]

@@ -124,11 +124,13 @@ def test_the_zero_point_of_a_magnitude_limited_sample_comes_back(survey, model):
     data = (parallax, error, k0, np.full(n, 3.9), np.eye(len(CLASSES))[own])
     one = np.ones((n, 1))
     plain = least_squares.fit(*data, scatter_basis=one)
-    assert plain.zero_point[0] - ZERO_POINT > 10.0
-    assert plain.error[0] < 1.5
+    assert plain.zero_point_uas[0] - ZERO_POINT > 10.0
+    assert plain.error_uas[0] < 1.5
     assert np.median(plain.scatter) * least_squares.MAG_PER_LN == pytest.approx(SIGMA, rel=0.1)
     shift = least_squares.density_shift(plain.scatter, slope_from(own, k0, model))
-    assert least_squares.fit(*data, scatter_basis=one, shift=shift).zero_point[0] == pytest.approx(ZERO_POINT, abs=4.0)
+    assert least_squares.fit(*data, scatter_basis=one, shift=shift).zero_point_uas[0] == pytest.approx(
+        ZERO_POINT, abs=4.0
+    )
 
 
 def test_a_disc_is_learnt_from_many_lines_of_sight():
@@ -139,7 +141,7 @@ def test_a_disc_is_learnt_from_many_lines_of_sight():
     glon, glat = rng.uniform(90, 270, n), np.rad2deg(np.arcsin(rng.uniform(-0.5, 0.5, n)))
 
     def log_rho(distance, glon, glat):
-        radius, height = stellar_density._place(5 * np.log10(distance) + 10, glon, glat)
+        radius, height = stellar_density._radius_and_height(5 * np.log10(distance) + 10, glon, glat)
         return -(radius - 8) / 2.6 - height / 0.5
 
     k0 = abs_mag + 5 * np.log10(distance) + 10

@@ -438,7 +438,7 @@ def test_injected_constant_zero_point_is_present(design):
 def test_injected_surface_is_present():
     design = design_survey(small_survey(8000, zero_point="surface"))
     parallax, error, stars = _good(design)
-    expected = gaia.zero_point_surface(stars["g_true_mag"], stars["bp_rp_true_mag"], stars["teff"])
+    expected = gaia.injected_surface(stars["g_true_mag"], stars["bp_rp_true_mag"], stars["teff"])
     np.testing.assert_array_equal(expected, stars["zero_point"])
     shift = parallax - 1 / stars["distance_kpc"]
     for part in (stars["g_true_mag"] < 13, stars["g_true_mag"] > 14):
@@ -446,7 +446,7 @@ def test_injected_surface_is_present():
         assert abs(mean) < 3 / np.sqrt(np.sum(error[part] ** -2.0))
     # One point by hand: G = 15, BP - RP = 1, Teff = 4500.
     by_hand = ((1.18 + 9.2 - 55.49) + (6.90 - 34.63 - 11.67) - 53.17) / 3e3
-    assert gaia.zero_point_surface(15.0, 1.0, 4500.0) == pytest.approx(by_hand)
+    assert gaia.injected_surface(15.0, 1.0, 4500.0) == pytest.approx(by_hand)
 
 
 def test_gaia_positions_lead_back_to_apogee(design):

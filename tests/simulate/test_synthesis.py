@@ -255,7 +255,7 @@ def test_batches_equal_single_stars_and_repeat_exactly():
 @pytest.mark.parametrize("label", LABELS)
 def test_lines_grow_with_abundance_in_the_elements_window(label):
     element = {"CI": "C", "TiII": "Ti"}.get(label, label)
-    everything = {e: 0.0 for e in ELEMENTS[1:]}
+    everything = dict.fromkeys(ELEMENTS[1:], 0.0)
     steps = np.array([-0.6, -0.3, 0.0, 0.15])
     flux = synthetic_flux(np.full(4, 4705.0), 2.58, everything | {element: steps}, 1.5, 2.5)
     window = gap_delete(flux)[:, element_window(label)]
@@ -266,7 +266,7 @@ def test_lines_grow_with_abundance_in_the_elements_window(label):
 
 @pytest.mark.parametrize("element", ["Na", "Al", "P", "S", "K", "Ca", "V", "Cr", "Mn", "Co", "Ni"])
 def test_an_element_changes_its_own_lines(element):
-    everything = {e: 0.0 for e in ELEMENTS[1:]}
+    everything = dict.fromkeys(ELEMENTS[1:], 0.0)
     low, high = (flux_of(**(everything | {element: x}))[0].astype(float) for x in (0.0, 0.3))
     own = element_lines(element).wavelength
     near = np.abs(wavelength_solution()[:, None] - own).min(axis=1) < 1.5

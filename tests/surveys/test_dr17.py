@@ -105,7 +105,11 @@ def test_allstar_has_the_columns_of_the_release(reduced):
     assert {"GAIAEDR3_SOURCE_ID", "GAIAEDR3_PARALLAX", "MEMBERFLAG", "MEMBER", "RV_FLAG", "YB_FE_SPEC"} <= set(names)
     assert not {"COMMISS", "VISITS", "REDUCTION_ID", "X_H", "RB_FE", "K_IS_NAN", "APOGEE_TARGET3"} & set(names)
     assert {name: columns[name].format for name in ("LOCATION_ID", "STARFLAG", "GAIAEDR3_SOURCE_ID", "RA", "K")} == {
-        **{"LOCATION_ID": "J", "STARFLAG": "K", "GAIAEDR3_SOURCE_ID": "K", "RA": "D", "K": "E"},
+        "LOCATION_ID": "J",
+        "STARFLAG": "K",
+        "GAIAEDR3_SOURCE_ID": "K",
+        "RA": "D",
+        "K": "E",
     }
     table = Table.read(workspace.allstar)
     assert (np.asarray(table["K"]) > 90).any() and np.isnan(np.asarray(table["TEFF"], float)).any()

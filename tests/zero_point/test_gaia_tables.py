@@ -22,7 +22,13 @@ from apogaia.cli.commands import main
 from apogaia.formats.streamed_tables import open_table
 from apogaia.survey import load_survey
 from apogaia.zero_point import gaia_tables, offset_posterior
-from apogaia.zero_point.gaia_tables import ColumnNames, Domain, add_zero_point, add_zero_point_to_file, load_zero_point
+from apogaia.zero_point.gaia_tables import (
+    ColumnNames,
+    ZeroPointFlags,
+    add_zero_point,
+    add_zero_point_to_file,
+    load_zero_point,
+)
 
 N = 23
 SUFFIXES = ("parquet", "fits", "csv")
@@ -158,7 +164,7 @@ def test_parquet_says_units_and_origin_and_keeps_types_and_metadata(tmp_path, mo
     add_zero_point_to_file(tmp_path / "gaia.parquet", tmp_path / "out.parquet", model_path, progress=False)
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.select(list(kinds)).equals(table)
-    assert found["zero_point_domain"].to_pylist() == [0, Domain.MISSING_G, Domain.MISSING_TEFF]
+    assert found["zero_point_domain"].to_pylist() == [0, ZeroPointFlags.MISSING_G, ZeroPointFlags.MISSING_TEFF]
     for name in ("zero_point", "zero_point_error", "parallax_corrected"):
         assert found.schema.field(name).metadata[b"unit"] == b"mas"
     assert b"outside the training range" in found.schema.field("zero_point_domain").metadata[b"description"]
@@ -219,7 +225,7 @@ def test_fits_says_units_and_keeps_heap_scaling_and_other_hdus(tmp_path, model_p
             np.testing.assert_array_equal(found, expected)
         units = {column.name: column.unit for column in new["STARS"].columns}
         assert [units[name] for name in ADDED] == ["mas", "mas", None, "mas"] and units["bp_rp"] == "mag"
-        assert new["STARS"].data["zero_point_domain"][1] == Domain.MISSING_G
+        assert new["STARS"].data["zero_point_domain"][1] == ZeroPointFlags.MISSING_G
         assert np.isnan(new["STARS"].data["parallax_corrected"][0])
         np.testing.assert_array_equal(new["STARS"].data["teff_val"], 4800 + 0.5 * np.arange(N))
         assert "multivariate.keras" in str(new["STARS"].header["HISTORY"])

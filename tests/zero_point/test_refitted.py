@@ -11,7 +11,7 @@ from apogaia import files
 from apogaia.refit import stellar_density
 from apogaia.survey import load_survey
 from apogaia.zero_point import refitted
-from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_extinction, usable
+from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_corrected_k0, usable
 
 SURVEY = load_survey("dr14")
 ZERO_POINT, SIGMA, PIXELS = -45.0, 0.15, 50
@@ -68,11 +68,11 @@ def fitted():
 
 
 def test_the_zero_point_comes_back(fitted):
-    assert abs(fitted.zero_point - ZERO_POINT) < 3 * fitted.error
-    assert 0.5 < fitted.statistical_error < 5.0
-    systematic = 0.25 * (fitted.zero_point - fitted.without_density)
-    assert fitted.error == pytest.approx(np.hypot(fitted.statistical_error, systematic))
-    assert abs(fitted.without_chemistry - fitted.zero_point) < 3 * fitted.error
+    assert abs(fitted.zero_point_uas - ZERO_POINT) < 3 * fitted.error_uas
+    assert 0.5 < fitted.statistical_error_uas < 5.0
+    systematic = 0.25 * (fitted.zero_point_uas - fitted.without_density_uas)
+    assert fitted.error_uas == pytest.approx(np.hypot(fitted.statistical_error_uas, systematic))
+    assert abs(fitted.without_chemistry_uas - fitted.zero_point_uas) < 3 * fitted.error_uas
     truth = sample()[2]
     difference = fitted.fit.log_fakemag - truth
     assert np.std(difference) < 0.03  # of stars that scatter by 0.07
@@ -91,9 +91,9 @@ def test_the_density_moves_the_zero_point_towards_the_truth():
     """Many stars of small errors, so that the shift stands out of the noise."""
     table, spectra, _ = sample(n=4000, seed=3)
     found = calibrate(SURVEY, table, spectra)
-    assert found.without_density - found.zero_point > 2.0
-    assert abs(found.zero_point - ZERO_POINT) < 3 * found.error
-    assert abs(found.zero_point - ZERO_POINT) < abs(found.without_density - ZERO_POINT)
+    assert found.without_density_uas - found.zero_point_uas > 2.0
+    assert abs(found.zero_point_uas - ZERO_POINT) < 3 * found.error_uas
+    assert abs(found.zero_point_uas - ZERO_POINT) < abs(found.without_density_uas - ZERO_POINT)
 
 
 def files_ready(found):
@@ -104,41 +104,41 @@ def files_ready(found):
 def test_the_numbers_travel_as_json(fitted, tmp_path):
     files.write_json(tmp_path / "calibration.json", fitted.in_uas())
     read = files.read_json(tmp_path / "calibration.json")
-    assert read["value_uas"] == fitted.zero_point and read["error_uas"] == fitted.error
-    assert read["stars"] == 2500 and read["without_density_uas"] == fitted.without_density
+    assert read["value_uas"] == fitted.zero_point_uas and read["error_uas"] == fitted.error_uas
+    assert read["stars"] == 2500 and read["without_density_uas"] == fitted.without_density_uas
     plane = ZeroPointPlane.from_dict(read["plane"])
     inputs = (np.array([11.0, 14.0]), np.array([1.2, 1.6]), np.array([4500.0, 4900.0]))
-    for one, two in zip(plane.at(*inputs), fitted.plane.at(*inputs), strict=True):
+    for one, two in zip(plane.at_uas(*inputs), fitted.plane.at_uas(*inputs), strict=True):
         assert np.array_equal(one, two)
 
 
 def test_the_plane_is_the_constant_in_the_middle_and_flat_where_the_zero_point_is(fitted):
-    value, error = fitted.plane.at(*fitted.plane.mean[:, None])
+    value, error = fitted.plane.at_uas(*fitted.plane.mean[:, None])
     # one linear step, with a drift of luminosity besides: wider, not elsewhere
-    assert abs(value[0] - fitted.zero_point) < 3 * error[0] and 0.5 < error[0] < 10
-    assert (np.abs(fitted.plane.weights[1:]) < 5.0).all()
+    assert abs(value[0] - fitted.zero_point_uas) < 3 * error[0] and 0.5 < error[0] < 10
+    assert (np.abs(fitted.plane.weights_uas[1:]) < 5.0).all()
 
 
 def test_a_trend_comes_back_in_a_plane_that_is_free():
     table, spectra, _ = sample(n=1500, seed=6, surface=10.0)
     free = dataclasses.replace(SURVEY.calibration, plane_prior=1000.0, drift_prior=1e-6)
     plane = calibrate(dataclasses.replace(SURVEY, calibration=free), table, spectra).plane
-    per_mag, error = plane.weights[1] / plane.sd[0], np.sqrt(plane.covariance[1, 1]) / plane.sd[0]
+    per_mag, error = plane.weights_uas[1] / plane.sd[0], np.sqrt(plane.covariance_uas2[1, 1]) / plane.sd[0]
     assert abs(per_mag - 10.0) < 3 * error < 8.0
     held = calibrate(SURVEY, table, spectra).plane
-    assert abs(held.weights[1]) < 0.7 * abs(plane.weights[1])
+    assert abs(held.weights_uas[1]) < 0.7 * abs(plane.weights_uas[1])
 
 
 def test_the_plane_stays_nan_where_an_input_is_unknown():
     plane = ZeroPointPlane(np.array([13.0, 1.4, 4700.0]), np.array([1.0, 0.2, 300.0]), np.arange(4.0), np.eye(4))
     given = np.array([[13.0, 1.4, 4700.0], [14.0, 1.4, 4700.0], [13.0, 1.4, 5000.0], [30.0, 1.4, 4700.0]])
-    value, error = plane.at(*given.T)
+    value, error = plane.at_uas(*given.T)
     assert value == pytest.approx([0.0, 1.0, 3.0, 3.0])  # three standard deviations at most
     assert error == pytest.approx(np.sqrt([1.0, 2.0, 2.0, 10.0]))
     for column in range(3):
         unknown = given.copy()
         unknown[1, column] = np.nan
-        value, error = plane.at(*unknown.T)
+        value, error = plane.at_uas(*unknown.T)
         assert np.array_equal(np.isnan(value), [False, True, False, False])
         assert np.array_equal(np.isnan(error), [False, True, False, False])
 
@@ -157,7 +157,7 @@ def test_stars_without_abundances_calibrate_too():
     table["fe_h"][::3] = np.nan
     table["mg_h"][::5] = np.nan
     found = calibrate(SURVEY, table, spectra)
-    assert np.isfinite([found.zero_point, found.error, found.without_chemistry]).all()
+    assert np.isfinite([found.zero_point_uas, found.error_uas, found.without_chemistry_uas]).all()
 
 
 def test_contaminants_do_not_carry_the_zero_point_away(fitted):
@@ -165,10 +165,10 @@ def test_contaminants_do_not_carry_the_zero_point_away(fitted):
     spoilt = np.random.default_rng(4).permutation(2500)[:25]
     table["parallax"][spoilt] += 30 * table["parallax_error"][spoilt]
     found = calibrate(SURVEY, table, spectra)
-    assert abs(found.zero_point - fitted.zero_point) < 1.5 * fitted.statistical_error
+    assert abs(found.zero_point_uas - fitted.zero_point_uas) < 1.5 * fitted.statistical_error_uas
     assert found.fit.contaminant_fraction == pytest.approx(0.01, rel=0.4)
     gaussian = calibrate(SURVEY, table, spectra, robust=False)
-    assert abs(gaussian.zero_point - fitted.zero_point) > 2 * fitted.statistical_error
+    assert abs(gaussian.zero_point_uas - fitted.zero_point_uas) > 2 * fitted.statistical_error_uas
 
 
 def test_usable_stars_have_an_extinction_and_are_away_from_the_bar():
@@ -176,7 +176,7 @@ def test_usable_stars_have_an_extinction_and_are_away_from_the_bar():
     table = Table({"glon": glon, "a_k_mag": np.full(13, 0.1), "k0_mag": np.full(13, 10.0)})
     table["a_k_mag"][10], table["k0_mag"][11] = np.nan, np.nan
     assert np.flatnonzero(usable(SURVEY, table)).tolist() == [2, 3, 4, 7, 9]
-    assert np.flatnonzero(~has_extinction(table)).tolist() == [10, 11]
+    assert np.flatnonzero(~has_corrected_k0(table)).tolist() == [10, 11]
     anywhere = dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, min_abs_glon=0.0))
     assert np.flatnonzero(~usable(anywhere, table)).tolist() == [10, 11, 12]
 

@@ -1,4 +1,4 @@
-"""What a fetch would take: files, bytes, room and time, before anything is written."""
+"""How many files, how many bytes and how much time a fetch needs, before anything is written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,19 +25,19 @@ from apogaia.workspace import Workspace
 
 __all__ = ["Estimate", "counted", "estimate"]
 
-SAMPLE = 8  # spectra whose size is asked for
-TIMED = 3  # of them, fetched to see how fast
-SECONDS_PER_FILE = 0.3  # that a file takes a stream beside its bytes, where none was timed
+SAMPLE = 8  # spectra whose size is requested
+TIMED = 3  # of these, fetched to measure the speed
+SECONDS_PER_FILE = 0.3  # least time of a file on one stream, assumed where none was timed
 RELEASED_BYTES = 1.035e9  # of each of the two files of released spectra
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fetch would bring."""
+    """What a fetch would download."""
 
     files: int
-    present: int  # of them there already, or in the mirror
-    file_bytes: float  # mean of one that is not
+    present: int  # of them here already, or in the mirror
+    file_bytes: float  # mean size of the others
     basis: str  # of that mean
     bytes_per_second: float | None  # of all streams together
     seconds_per_file: float | None  # mean of the timed ones, each on one stream
@@ -48,34 +49,35 @@ class Estimate:
 
     @property
     def bytes(self) -> float:
-        """Of what is still to be fetched."""
+        """Bytes still to be fetched."""
         return (self.files - self.present) * self.file_bytes
 
     @property
     def lacking_bytes(self) -> float:
-        """By how much the free space is too small; 0 if it is not."""
+        """Bytes by which the free space is too small; 0 if it is not."""
         return max(self.bytes - self.free_bytes, 0.0)
 
     def seconds(self, bytes_per_second: float) -> float:
-        """Time of all files at this rate of all streams together, or of their requests where that is longer."""
+        """Return the time [s] for all files at this rate of all streams together, or for their requests if longer."""
         per_file = SECONDS_PER_FILE if self.seconds_per_file is None else self.seconds_per_file
         return max(self.bytes / bytes_per_second, (self.files - self.present) * per_file / self.streams)
 
     def no_room(self) -> str:
-        """What to say if the files do not fit on the disk; empty if they do."""
+        """Return a message if the files do not fit on the disk; empty if they do."""
         if not self.lacking_bytes:
             return ""
         return (
-            f"NOT ENOUGH ROOM: lacks {_size(self.lacking_bytes)} in {self.folder}; another disk: APOGAIA_ROOT=/disk"
-            f" (under make: a link from {self.folder.parent} to a folder there)"
+            f"NOT ENOUGH ROOM: lacks {_size(self.lacking_bytes)} in {self.folder}; to use another disk, set"
+            f" APOGAIA_ROOT=/disk (under make: link {self.folder.parent} to a folder there)"
         )
 
     def __str__(self) -> str:
+        """Return the estimate in a few lines of text."""
         to_do = self.files - self.present
         lines = [
             f"{counted(self.files, 'file')}, {self.present} of them here; {to_do} to fetch, about {_size(self.bytes)}"
             f" ({_size(self.file_bytes)} each, {self.basis})",
-            f"besides, allStar and other tables (some GB), and {counted(self.gaia_queries, 'query', 'queries')} to the"
+            f"also allStar and other tables (some GB), and {counted(self.gaia_queries, 'query', 'queries')} to the"
             " Gaia archive",
             f"they go to {self.folder}; free on its disk: {_size(self.free_bytes)}",
         ]
@@ -90,7 +92,7 @@ class Estimate:
                 f" ({counted(self.streams, 'stream')}, {self.seconds_per_file:.2g} s a file on each)"
             )
         else:
-            lines.append(f"the speed from here is not known: {self.no_speed}")
+            lines.append(f"the download speed is not known: {self.no_speed}")
             lines.append(
                 f"time: {_duration(self.seconds(1e7))} at 10 MB/s, {_duration(self.seconds(1e8))} at 100 MB/s, if each"
                 f" file takes {SECONDS_PER_FILE} s at least, on each of {counted(self.streams, 'stream')} (assumed)"
@@ -99,22 +101,22 @@ class Estimate:
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:
-    """A number with its noun: "1 file", "2 files"."""
+    """Return a number with its noun: "1 file", "2 files"."""
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
 def estimate(
     survey: Survey, workspace: Workspace, *, limit: int | None = None, mirror: Path | None = None, ask: bool = True
 ) -> Estimate:
-    """Count, bytes and time of what `fetch_survey` would do; nothing is written.
+    """Estimate the number of files, bytes and time of `fetch_survey`; nothing is written.
 
-    With allStar at hand the spectra that are not there yet are counted, else the release's rows. Size and speed are
-    asked of the archive for a few spectra, if it can be reached and `ask` is True.
+    If allStar is here, the spectra still missing are counted, else the release's rows. Size and speed are measured for
+    a few spectra, if the archive can be reached and `ask` is True.
 
     Raises
     ------
     FetchError
-        If `mirror` is no copy of the SAS.
+        If `mirror` is not a copy of the SAS.
     ValueError
         If the survey is not an archive survey, or allStar cannot be read.
     """
@@ -128,44 +130,44 @@ def estimate(
         allstar_path = Path(mirror) / release.allstar.sas_path
     rows = min(limit or release.n_rows, release.n_rows)
     allstar = read_allstar(allstar_path)[:limit] if allstar_path.is_file() else None
-    rest = {
-        "streams": survey.archive.streams,
-        "gaia_queries": math.ceil((rows if allstar is None else len(allstar)) / survey.archive.gaia_chunk),
-        "folder": workspace.raw,
-        "free_bytes": _free(workspace.raw),
-    }
+    result = partial(
+        Estimate,
+        streams=survey.archive.streams,
+        gaia_queries=math.ceil((rows if allstar is None else len(allstar)) / survey.archive.gaia_chunk),
+        folder=workspace.raw,
+        free_bytes=_free(workspace.raw),
+    )
     if survey.sources.spectra == "released":
         present = sum(path.is_file() for path in workspace.released_spectra)
         why = "it is not measured for the released spectra"
-        return Estimate(2, present, RELEASED_BYTES, "as stated for the release", None, None, why, **rest)
+        return result(2, present, RELEASED_BYTES, "as stated for the release", None, None, why)
     if allstar is None:
         why = "allStar, which names the spectra, is not here yet"
-        return Estimate(rows, 0, release.mean_spectrum_bytes, "typical", None, None, why, **rest)
-    places, _ = wanted_spectra(allstar, release)
+        return result(rows, 0, release.mean_spectrum_bytes, "typical", None, None, why)
+    spectra, _ = wanted_spectra(allstar, release)
     if workspace.raw_manifest.is_file():  # of an earlier fetch: what the archive does not have
         absent = files.read_json(workspace.raw_manifest).get("missing", {})
-        places = [place for place in places if place not in absent]
-    lacking = [place for place in places if not (workspace.raw / place).exists()]
+        spectra = [spectrum for spectrum in spectra if spectrum not in absent]
+    lacking = [spectrum for spectrum in spectra if not (workspace.raw / spectrum).exists()]
     if mirror:
-        lacking = [place for place in lacking if not (Path(mirror) / release.spectra_folder / place).is_file()]
+        lacking = [spectrum for spectrum in lacking if not (Path(mirror) / release.spectra_folder / spectrum).is_file()]
     sample = [lacking[i] for i in np.unique(np.linspace(0, len(lacking) - 1, SAMPLE).astype(int))] if lacking else []
     asked = _ask(survey, release.spectra_folder, sample) if ask else _Asked([], [], [], "the archive was not asked")
     size = float(np.mean(asked.sizes)) if asked.sizes else release.mean_spectrum_bytes
-    return Estimate(
-        files=len(places),
-        present=len(places) - len(lacking),
+    return result(
+        files=len(spectra),
+        present=len(spectra) - len(lacking),
         file_bytes=size,
-        basis=f"mean of {len(asked.sizes)} asked for" if asked.sizes else "typical",
+        basis=f"mean of a sample of {len(asked.sizes)}" if asked.sizes else "typical",
         bytes_per_second=float(np.median(asked.rates)) * survey.archive.streams if asked.rates else None,
         seconds_per_file=float(np.mean(asked.seconds)) if asked.seconds else None,
         no_speed=asked.trouble or "nothing to fetch",
-        **rest,
     )
 
 
 @dataclass
 class _Asked:
-    """What the archive told of some spectra."""
+    """The archive's answers for a few spectra."""
 
     sizes: list[int]  # [bytes]
     seconds: list[float]  # of those fetched, on one stream
@@ -173,30 +175,30 @@ class _Asked:
     trouble: str  # what went wrong last; empty if nothing did
 
 
-def _ask(survey: Survey, folder: str, places: Sequence[str]) -> _Asked:
-    """Sizes of some spectra, and times of the first few that come. An estimate goes without what cannot be had."""
+def _ask(survey: Survey, folder: str, spectra: Sequence[str]) -> _Asked:
+    """Return sizes of some spectra and times of the first few; what is not available is left out of the estimate."""
     base = f"{survey.archive.sas.rstrip('/')}/{folder}"
-    told = _Asked([], [], [], "")
+    asked = _Asked([], [], [], "")
     try:
         with requests.Session() as session:
-            for place in places:
+            for spectrum in spectra:
                 started = time.monotonic()
-                timed = len(told.seconds) < TIMED
-                with session.get(f"{base}/{place}", timeout=survey.archive.timeout, stream=not timed) as answer:
+                timed = len(asked.seconds) < TIMED
+                with session.get(f"{base}/{spectrum}", timeout=survey.archive.timeout, stream=not timed) as answer:
                     if not answer.ok:
-                        told.trouble = str(refusal(answer.status_code, answer.reason or "", answer.headers))
+                        asked.trouble = str(refusal(answer.status_code, answer.reason or "", answer.headers))
                     elif timed:
-                        told.sizes.append(len(answer.content))
-                        told.seconds.append(time.monotonic() - started)
-                        told.rates.append(told.sizes[-1] / told.seconds[-1])
+                        asked.sizes.append(len(answer.content))
+                        asked.seconds.append(time.monotonic() - started)
+                        asked.rates.append(asked.sizes[-1] / asked.seconds[-1])
                     elif "Content-Length" in answer.headers:
-                        told.sizes.append(int(answer.headers["Content-Length"]))
+                        asked.sizes.append(int(answer.headers["Content-Length"]))
     except requests.RequestException as fault:
         host = urlsplit(base).netloc
         trouble = transport_trouble(fault, host, survey.archive.timeout, MAX_REDIRECTS)
         unreached = getattr(trouble, "scope", None) is Scope.UNREACHED
-        told.trouble = f"the archive cannot be reached from here ({trouble})" if unreached else str(trouble)
-    return told
+        asked.trouble = f"the archive cannot be reached from here ({trouble})" if unreached else str(trouble)
+    return asked
 
 
 def _free(folder: Path) -> int:

@@ -1,8 +1,7 @@
 """Fetching a real survey: tables, spectra and Gaia's sources, into the raw folder that the reduction reads.
 
-The raw folder keeps the archive's own layout (`apogaia.formats.releases`). A file has its name only once it is whole
-and agrees
-with the archive's hash list; the manifest, written last, says what became of every spectrum.
+The raw folder keeps the archive's own layout (`apogaia.formats.releases`). A file gets its name only once it is
+complete and agrees with the archive's hash list; the manifest, written last, records the state of every spectrum.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from apogaia.archive.gaia import fetch_gaia
 from apogaia.archive.http.remote_files import FetchError
 from apogaia.archive.own_folder import link_folder
 from apogaia.archive.pull import Pull
-from apogaia.archive.report import FetchReport
-from apogaia.archive.star_spectra import StarSpectra, wanted_spectra
+from apogaia.archive.star_spectra import FetchReport, StarSpectra, wanted_spectra
 from apogaia.archive.tap_jobs import Patience
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.survey_tables import read_allstar, read_gaia
@@ -31,7 +29,11 @@ from apogaia.workspace import Workspace
 __all__ = ["FetchError", "FetchReport", "fetch_survey", "link_folder", "wanted_spectra"]
 
 PATIENCE = Patience()  # with the Gaia archive
-PLACES = ("sas", "allstar_sha1", "gaia_tap", "stellar_parameters", "zenodo", "gaia_radius", "gaia_radius_moving")
+# Settings of the section [archive] on which the content of the raw folder depends.
+CONTENT_SETTINGS = (
+    *("sas", "allstar_sha1", "gaia_tap", "stellar_parameters", "zenodo"),
+    *("gaia_radius", "gaia_radius_moving"),
+)
 
 
 def fetch_survey(
@@ -44,41 +46,51 @@ def fetch_survey(
     accept_failures: bool = False,
     progress: bool = True,
 ) -> FetchReport:
-    """Fetch what the reduction of an archive survey needs; what is there already stays.
+    """Fetch what the reduction of an archive survey needs; existing files are kept.
 
-    Can be stopped at any time and goes on where it stopped. Files that cannot be had are tried again, after growing
-    pauses and by the next call; the manifest is written, and the survey can be reduced, once none is left.
+    A run that was stopped resumes. Files that could not be downloaded are tried again, after growing pauses and by the
+    next call; once none is left, the manifest is written and the survey can be reduced.
 
     Parameters
     ----------
     limit
-        Spectra and Gaia sources of the first so many rows of allStar only, to try things out; a later call without it
-        fetches the rest.
+        Number of rows of allStar, from the first, whose spectra and Gaia sources to fetch, to try things out; a later
+        call without it fetches the rest.
     mirror
-        Root of an existing copy of the SAS (SDSS's SAS_BASE_DIR): its files are linked to, not copied; what it lacks
-        is fetched.
+        Root of an existing copy of the SAS (SDSS's SAS_BASE_DIR): its files are linked to, not copied; files that it
+        lacks are fetched.
     check
-        Read every file again and compare it with the archive's hashes; what differs is replaced.
+        Read every file again and compare it with the archive's hashes; files that differ are replaced.
     accept_failures
         Write the manifest although files are missing; their stars' rows will say so.
 
     Raises
     ------
     FetchError
-        If a table without which nothing goes on cannot be had, the archive cannot be reached, nothing can be written
-        (disk full, folder read-only), or another process fetches the same survey.
+        If a required table is not available, the archive cannot be reached, nothing can be written (disk full, folder
+        read-only), or another process fetches the same survey.
     ValueError
         If the survey is not an archive survey.
     """
     if survey.sources.kind != "archive":
-        raise ValueError(f"survey {survey.name} is not an archive's ({survey.sources.kind}): use `apogaia data`")
+        raise ValueError(
+            f"survey {survey.name} is not from an archive (sources.kind = {survey.sources.kind!r}): use `apogaia data`"
+        )
     with _alone(workspace):
         return _fetch(survey, workspace, limit, mirror, check, accept_failures, progress)
 
 
-def _fetch(survey, workspace, limit, mirror, check, accept_failures, progress) -> FetchReport:
+def _fetch(
+    survey: Survey,
+    workspace: Workspace,
+    limit: int | None,
+    mirror: Path | None,
+    check: bool,
+    accept_failures: bool,
+    progress: bool,
+) -> FetchReport:
     archive = survey.settings("archive")["archive"]
-    key = files.fingerprint({name: archive[name] for name in PLACES} | survey.settings("sources"))
+    key = files.fingerprint({name: archive[name] for name in CONTENT_SETTINGS} | survey.settings("sources"))
     if not check and (report := _complete(workspace, key, limit, accept_failures)):
         return report
     report = FetchReport()
@@ -91,7 +103,7 @@ def _fetch(survey, workspace, limit, mirror, check, accept_failures, progress) -
             " Remove it and fetch again"
         )
     allstar = allstar[:limit]
-    # Spectra first: they take days, and the others' services may be well again by then.
+    # Spectra first: they take days, and the other services may have recovered by then.
     if survey.sources.spectra == "released":
         report.counts = pull.released_spectra()
     else:
@@ -103,9 +115,17 @@ def _fetch(survey, workspace, limit, mirror, check, accept_failures, progress) -
         workspace.raw_manifest.unlink(missing_ok=True)
         return report
     report.complete = True
-    told = {name: getattr(report, name) for name in ("missing", "failed", "unverified", "not_fetched")}
-    manifest = {"kind": "archive", "survey": survey.name, "version": __version__, "fingerprint": key}
-    manifest |= {"limit": limit, "rows": len(allstar), "spectra": report.counts, **told}
+    recorded = {name: getattr(report, name) for name in ("missing", "failed", "unverified", "not_fetched")}
+    manifest = {
+        "kind": "archive",
+        "survey": survey.name,
+        "version": __version__,
+        "fingerprint": key,
+        "limit": limit,
+        "rows": len(allstar),
+        "spectra": report.counts,
+        **recorded,
+    }
     files.write_json(workspace.raw_manifest, manifest)
     return report
 
@@ -123,38 +143,38 @@ def _alone(workspace: Workspace) -> Iterator[None]:
 
 
 def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> list[str]:
-    """What is worth saying of Gaia's table."""
+    """Fetch Gaia's table and return notes for the user."""
     if check and workspace.gaia.is_file():
         try:
             read_gaia(workspace.gaia, survey.sources.gaia_release)
         except ReductionError:
             workspace.gaia.unlink()
-    places = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
-    table = fetch_gaia(survey, workspace, *places, progress=progress, patience=PATIENCE)
+    positions = (np.asarray(allstar[name]) for name in ("ra_apogee", "dec_apogee"))
+    table = fetch_gaia(survey, workspace, *positions, progress=progress, patience=PATIENCE)
     return [table.note] if table.note else []
 
 
 def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures: bool) -> FetchReport | None:
-    """What an earlier call reported, if it left nothing to do and all files are still there."""
+    """Return the report of an earlier call if it left nothing to do and all files still exist."""
     tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters)
     if not all(path.is_file() for path in (workspace.raw_manifest, *tables)):
         return None
     try:
         manifest = files.read_json(workspace.raw_manifest)
-    except ValueError:  # cut short: made anew
+    except ValueError:  # cut short: written again
         return None
-    had = manifest.get("limit")
-    if manifest.get("fingerprint") != key or (had is not None and (limit is None or limit > had)):
+    earlier_limit = manifest.get("limit")
+    if manifest.get("fingerprint") != key or (earlier_limit is not None and (limit is None or limit > earlier_limit)):
         return None
     if manifest["failed"] and not accept_failures:
         return None
     if workspace.survey.sources.spectra == "released":
         wanted = list(workspace.released_spectra)
     else:
-        places, _ = wanted_spectra(read_allstar(workspace.allstar)[:had], workspace.release)
+        spectra, _ = wanted_spectra(read_allstar(workspace.allstar)[:earlier_limit], workspace.release)
         lost = manifest["missing"].keys() | manifest["failed"].keys()
-        wanted = [workspace.raw / place for place in places if place not in lost]
+        wanted = [workspace.raw / spectrum for spectrum in spectra if spectrum not in lost]
     if not all(path.is_file() for path in wanted):
         return None
-    told = {name: manifest[name] for name in ("missing", "failed", "unverified", "not_fetched")}
-    return FetchReport(counts=manifest["spectra"], complete=True, **told)
+    recorded = {name: manifest[name] for name in ("missing", "failed", "unverified", "not_fetched")}
+    return FetchReport(counts=manifest["spectra"], complete=True, **recorded)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.table import Table
 from tqdm.auto import tqdm
 
 from apogaia import files
 from apogaia.archive.http.remote_files import on_disk
-from apogaia.archive.tap_jobs import GaiaArchiveError, Patience, Silence, TapJobs, TooLarge
+from apogaia.archive.tap_jobs import GaiaArchiveError, NoAnswer, Patience, TapJobs, TooLarge
 from apogaia.formats import survey_tables
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.releases import GAIA_RELEASES, GaiaRelease
@@ -32,7 +33,7 @@ ROUND_CAP = 1000  # rows: services cap answers at round numbers
 
 
 class GaiaTable(NamedTuple):
-    """Gaia's table in the raw folder; `note` tells the user what is unusual about it, "" where nothing is."""
+    """Gaia's table in the raw folder; `note` tells the user what is unusual about it, "" if nothing is."""
 
     path: Path
     note: str = ""
@@ -49,29 +50,29 @@ def fetch_gaia(
 ) -> GaiaTable:
     """Fetch Gaia's sources around stars into `workspace.gaia`, sorted by source_id, each source once.
 
-    The file has the columns, order and types of a simulated survey's, and its bytes depend on what the archive holds
-    alone: not on chunks, on the order of rows and columns in the answers, or on anything that went wrong on the way.
-    A run that was killed goes on when it is started again: each finished chunk is a file in the folder ``gaia.parts``
-    of `workspace.data`, which goes when the table is whole; a part that cannot be read is asked for again. A table that
-    was fetched with the same query for the same stars, or for these and others, is kept, and nothing is asked. So is a
-    table that somebody else put in its place, if it can be read as one of the release.
+    The file has the columns, order and types of a simulated survey's, and its bytes depend only on the content of the
+    archive: not on chunks, on the order of rows and columns in the answers, or on errors along the way. A run that was
+    killed resumes when it is started again: each finished chunk is a file in the folder ``gaia.parts`` of
+    `workspace.data`, which is removed when the table is complete; a part that cannot be read is requested again. A
+    table that was fetched with the same query for the same stars, or for these and others, is kept without a request.
+    So is a table that the user put there, if it can be read as one of the release.
 
-    The ESA archive lets anonymous users have 3 million rows of a job and ends jobs that run too long; where it is busy
-    it answers 429, 504, or with a page in HTML. Chunks of `archive.gaia_chunk` stars (2000: some 10,000 rows, less than
-    a minute of work) stay far below all of that, and little is lost with one. A chunk that is too much all the same,
-    because it does not finish, fails, or has a capped answer, is asked for in halves. An answer is capped if it says
-    so, and is taken for capped if its length is a multiple of 1000 rows, since some services cap without a word: true
-    answers of such lengths are rare, and asking for their halves costs little. A silent cap at another number of rows
-    cannot be told from a whole answer.
+    The ESA archive returns at most 3 million rows per job to anonymous users and ends jobs that run too long; when
+    it is busy it answers 429, 504, or with an HTML page. Chunks of `archive.gaia_chunk` stars (2000: some 10,000 rows,
+    less than a minute of work) stay far below these limits, and little is lost with one. A chunk that is nevertheless
+    too large, because it does not finish, fails, or has a capped answer, is requested in halves. An answer is capped if
+    it says so, and is assumed to be capped if its length is a multiple of 1000 rows, since some services cap silently:
+    complete answers of such lengths are rare, and requesting their halves costs little. A silent cap at another number
+    of rows cannot be distinguished from a complete answer.
 
     Parameters
     ----------
     survey
         `sources` (release, epochs, match radius) and `archive` (service, chunk, radii, attempts, timeout).
     workspace
-        Where the table goes.
+        Whose raw folder gets the table.
     ra, dec
-        (n,) positions of allStar's rows [deg, J2000]; repeated ones are asked for once, those that are NaN or not on
+        (n,) positions of allStar's rows [deg, J2000]; repeated ones are requested once, those that are NaN or not on
         the sky are left out.
     progress
         Whether to show a progress bar, in stars.
@@ -81,19 +82,19 @@ def fetch_gaia(
     Returns
     -------
     GaiaTable
-        `workspace.gaia`, and a note where it was not fetched for these stars, or took the place of another's.
+        `workspace.gaia`, and a note if it was not fetched for these stars, or replaced a table of another origin.
 
     Raises
     ------
     GaiaArchiveError
         If no star has a position, the archive refuses the query or lacks a column, or a chunk still fails after
-        `archive.attempts`; finished chunks stay.
+        `archive.attempts`; finished chunks are kept.
     FetchError
         If the disk is full or cannot be written.
     """
     release = GAIA_RELEASES[survey.sources.gaia_release]
     query = gaia_query(survey)
-    ra, dec = _places(ra, dec)
+    ra, dec = _positions(ra, dec)
     if not len(ra):
         raise GaiaArchiveError("no star has a position: is this allStar's RA and DEC?")
     key = _key(query, ra, dec)
@@ -114,10 +115,10 @@ def fetch_gaia(
             with on_disk(part), files.atomic(part) as temporary:
                 np.save(temporary, rows, allow_pickle=False)
     for left in workspace.gaia.parent.glob(f".*{workspace.gaia.stem}.*-????????.*"):
-        left.unlink()  # of a run that was killed while it wrote the table
+        left.unlink()  # from a run that was killed while it wrote the table
     sources = _merged(parts, release)
     with on_disk(workspace.gaia):
-        with files.atomic(_places_file(workspace.gaia)) as temporary:
+        with files.atomic(_positions_file(workspace.gaia)) as temporary:
             np.save(temporary, np.stack([ra, dec]), allow_pickle=False)
         files.mark_current(workspace.gaia, key, lambda path: survey_tables.write_gaia(path, sources))
     shutil.rmtree(folder)
@@ -125,11 +126,11 @@ def fetch_gaia(
 
 
 def gaia_query(survey: Survey) -> str:
-    """The query, in ADQL 2.0, for the sources around the stars of the uploaded table ``stars`` (ra, dec [deg]).
+    """Return the query, in ADQL 2.0, for the sources around the stars of the uploaded table ``stars`` (ra, dec [deg]).
 
-    Kept are the sources within `archive.gaia_radius`, and out to `archive.gaia_radius_moving` those whose total proper
-    motion may have brought them there from within `sources.match_radius` since APOGEE's epoch. The point is that of the
-    small table and the circle that of the large one, as in the archive's own examples, so that its index is used.
+    It selects sources within `archive.gaia_radius`, and out to `archive.gaia_radius_moving` those whose total proper
+    motion may have carried them there from within `sources.match_radius` since APOGEE's epoch. The point is from the
+    small table and the circle from the large one, as in the archive's own examples, so that its index is used.
     """
     sources, archive = survey.sources, survey.archive
     release = GAIA_RELEASES[sources.gaia_release]
@@ -149,22 +150,22 @@ def gaia_query(survey: Survey) -> str:
 
 
 def source_types(release: GaiaRelease) -> np.dtype:
-    """Types of the table's columns: source_id int64, counts int32, all others float64."""
+    """Return the types of the table's columns: source_id int64, counts int32, all others float64."""
     types = {"source_id": "i8", **dict.fromkeys(COUNTS, "i4")}
     return np.dtype([(name, types.get(name, "f8")) for name in release.columns])
 
 
 def _degrees(arcsec: float) -> str:
-    """Without an exponent, which not every service reads, and rounded up."""
+    """Return degrees without an exponent, which not every service reads, and rounded up."""
     return f"{np.ceil(arcsec / 3600 * 1e10) / 1e10:.10f}"
 
 
-def _places(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each position on the sky once, in an order in which a run of them covers a compact area."""
+def _positions(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each position on the sky once, ordered so that consecutive ones cover a compact area."""
     ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
     on_sky = np.isfinite(ra) & (np.abs(dec) <= 90)
-    places = np.unique(np.stack([ra[on_sky] % 360, dec[on_sky]], axis=-1), axis=0)
-    ra, dec = places[:, 0], places[:, 1]
+    positions = np.unique(np.stack([ra[on_sky] % 360, dec[on_sky]], axis=-1), axis=0)
+    ra, dec = positions[:, 0], positions[:, 1]
     band = np.floor((dec + 90) / BAND).astype(int)
     order = np.lexsort((dec, np.where(band % 2, -ra, ra), band))
     return ra[order], dec[order]
@@ -174,32 +175,35 @@ def _key(query: str, ra: np.ndarray, dec: np.ndarray) -> str:
     return hashlib.sha256(query.encode() + ra.tobytes() + dec.tobytes()).hexdigest()
 
 
-def _places_file(table: Path) -> Path:
-    """Where the positions are noted around which a table was fetched: beside it, like its fingerprint."""
+def _positions_file(table: Path) -> Path:
+    """Return the file with the positions around which a table was fetched: beside it, like its fingerprint."""
     return table.with_name(f".{table.name}.stars.npy")
 
 
 def _kept(table: Path, release: GaiaRelease, query: str, ra: np.ndarray, dec: np.ndarray) -> tuple[bool, str]:
-    """Whether the table that is there serves for these stars, and what the user should know about that."""
+    """Return whether the existing table serves for these stars, and what the user should know about that."""
     if not table.is_file() or files.is_current(table, _key(query, ra, dec)):
         return table.is_file(), ""
     if files.is_own(table):
-        places = _saved(_places_file(table))
-        if places is None or places.dtype != np.float64 or places.ndim != 2 or len(places) != 2:
+        positions = _saved(_positions_file(table))
+        if positions is None or positions.dtype != np.float64 or positions.ndim != 2 or len(positions) != 2:
             return False, ""
-        if not files.is_current(table, _key(query, *places)):  # of another query, or the positions are another table's
+        if not files.is_current(
+            table, _key(query, *positions)
+        ):  # of another query, or the positions are another table's
             return False, ""
-        whole = bool(np.isin(ra + 1j * dec, places[0] + 1j * places[1]).all())
-        return whole, f"{table} is kept: it was fetched for these and more stars" if whole else ""
+        # pairs as complex numbers: one exact comparison of arrays for hundreds of thousands of stars
+        covered = bool(np.isin(ra + 1j * dec, positions[0] + 1j * positions[1]).all())
+        return covered, f"{table} is kept: it was fetched for these and more stars" if covered else ""
     try:
         survey_tables.read_gaia(table, release.name)
     except ReductionError as fault:
-        return False, f"{table} was not fetched by apogaia and cannot be used: it is fetched anew ({fault})"
-    return True, f"{table} was not fetched by apogaia: it is taken as it is, whatever stars it covers"
+        return False, f"{table} was not fetched by apogaia and cannot be used: it is fetched again ({fault})"
+    return True, f"{table} was not fetched by apogaia: it is used as it is, whichever stars it covers"
 
 
 def _saved(path: Path) -> np.ndarray | None:
-    """An array as `np.save` wrote it, mapped; None if it is not there, cut, or not such a file."""
+    """Return an array as `np.save` wrote it, mapped; None if the file is missing, cut, or of another kind."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, EOFError, ValueError):  # EOFError: empty; ValueError: cut, or anything else
@@ -212,53 +216,53 @@ def _is_part(path: Path, release: GaiaRelease) -> bool:
 
 
 def _fetch(jobs: TapJobs, query: str, release: GaiaRelease, ra, dec, bar: tqdm) -> Iterator[np.ndarray]:
-    """The sources around the stars, in halves where they are too much for one job."""
+    """Yield the sources around the stars, in halves where they are too many for one job."""
     try:
         yield jobs.run(query, {UPLOAD: {"ra": ra, "dec": dec}}, lambda table: _rows(table, release), len(ra) > 1)
         bar.update(len(ra))
         return
-    except Silence as fault:
+    except NoAnswer as fault:
         raise GaiaArchiveError(
-            f"{jobs.url} did not give Gaia's sources in {jobs.attempts} attempts: {fault}. Finished chunks are kept: "
-            "run it again later, or see whether archive.gaia_tap is right"
+            f"{jobs.url} did not return Gaia's sources in {jobs.attempts} attempts: {fault}. Finished chunks are kept: "
+            "run again later, or check archive.gaia_tap"
         ) from fault
     except TooLarge as fault:
         if len(ra) == 1:
             raise GaiaArchiveError(
                 f"{jobs.url} fails for the single star at ra {ra[0]:.6f}, dec {dec[0]:.6f} deg: {fault}. Finished "
-                "chunks are kept: run it again later; if the answer is capped, take smaller radii (archive.gaia_radius)"
+                "chunks are kept: run again later; if the answer is capped, use smaller radii (archive.gaia_radius)"
             ) from fault
     half = len(ra) // 2
     yield from _fetch(jobs, query, release, ra[:half], dec[:half], bar)
     yield from _fetch(jobs, query, release, ra[half:], dec[half:], bar)
 
 
-def _rows(table, release: GaiaRelease) -> np.ndarray:
-    """An answer's table under our types: NaN where the archive has none, 0 in counts.
+def _rows(table: Table, release: GaiaRelease) -> np.ndarray:
+    """Convert an answer's table to our types: NaN where the archive has no value, 0 in counts.
 
     Raises
     ------
     GaiaArchiveError
-        If a column is missing, holds no numbers, or there is a source without id.
+        If a column is missing or not numeric, or there is a source without id.
     TooLarge
-        If the answer is as long as a capped one may be.
+        If the answer has a length at which services cap.
     """
     if len(table) and len(table) % ROUND_CAP == 0:
         raise TooLarge(f"an answer of exactly {len(table)} rows may have been capped", again=False)
     types = source_types(release)
     present = {name.lower(): name for name in table.colnames}
     rows = np.empty(len(table), dtype=types)
-    for name in types.names:
+    for name in release.columns:
         if name not in present:
             raise GaiaArchiveError(
                 f"the answer has no column {name}; it has {', '.join(table.colnames)}. Is {release.table} at "
                 "archive.gaia_tap the whole table of the release?"
             )
-        values = np.ma.asarray(table[present[name]])
+        values: np.ma.MaskedArray = np.ma.asarray(table[present[name]])
         if values.dtype.kind not in ("iu" if name == "source_id" else "iuf"):
-            raise GaiaArchiveError(f"column {name} of {release.table} holds {values.dtype}, no numbers of its kind")
+            raise GaiaArchiveError(f"column {name} of {release.table} holds {values.dtype}, not numbers of its kind")
         if types[name].kind == "f":
-            rows[name] = values.astype(types[name]).filled(np.nan)
+            rows[name] = np.ma.filled(values.astype(types[name]), np.nan)
         else:
             rows[name] = np.ma.masked_invalid(values).filled(0) if values.dtype.kind == "f" else values.filled(0)
     if np.any(rows["source_id"] == 0):
@@ -267,7 +271,7 @@ def _rows(table, release: GaiaRelease) -> np.ndarray:
 
 
 def _merged(parts: list[Path], release: GaiaRelease) -> dict[str, np.ndarray]:
-    """The columns of all parts, each source once, by source_id; one column at a time, since tables may be large."""
+    """Return the columns of all parts, each source once, by source_id; one column at a time to save memory."""
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([np.array(np.load(part, mmap_mode="r", allow_pickle=False)[name]) for part in parts])

@@ -1,4 +1,4 @@
-"""A raw folder made of links to the user's own files (`sources.kind = "folder"`)."""
+"""A raw folder of links to the user's own files (`sources.kind = "folder"`)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     survey
         With ``sources.kind = "folder"`` and the folder's path in ``sources.folder``.
     workspace
-        Whose raw folder is made of links.
+        Whose raw folder gets the links.
 
     Raises
     ------
     FetchError
-        If the folder or one of the tables that the reduction needs is not there, or the raw folder holds other files.
+        If the folder or one of the tables that the reduction needs is missing, or the raw folder holds other files.
     """
     folder = Path(survey.sources.folder)
     if not folder.is_dir():
-        raise FetchError(f"{folder}: no such folder; survey {survey.name} names it as sources.folder")
+        raise FetchError(f"{folder}: no such folder; it is sources.folder of survey {survey.name}")
     for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
         if not (folder / path.name).is_file():
-            raise FetchError(f"{folder / path.name} is missing: data/README.md says what a folder of your own holds")
-    # not hidden files: fingerprints of a copied raw folder would vouch for tables that have changed since
+            raise FetchError(f"{folder / path.name} is missing: data/README.md says what your own folder must contain")
+    # not hidden files: fingerprints in a copied raw folder would vouch for tables that have changed since
     sources = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     sources = [path for path in sources if path.name != workspace.raw_manifest.name]
     links = {path.name: path for path in workspace.raw.iterdir()} if workspace.raw.is_dir() else {}
@@ -41,8 +41,8 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     in_the_way = [path for path in links.values() if not path.is_symlink() and path != workspace.raw_manifest]
     if in_the_way:
         raise FetchError(
-            f"{in_the_way[0]} is in the way: the raw folder of survey {survey.name} shall only link to {folder}. Remove"
-            f" {workspace.raw}, or give the survey file another name"
+            f"{in_the_way[0]} is in the way: the raw folder of survey {survey.name} may only hold links to {folder}."
+            f" Remove {workspace.raw}, or give the survey file another name"
         )
     if _is_linked(workspace, links, sources, manifest):
         return
@@ -56,10 +56,10 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
 
 
 def _is_linked(workspace: Workspace, links: dict[str, Path], sources: list[Path], manifest: dict) -> bool:
-    """Whether nothing is to do: then the manifest keeps its time, by which make knows what has changed."""
+    """Return whether nothing has changed: then the manifest keeps its time stamp, which make compares."""
     try:
         if workspace.raw_manifest.name not in links or files.read_json(workspace.raw_manifest) != manifest:
             return False
-    except ValueError:  # a manifest cut short: made anew
+    except ValueError:  # a manifest cut short: written again
         return False
     return all(source.name in links and links[source.name].readlink() == source for source in sources)

@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -328,7 +328,7 @@ def _model_path(given: Path | None, offset: str) -> Path:
     return path
 
 
-def _warn_if_simulated(path: Path, provenance: dict) -> None:
+def _warn_if_simulated(path: Path, provenance: Mapping) -> None:
     if provenance["settings"]["sources"]["kind"] == "simulated":
         print(
             f"warning: {path} was trained on simulated stars: its results are meaningless for real ones",
@@ -380,7 +380,13 @@ def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
     from apogaia.model.model_file import read_provenance
-    from apogaia.zero_point.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
+    from apogaia.zero_point.gaia_tables import (
+        CHUNK,
+        ColumnNames,
+        ZeroPointFlags,
+        add_zero_point_to_file,
+        default_output,
+    )
 
     _warn_if_simulated(model_path, read_provenance(model_path))
     if options.constant and read_provenance(model_path)["offset"] != "constant":
@@ -397,7 +403,7 @@ def _zero_point(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print(f"written: {output}, {counts['valid']} of {counts['rows']} stars with a zero point")
-    for name, bit in Domain.__members__.items():
+    for name, bit in ZeroPointFlags.__members__.items():
         if counts[name]:
             print(f"  domain {bit.value:2d}: {counts[name]} stars, {bit.reason}")
     return int(counts["valid"] == 0)

@@ -17,6 +17,7 @@ __all__ = ["histories", "read_results", "recovered", "report", "seeds", "sentenc
 
 MODELS = ("calibrated", "paper", "released")  # whose errors the trial "distances" tests
 QUANTITIES = ("fakemag", "parallax", "distance")
+VARIABLES = ("k_mag", "snr", "logg", "teff", "distance_kpc")  # in whose bins the coverage is looked at
 FIGURE_SURVEY = "mock-dr14"  # whose figures/ and results/ hold those of notebook 08
 
 
@@ -158,6 +159,8 @@ def _seed_summary(results) -> dict:
     pull = (drawn["value"] - drawn["injected"]) / drawn["error"]
     return {
         "trials": n,
+        "stars": min(results[f"seed_{seed}"]["stars"] for seed in drawn["seed"]),
+        "mean_value_uas": float(drawn["value"].mean()),
         "mean_difference_uas": float(np.mean(drawn["value"] - drawn["injected"])),
         "mean_pull": float(pull.mean()),
         "sd_pull": float(pull.std(ddof=1)),
@@ -170,7 +173,7 @@ def _seed_summary(results) -> dict:
 def _worst_bins(covered: Mapping) -> dict:
     shares = {f"within_{level}": covered["all"][f"within_{level}"] for level in LEVELS}
     worst = {}
-    for variable in ("k_mag", "snr", "logg", "teff", "distance_kpc"):
+    for variable in VARIABLES:
         inside = [each["within_68"] for each in covered[variable]]
         worst[variable] = {"min_68": min(inside), "max_68": max(inside)}
     return shares | worst

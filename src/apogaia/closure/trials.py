@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from apogaia.closure.sample import read_sample_truth, simulate_sample
 from apogaia.reduction import star_file
-from apogaia.simulate.gaia import zero_point_surface
+from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -90,7 +90,7 @@ def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
     """
     table = table.copy()
     if trial.zero_point is None:
-        wanted = zero_point_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
+        wanted = injected_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
         wanted = np.where(np.isfinite(wanted), wanted, truth["zero_point"])
     else:
         wanted = np.full(len(table), trial.zero_point / 1000.0)

@@ -183,7 +183,7 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
 
 
 def _instead(path: Path) -> str:
-    """What is there where a file is missing."""
+    """Say what is there in place of a missing file."""
     if path.is_symlink():
         return "its name is a link to nothing"
     packed = path.with_name(f"{path.name}.gz")
@@ -191,7 +191,7 @@ def _instead(path: Path) -> str:
 
 
 def _header(primary: fits.Header, path: Path) -> dict:
-    """The cards of `_CARDS` and the number of visits, after a check that file and header are of one star."""
+    """Return the cards of `_CARDS` and the number of visits, after a check that file and header are of one star."""
     header = {key: primary.get(card) for key, card in _CARDS.items()}
     header = {key: None if isinstance(value, fits.card.Undefined) else value for key, value in header.items()}
     header["n_visits"] = n_visits = primary.get("NVISITS")
@@ -257,7 +257,7 @@ def _close(value, expected: float) -> bool:
 
 
 def _combined(images: list, header: dict, path: Path) -> list[np.ndarray]:
-    """The combined spectrum in each HDU, (8575,).
+    """Return the combined spectrum in each HDU, (8575,).
 
     Rows are [pixel-weighted combination, globally weighted combination, visit 1, ...]; one visit is 1-D, or one row.
     """
@@ -301,7 +301,7 @@ def _check_pixels(star: ApStar, masked_bits: Sequence[int], path: Path) -> None:
 
 
 def _what_ails(path: Path, fault: Exception) -> str:
-    """What is wrong with a file that a FITS reader refused with `fault`, for people; without this machine's folders."""
+    """Say what is wrong with a file that a FITS reader refused with `fault`, without naming this machine's folders."""
     if isinstance(fault, PermissionError):
         return "no permission to read it"
     if getattr(fault, "errno", None) == errno.EINVAL:

@@ -1,4 +1,4 @@
-"""Columns of FITS tables that come from elsewhere: whole or a clear error, numbers in our types, unknown as NaN."""
+"""Columns of FITS tables from elsewhere: a clear error if damaged, numbers in our types, unknown as NaN."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _FORMATS = {
 
 
 def foreign_format(start: bytes) -> str:
-    """What a file is that cannot be read as FITS, from its first 2880 bytes; empty if they look like FITS."""
+    """Say what a file that cannot be read as FITS is, from its first 2880 bytes; empty if they look like FITS."""
     if not start:
         return "it is empty"
     if not start.strip(b"\0"):
@@ -103,7 +103,7 @@ def foreign_format(start: bytes) -> str:
 
 
 def find_column(present: Sequence[str], candidates: Sequence[str]) -> str | None:
-    """The first candidate that is there: spelled exactly so, else in whatever case; a joined table may hold both."""
+    """Find the first candidate that is present: in this spelling, else in any case; a joined table may hold both."""
     folded = {name.upper(): name for name in reversed(present)}
     for name in candidates:
         found = name if name in present else folded.get(name.upper())
@@ -113,7 +113,7 @@ def find_column(present: Sequence[str], candidates: Sequence[str]) -> str | None
 
 
 def raw_values(data: fits.FITS_rec, name: str) -> np.ndarray:
-    """A column's values; texts as str, stripped, with the replacement character for bytes that are not ASCII."""
+    """Return a column's values; texts as str, stripped, with the replacement character for bytes that are not ASCII."""
     stored = data.view(np.ndarray)[name]
     if stored.dtype.kind == "S":
         return np.char.strip(np.char.decode(stored, "ascii", "replace"))
@@ -146,7 +146,9 @@ def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integ
     unknown |= (values == MISSING) | ~((values >= limits.min) & (values <= limits.max))
     if values.dtype.kind == "f":
         unknown |= values != np.rint(values)
-    return np.where(unknown, 0, values).astype(kind) + np.where(unknown, unknown_integer, 0).astype(kind)
+    whole = np.where(unknown, 0, values).astype(kind)  # first without what has no counterpart among whole numbers
+    whole[unknown] = unknown_integer
+    return whole
 
 
 def _numbers(texts: np.ndarray, whole: bool) -> np.ndarray:

@@ -46,7 +46,7 @@ def gap_delete(array: np.ndarray) -> np.ndarray:
 
 
 def detector_slices() -> dict[str, slice]:
-    """The detectors in the numbering of the 7514 pixels that `gap_delete` leaves."""
+    """Return the detectors in the numbering of the 7514 pixels that `gap_delete` leaves."""
     widths = [detector.stop - detector.start for detector in DETECTORS.values()]
     edges = np.concatenate([[0], np.cumsum(widths)]).tolist()
     return {name: slice(*edges[i : i + 2]) for i, name in enumerate(DETECTORS)}
@@ -69,14 +69,14 @@ def _from_runs(runs: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def continuum_pixels(name: str) -> np.ndarray:
-    """The continuum pixels of data release "dr13", "dr14", "dr16" or "dr17", boolean (7514,)."""
+    """Return the continuum pixels of data release "dr13", "dr14", "dr16" or "dr17", boolean (7514,)."""
     if name not in _PIXELS["continuum"]:
         raise ValueError(f"no continuum pixels called {name!r}; there are {', '.join(_PIXELS['continuum'])}")
     return _from_runs(_PIXELS["continuum"][name])
 
 
 def element_window(element: str) -> np.ndarray:
-    """The pixels that ASPCAP's window of an element ("Mg", "CI", "TiII") weighs, boolean (7514,)."""
+    """Return the pixels with weight in ASPCAP's window of an element ("Mg", "CI", "TiII"), boolean (7514,)."""
     if element not in _PIXELS["element_windows"]:
         raise ValueError(f"no window for {element!r}; there are {', '.join(_PIXELS['element_windows'])}")
     return _from_runs(_PIXELS["element_windows"][element])

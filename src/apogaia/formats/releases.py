@@ -53,8 +53,8 @@ class Release:
         ----------
         apogee_id, telescope, location_id, field, file
             As in allStar. FILE is taken where it is the name of a combined spectrum; otherwise the name follows from
-            the telescope: asStar at Las Campanas, apStar at Apache Point. Only FILE tells a spectrum of commissioning,
-            apStarC, from the survey's of the same star.
+            the telescope: asStar at Las Campanas, apStar at Apache Point. Only FILE distinguishes a spectrum of
+            commissioning, apStarC, from the survey's of the same star.
         """
         if not _STAR_FILE.fullmatch(file):
             kind = "asStar" if telescope.startswith("lco") else "apStar"

@@ -24,7 +24,8 @@ class StarColumn:
     @property
     def unknown(self) -> float | int | str:
         """Value that stands for an unknown entry."""
-        return {"f": np.nan, "i": 0, "U": ""}[self.kind[0]]
+        unknown: dict[str, float | int | str] = {"f": np.nan, "i": 0, "U": ""}
+        return unknown[self.kind[0]]
 
 
 # [X/H] in the order of the stellar-parameter catalogue, after Teff and log g

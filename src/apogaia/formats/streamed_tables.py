@@ -45,9 +45,9 @@ class NewColumn:
 
 
 def open_table(path: str | Path) -> ParquetTable | FitsTable | CsvTable:
-    """A table by its suffix: .parquet or .pq, .fits or .fit (first binary table), .csv (one header line).
+    """Open a table by its suffix: .parquet or .pq, .fits or .fit (first binary table), .csv (one header line).
 
-    All three have `column_names`, `n_rows` (None if only reading tells), ``numbers(names, chunk)`` and
+    All three have `column_names`, `n_rows` (None if it is not known before reading), ``numbers(names, chunk)`` and
     ``write(path, additions, columns, history, chunk)``.
 
     Raises
@@ -58,7 +58,13 @@ def open_table(path: str | Path) -> ParquetTable | FitsTable | CsvTable:
         If it is none of these formats, or damaged.
     """
     path = Path(path)
-    kinds = {".parquet": ParquetTable, ".pq": ParquetTable, ".fits": FitsTable, ".fit": FitsTable, ".csv": CsvTable}
+    kinds: dict[str, type[ParquetTable] | type[FitsTable] | type[CsvTable]] = {
+        ".parquet": ParquetTable,
+        ".pq": ParquetTable,
+        ".fits": FitsTable,
+        ".fit": FitsTable,
+        ".csv": CsvTable,
+    }
     if path.suffix.lower() not in kinds:
         raise TableFormatError(f"{path}: must be a .parquet, .fits or .csv file (unpack .gz, convert the rest)")
     if not path.is_file():
@@ -83,7 +89,7 @@ class ParquetTable:
             raise TableFormatError(f"{self.path}: not a whole Parquet file: {error}") from error
 
     def numbers(self, names: Sequence[str], chunk: int) -> Iterator[list[np.ndarray]]:
-        """These columns as float64, NaN where unknown."""
+        """Yield these columns as float64, NaN where unknown."""
         with self._open() as file:
             for piece in _pieces(file.iter_batches(batch_size=chunk, columns=list(dict.fromkeys(names))), chunk):
                 yield [_floats(piece[name], self.path, name) for name in names]
@@ -91,7 +97,7 @@ class ParquetTable:
     def write(
         self, path: Path, additions: Iterable[np.ndarray], columns: Sequence[NewColumn], history: Mapping, chunk: int
     ) -> None:
-        """The table with the columns added; `additions` are structured arrays, one per chunk."""
+        """Write the table with the columns added; `additions` are structured arrays, one per chunk."""
         with self._open() as file:
             schema = file.schema_arrow
             for column in columns:
@@ -135,7 +141,7 @@ class FitsTable:
             raise TableFormatError(f"{path}: cut short: fetch it again")
 
     def numbers(self, names: Sequence[str], chunk: int) -> Iterator[list[np.ndarray]]:
-        """These columns as float64, NaN where unknown (NaN or -9999)."""
+        """Yield these columns as float64, NaN where unknown (NaN or -9999)."""
         with fits.open(self.path, memmap=True) as hdus:
             for start in range(0, self.n_rows, chunk):
                 rows = hdus[self.index].data[start : start + chunk]
@@ -145,10 +151,12 @@ class FitsTable:
     def write(
         self, path: Path, additions: Iterable[np.ndarray], columns: Sequence[NewColumn], history: Mapping, chunk: int
     ) -> None:
-        """The table with the columns added; `additions` are structured arrays, one per chunk."""
+        """Write the table with the columns added; `additions` are structured arrays, one per chunk."""
         record = np.dtype([(column.name, ">" + column.dtype) for column in columns])
         header = self._header(columns, record.itemsize, history)
-        old = np.memmap(self.path, np.uint8, "r", self.data, (self.n_rows, self.row_bytes)) if self.n_rows else None
+        shape = (self.n_rows, self.row_bytes)
+        # nothing can be mapped of a table without rows
+        old = np.memmap(self.path, np.uint8, "r", self.data, shape) if self.n_rows else np.empty(shape, np.uint8)
         with open(self.path, "rb") as source, open(path, "wb") as target:
             _copy(source, target, 0, self.start)
             target.write(header.tostring().encode("ascii"))
@@ -201,7 +209,7 @@ class CsvTable:
         self.column_names = next(csv.reader([self.header.decode("utf-8-sig")], skipinitialspace=True))
 
     def numbers(self, names: Sequence[str], chunk: int) -> Iterator[list[np.ndarray]]:
-        """These columns as float64, NaN where unknown (blank, null, NaN, None, --)."""
+        """Yield these columns as float64, NaN where unknown (blank, null, NaN, None, --)."""
         wanted = list(dict.fromkeys(names))
         options = pa.csv.ConvertOptions(
             include_columns=wanted,
@@ -224,7 +232,7 @@ class CsvTable:
     def write(
         self, path: Path, additions: Iterable[np.ndarray], columns: Sequence[NewColumn], history: Mapping, chunk: int
     ) -> None:
-        """The table with the columns added, unknown values blank; CSV has no place for the history."""
+        """Write the table with the columns added, unknown values blank; CSV has no place for the history."""
         with open(path, "wb") as target:
             target.write(b",".join([self.header, *(column.name.encode() for column in columns)]) + self.line_end)
             for (_, records), addition in zip(self._records(chunk), additions, strict=True):
@@ -234,7 +242,7 @@ class CsvTable:
                 target.write(self.line_end.join(lines.to_pylist()) + self.line_end)
 
     def _records(self, chunk: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Number of the first record, counted from 1, and `chunk` records without their line ends."""
+        """Yield the number of the first record, counted from 1, and `chunk` records without their line ends."""
         with open(self.path, "rb") as file:
             file.readline()
             records = _whole_records(file)
@@ -293,7 +301,7 @@ def _texts(values: np.ndarray) -> pa.Array:
 
 
 def _ahead(items: Iterable) -> Iterator:
-    """The items, each fetched while the one before is in use."""
+    """Yield the items, each fetched while the one before is in use."""
     end = object()
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:

@@ -1,11 +1,11 @@
 """The raw tables: allStar, Gaia's sources, stellar parameters; read under our names and types, and written.
 
-Unknown is NaN (0 in whole numbers, empty in texts) in what the readers return, whatever the file has for it.
+The readers return unknown values as NaN (0 in whole numbers, empty in texts), however the file marks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ __all__ = [
 BLOCK_ROWS = 20_000  # of a table's file in memory at a time: 100 MB of allStar
 MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
 
-# of whole numbers whose unknown is not 0: a star of which nobody knows whether APOGEE flags it counts as flagged
+# Whole numbers whose unknown is not 0: a star without APOGEE's flags counts as flagged
 UNKNOWN_INTEGER = {"starflag": -1}
 
 GAIA_UNITS = {
@@ -55,7 +55,7 @@ GAIA_UNITS = {
 }
 
 
-# column of stars.h5 -> names in allStar, the first that is there; in joined tables K may be something else than Ks
+# Column of stars.h5 -> its possible names in allStar, the first present one counts; in joined tables K may not be Ks
 ALLSTAR_COLUMNS = {
     "apogee_id": ("APOGEE_ID",),
     "telescope": ("TELESCOPE",),
@@ -153,13 +153,16 @@ def _forget_impossible_positions(table: Table, ra: str, dec: str) -> None:
 
 
 def _each_source_once(path: str | Path, table: Table) -> Table:
-    """Without the second rows of sources that overlapping queries gave twice; sources without a number stay."""
+    """Drop the second rows of sources that overlapping queries returned twice; sources without a number stay."""
     ids = np.asarray(table["gaia_source_id"])
     order = np.argsort(ids, kind="stable")
     again = np.flatnonzero((ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] != 0)) + 1
-    for name in table.colnames if len(again) else []:
+    if not len(again):
+        return table
+    for name in table.colnames:
         first, second = np.asarray(table[name])[order[again - 1]], np.asarray(table[name])[order[again]]
-        differs = np.flatnonzero((first != second) & ~((first != first) & (second != second)))  # NaN equals NaN
+        both_unknown = (first != first) & (second != second)  # only NaN differs from itself; texts have no np.isnan
+        differs = np.flatnonzero((first != second) & ~both_unknown)
         if len(differs):
             rows = order[again[differs[0]] - 1], order[again[differs[0]]]
             raise ReductionError(
@@ -168,7 +171,7 @@ def _each_source_once(path: str | Path, table: Table) -> Table:
             )
     kept = np.ones(len(table), dtype=bool)
     kept[order[again]] = False
-    return table if kept.all() else table[kept]
+    return table[kept]
 
 
 def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
@@ -199,14 +202,14 @@ def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
             table[label][rows] = values if place is None else values[:, place]
         start = rows.stop
     for label, (column, place) in places.items():
-        if place is None and n_rows and not np.isfinite(table[label]).any():  # a slip of the table's maker
+        if place is None and n_rows and not np.isfinite(table[label]).any():  # a mistake of whoever made the table
             raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
     return table
 
 
 def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[str, int | None]]:
     """Column of each label and its error, with its place in a row of 22 values (DR14) or None (DR17)."""
-    places = {}
+    places: dict[str, tuple[str, int | None]] = {}
     if "ASTRONN" in present or "TEFF" not in present:
         for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
             if column.upper() not in present:
@@ -219,10 +222,10 @@ def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[
             (label, spellings),
             (f"{label}_error", [text for base in spellings for text in (f"{base}_ERR", f"{base}_ERROR", f"E_{base}")]),
         ):
-            column = next((present[text] for text in candidates if text in present), None)
-            if column is None:
+            found = next((present[text] for text in candidates if text in present), None)
+            if found is None:
                 raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
-            places[name] = (column, None)
+            places[name] = (found, None)
     return places
 
 
@@ -235,9 +238,9 @@ def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, sta
         )
 
 
-def _read_columns(path: str | Path, names: dict[str, Sequence[str]], required: Sequence[str]) -> Table:
+def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required: Sequence[str]) -> Table:
     """Columns of a FITS table under our names and types, whatever their case; absent optional ones are unknown."""
-    pieces = {new: [] for new in names}
+    pieces: dict[str, list[np.ndarray]] = {new: [] for new in names}
     for data in _blocks(path):
         if not len(data):
             raise ReductionError(f"{path} has no rows: fetch or make it again")
@@ -268,8 +271,11 @@ def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence
 
 
 def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
-    """The rows of a FITS table, some at a time, at least one block: what has been read of a mapped file stays in memory
-    until it is closed, and allStar has 4 GB of which few columns are needed. A compressed file comes at once."""
+    """Yield the rows of a FITS table in blocks, at least one; a compressed file is one block.
+
+    What has been read of a mapped file stays in memory until the file is closed, and allStar has 4 GB of which few
+    columns are needed.
+    """
     with open(path, "rb") as file:
         step = BLOCK_ROWS if file.read(6) == b"SIMPLE" else None
     start, n_rows = 0, None

@@ -113,7 +113,8 @@ def predict_calibrated(
 
 def read_error_calibration(path: str | Path) -> ErrorCalibration:
     """The error calibration of a model file; one that changes nothing if it has none. Raises as
-    `apogaia.model.model_file.load_network` does."""
+    `apogaia.model.model_file.load_network` does.
+    """
     values = model_file.read_provenance(path).get("error_calibration")
     return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
 

@@ -19,7 +19,8 @@ from apogaia.refit.splines import quantile_knots, spline_basis
 
 __all__ = ["ErrorCalibration", "Prediction", "calibration_rows"]
 
-LUMINOSITY, ERROR, SNR = 8, 5, 5  # spline coefficients
+# Spline coefficients: the correction bends most with luminosity; stated error and SNR act smoothly
+LUMINOSITY, ERROR, SNR = 8, 5, 5
 RIDGE = 1.0  # penalty on the correction's coefficients
 LEAST_STARS = 300  # fewer say too little: errors stay as the network states them
 
@@ -52,7 +53,7 @@ class ErrorCalibration:
     stars: int
 
     @classmethod
-    def fit(cls, prediction: Prediction, table: Table, zero_point: float) -> ErrorCalibration:
+    def fit(cls, prediction: Prediction, table: Table, zero_point_uas: float) -> ErrorCalibration:
         """Fit on stars that did not train the network.
 
         Parameters
@@ -61,8 +62,8 @@ class ErrorCalibration:
             Of (n,) stars.
         table
             Their rows of stars.h5.
-        zero_point
-            Gaia minus true parallax [uas], held fixed.
+        zero_point_uas
+            Gaia minus true parallax, held fixed.
         """
         columns = [
             np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag", "snr", "a_k_mag")
@@ -79,14 +80,14 @@ class ErrorCalibration:
         ]
         correction, scatter = _bases(variables, knots)
         fitted = least_squares.fit(
-            parallax - 1e-3 * zero_point,
+            parallax - 1e-3 * zero_point_uas,
             error,
             k0_mag,
             variables[0],
             correction,
             ridge=RIDGE,
             scatter_basis=scatter,
-            offset_prior=[1e-3],  # the zero point is known
+            offset_prior_uas=[1e-3],  # the zero point is known
         )
         log_scatter = np.linalg.lstsq(scatter, np.log(fitted.scatter), rcond=None)[0]
         return cls(*knots, fitted.weights.tolist(), log_scatter.tolist(), len(rows))

@@ -1,17 +1,17 @@
-"""Whether a star is like the stars that a network was trained on, and by how much its error grows where it is not.
+"""Whether a star is like the stars that a network was trained on, and how much its error grows if it is not.
 
-A network answers for any spectrum, and its dropout error says little about how far it extrapolates. So the training
-set itself travels with the model, in short: the principal components of its spectra, and where its stars lie in them.
-A star's distance from the training set is the largest of three numbers, each in units of its limit:
+A network gives an answer for any spectrum, and its dropout error says little about how far it extrapolates. So a model
+file holds a summary of its training set: the principal components of the spectra, and where the stars lie in them. A
+star's distance from the training set is the largest of three numbers, each in units of its limit:
 
 * how far it lies from its nearest training stars in the space of the components, each scaled by its scatter and by
   the star's own noise;
-* which share of its lines the components do not describe;
-* how weak its lines are altogether: a blank spectrum lies in the middle of many a cloud of stars.
+* the share of its lines that the components do not describe;
+* how weak its lines are: a blank spectrum may lie in the middle of the training stars.
 
-Noise alone must not make a star strange, since training stars have the higher signal-to-noise ratios: it is measured
-on the spectrum itself, and what it adds to the second number is subtracted. The limits are high percentiles of the same
-numbers for training stars that were held out.
+Noise alone must not put a star outside, since the training stars have higher signal-to-noise ratios. So the noise is
+measured on each spectrum, and what it adds to the second number is subtracted. The limits are high percentiles of the
+same numbers for training stars that were held out.
 """
 
 from __future__ import annotations
@@ -24,24 +24,34 @@ from typing import NamedTuple
 import numpy as np
 
 from apogaia.model.training_set import TrainingSet
+from apogaia.refit.principal_components import principal_components
 
 __all__ = ["Placement", "TrainingDomain"]
 
-COMPONENTS = 30
-NEIGHBOURS = 5  # the distance is that to the fifth: one odd training star makes no region
-PERCENTILE = 99.5  # of the training stars: the edge of the training set
-FOLDS = 4
+# How the training spectra are described
+N_COMPONENTS = 30  # principal components; fewer for a small training set
+OVERSAMPLING = 10  # of the randomised search for the components
 MAX_STARS = 4000  # of the training set, drawn at random: more change nothing but the time
-MIN_STARS = 20
-BIN = 8  # pixels, some two resolution elements: lines stay, noise averages out
+MIN_STARS = 20  # with fewer there is no telling what is unlike them
+
+# Where the training set ends
+NEIGHBOURS = 5  # the distance is that to the fifth nearest star: one odd training star makes no region of its own
+EDGE_PERCENTILE = 99.5  # of the held-out training stars lie inside
+FOLDS = 4  # each quarter of the training stars is held out once, to measure where the edge lies
+MIN_LINE_STRENGTH = 0.5  # a spectrum whose lines are weaker than this share of the edge's has no lines to speak of
+ERROR_GROWTH_POWER = 3
+"""The luminosity's error grows as this power of the distance: the error of simulated dwarfs does, up to distances of
+about 2, if the network was trained with few dwarfs."""
+
+# How noise and defects are distinguished from lines
+BIN_PIXELS = 8  # about two resolution elements: lines stay, noise averages out
 MAX_NOISE = 0.05  # of the continuum; a noisier spectrum (SNR < 20) cannot show that it is like the training set's
-UNEVEN = 2.0  # sky lines and neighbouring pixels: noise has up to twice the power in bins that white noise would have
-SPOILT = 0.1  # share of the bins that sky lines and bad pixels may have spoilt: the largest are left out
-BLANK = 0.5  # of the lines of nearly all training stars: a spectrum with less has none to speak of
-TRIMMED = 0.623  # mean square of a normal deviate without the largest tenth of the squares
-WEAKEST_LINES = 1e-3  # of the continuum, root mean square over the bins: keeps the distance of a blank finite
-GROWTH = 3  # simulated dwarfs, given to a network that knows few, lie off as the cube of their distance up to about 2
-BLOCK = 1024  # spectra at a time
+NOISE_EXCESS = 2.0  # sky lines and correlated pixels: bins have up to twice the power of white noise
+SPOILT_SHARE = 0.1  # of the bins, the largest ones, may be spoilt by sky lines and bad pixels, and are left out
+MEAN_SQUARE_OF_KEPT = 0.623  # of a normal deviate without the largest tenth of its squares, as SPOILT_SHARE leaves them
+WEAKEST_LINES = 1e-3  # of the continuum, root mean square over the bins: keeps the distance of a blank spectrum finite
+
+BLOCK_SPECTRA = 1024  # at a time: bounds the memory
 
 
 class Placement(NamedTuple):
@@ -52,7 +62,7 @@ class Placement(NamedTuple):
 
     @classmethod
     def unknown(cls, n_stars: int) -> Placement:
-        """What a model says that does not know its training set."""
+        """Placement of n stars if the model file does not describe its training set."""
         return cls(np.full(n_stars, np.nan), np.full(n_stars, np.nan))
 
     @property
@@ -64,14 +74,14 @@ class Placement(NamedTuple):
     def inflation(self) -> np.ndarray:
         """Factor (n,) by which the luminosity's error grows: 1 inside, the distance cubed outside.
 
-        The spectrum alone counts: the luminosity does not know of the labels.
+        Only the spectrum counts, because the luminosity does not depend on the labels.
         """
-        return np.fmax(self.spectrum, 1.0) ** GROWTH
+        return np.fmax(self.spectrum, 1.0) ** ERROR_GROWTH_POWER
 
 
 @dataclass(frozen=True)
 class TrainingDomain:
-    """The spectra that a network has seen, and the G, BP-RP and Teff, in short."""
+    """Summary of a training set: its spectra, and its G, BP-RP and Teff."""
 
     mean: np.ndarray  # (pixels,) spectrum
     components: np.ndarray  # (k, pixels), orthonormal
@@ -107,7 +117,7 @@ class TrainingDomain:
         spectra = np.asarray(sample.spectrum[rows], np.float32)
         fold = rng.permutation(len(rows)) % FOLDS
         held_out = [cls._of_spectra(spectra[fold != k], rng)._scores(spectra[fold == k]) for k in range(FOLDS)]
-        limits = np.percentile(np.concatenate(held_out, axis=1), PERCENTILE, axis=1) / [1, 1, BLANK]
+        limits = np.percentile(np.concatenate(held_out, axis=1), EDGE_PERCENTILE, axis=1) / [1, 1, MIN_LINE_STRENGTH]
         domain = dataclasses.replace(cls._of_spectra(spectra, rng), limits=np.array([*limits, 1.0]))
 
         labels = np.column_stack([sample.g_mag, sample.bp_rp, sample.teff])[rows]
@@ -116,21 +126,24 @@ class TrainingDomain:
             return domain
         domain = dataclasses.replace(domain, label_mean=labels.mean(axis=0), label_covariance=np.cov(labels.T))
         # nine numbers from so many stars: nothing need be held out
-        limits = np.array([*limits, np.percentile(domain.label_distance(*labels.T), PERCENTILE)])
+        limits = np.array([*limits, np.percentile(domain.label_distance(*labels.T), EDGE_PERCENTILE)])
         return dataclasses.replace(domain, limits=limits)
 
     @classmethod
     def _of_spectra(cls, spectra: np.ndarray, rng: np.random.Generator) -> TrainingDomain:
-        """The domain of (m, pixels) spectra without limits, and without labels."""
+        """Describe (m, pixels) spectra, without limits and labels."""
         mean = spectra.mean(axis=0, dtype=np.float64).astype(np.float32)
-        n_components = max(1, min(COMPONENTS, len(spectra) // 4, len(mean) // 4))
-        components = _principal_components(spectra - mean, n_components, rng)
+        n_components = max(1, min(N_COMPONENTS, len(spectra) // 4, len(mean) // 4))
+        directions, _ = principal_components(
+            spectra, mean, n_components, rng, oversampling=OVERSAMPLING, by_gram_matrix=True
+        )
+        components = np.ascontiguousarray(directions.T, np.float32)
         positions = (spectra - mean) @ components.T
         scatter = positions.std(axis=0)
         return cls(mean, components, scatter, positions, np.full(3, np.nan), np.full((3, 3), np.nan), np.ones(4))
 
     def spectrum_distance(self, spectra) -> np.ndarray:
-        """How far spectra are from those of the training set: 1 is the edge.
+        """Measure how far spectra are from those of the training set: 1 is the edge.
 
         Parameters
         ----------
@@ -152,16 +165,16 @@ class TrainingDomain:
                 f"spectra have the shape {tuple(spectra.shape)}, but the training set's have {len(self.mean)} pixels"
             )
         distance = np.full(spectra.shape[0], np.nan)
-        for start in range(0, len(distance), BLOCK):
-            block = np.asarray(spectra[start : start + BLOCK], np.float32)
+        for start in range(0, len(distance), BLOCK_SPECTRA):
+            block = np.asarray(spectra[start : start + BLOCK_SPECTRA], np.float32)
             good = np.isfinite(block).all(axis=1)
             if good.any():
                 scores = self._scores(block[good]) / self.limits[:3, None]
-                distance[start : start + BLOCK][good] = scores.max(axis=0)
+                distance[start : start + BLOCK_SPECTRA][good] = scores.max(axis=0)
         return distance
 
     def label_distance(self, g_mag, bp_rp, teff) -> np.ndarray:
-        """How far stars are from the training set in G, BP-RP [mag] and Teff [K], each (n,): 1 is the edge.
+        """Measure how far stars are from the training set in G, BP-RP [mag] and Teff [K], each (n,): 1 is the edge.
 
         The Mahalanobis distance in those labels that are finite: a missing one can only make it smaller. (n,), NaN
         where all three are missing, and everywhere if the training set has none.
@@ -209,30 +222,9 @@ class TrainingDomain:
         noise = np.minimum(_noise(residual), MAX_NOISE)
         variance = self.scatter**2 + noise[:, None] ** 2
         far = _nearest(position, self.positions, 1 / variance, NEIGHBOURS)
-        unexplained, lines = np.sqrt(_power(residual, noise, UNEVEN)), np.sqrt(_power(spectra - 1, noise))
+        unexplained, lines = np.sqrt(_power(residual, noise, NOISE_EXCESS)), np.sqrt(_power(spectra - 1, noise))
         lines = np.hypot(lines, WEAKEST_LINES)
         return np.stack([far, unexplained / lines, 1 / lines])
-
-
-def _principal_components(centred: np.ndarray, n_components: int, rng: np.random.Generator) -> np.ndarray:
-    """The first principal components (k, pixels) of (m, pixels) centred spectra, by a randomised range finder.
-
-    k is smaller than asked for if the spectra have a lower rank.
-    """
-    basis = rng.standard_normal((centred.shape[1], n_components + 10), np.float32)
-    for _ in range(3):
-        basis = _orthonormal(centred.T @ (centred @ basis))
-    along = (centred @ basis).astype(np.float64)
-    rotation = np.linalg.eigh(along.T @ along)[1][:, ::-1]  # eigenvalues ascend
-    return np.ascontiguousarray((basis @ rotation[:, :n_components]).T, np.float32)
-
-
-def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of what the columns span, float32. QR would take ten times as long on busy cores."""
-    columns = columns.astype(np.float64)
-    squares, rotation = np.linalg.eigh(columns.T @ columns)
-    kept = squares > 1e-12 * squares[-1]
-    return (columns @ (rotation[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
 
 
 def _noise(residual: np.ndarray) -> np.ndarray:
@@ -242,15 +234,18 @@ def _noise(residual: np.ndarray) -> np.ndarray:
 
 
 def _power(flux: np.ndarray, noise: np.ndarray, uneven: float = 1.0) -> np.ndarray:
-    """Mean square (n,) of the flux in bins of `BIN` pixels, less what noise adds: `uneven` times what white noise does.
+    """Mean square (n,) of the flux in bins of `BIN_PIXELS` pixels, less what noise adds.
 
-    The largest bins are left out, and what they would add if all were normal deviates is restored.
+    Noise adds `uneven` times what white noise would. The largest bins are left out, and what they would add if all were
+    normal deviates is restored.
     """
-    n_bins = flux.shape[1] // BIN
-    bins = flux[:, : n_bins * BIN].reshape(len(flux), n_bins, BIN).mean(axis=2)
-    kept = round(n_bins * (1 - SPOILT))
+    n_bins = flux.shape[1] // BIN_PIXELS
+    bins = flux[:, : n_bins * BIN_PIXELS].reshape(len(flux), n_bins, BIN_PIXELS).mean(axis=2)
+    kept = round(n_bins * (1 - SPOILT_SHARE))
     smallest = np.partition(np.square(bins), kept - 1, axis=1)[:, :kept]
-    return np.maximum(np.mean(smallest, axis=1, dtype=np.float64) / TRIMMED - uneven * noise**2 / BIN, 0)
+    return np.maximum(
+        np.mean(smallest, axis=1, dtype=np.float64) / MEAN_SQUARE_OF_KEPT - uneven * noise**2 / BIN_PIXELS, 0
+    )
 
 
 def _nearest(points: np.ndarray, references: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:

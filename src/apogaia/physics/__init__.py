@@ -1,1 +1,1 @@
-"""Formulae and published numbers: luminosity and distance, places in the Galaxy, published zero points."""
+"""Formulae and published numbers: luminosity and distance, positions in the Galaxy, published zero points."""

@@ -55,7 +55,7 @@ def galactocentric(ra, dec, dist, maps: Maps):
 def galactocentric_from_galactic(glon, glat, distance_kpc):
     """Galactocentric x, y, z [kpc] of stars at Galactic longitude and latitude [deg] and distance [kpc].
 
-    Plain trigonometry, fast enough for millions of places. The plane z = 0 is parallel to b = 0: unlike
+    Plain trigonometry, fast enough for millions of positions. The plane z = 0 is parallel to b = 0: unlike
     `galactocentric`, it neglects the tilt of 0.15 deg between the two that the Sun's height causes.
     """
     glon, glat = np.deg2rad(glon), np.deg2rad(glat)
@@ -150,7 +150,7 @@ def _columns(table: Table):
 
 
 def orbits(catalogue: Table, v_helio, maps: Maps) -> tuple[Orbit, np.ndarray]:
-    """galpy orbits of the stars whose position, distance and velocity are known.
+    """Make galpy orbits of the stars whose position, distance and velocity are known.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ zpt.load_tables()
 
 
 def zero_point(g_mag, nu_eff, pseudocolour, ecl_lat, params_solved, *, extrapolate: bool = False) -> np.ndarray:
-    """The zero point of each source [mas].
+    """Compute the zero point of each source [mas].
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def zero_point(g_mag, nu_eff, pseudocolour, ecl_lat, params_solved, *, extrapola
     ecl_lat : (n,) ecliptic latitude [deg]
     params_solved : (n,) 31 (5 parameters), 95 (6 parameters), 3 (2 parameters) or 0 (no source)
     extrapolate
-        Give a number outside the validity too, as the package's basis functions go on there.
+        Also give a number where the function is not valid, by extending the package's basis functions.
 
     Returns
     -------
@@ -52,9 +52,9 @@ def zero_point(g_mag, nu_eff, pseudocolour, ecl_lat, params_solved, *, extrapola
 def correct_parallaxes(table: Table) -> None:
     """Subtract the zero point from ``parallax`` in place, and keep it as ``parallax_zero_point`` [mas].
 
-    A parallax whose zero point is unknown stays as Gaia gives it, and its ``parallax_zero_point`` is NaN: unlike the
-    others it is biased by some tens of uas, which the cuts and the catalogue can then tell; removing it would lose what
-    is for a near star a perfect parallax.
+    A parallax whose zero point is unknown stays as Gaia gives it, and its ``parallax_zero_point`` is NaN. It is biased
+    by some tens of uas, so cuts and catalogue need to know; removing it would lose a parallax that is perfectly good
+    for a near star.
 
     Parameters
     ----------

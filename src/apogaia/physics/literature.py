@@ -1,4 +1,4 @@
-"""Zero points of Gaia DR2 in print: the paper's quadratic summaries, and what others found.
+"""Published zero points of Gaia DR2: the paper's quadratic summaries, and those of other works.
 
 Sign: zero point = Gaia parallax minus true parallax, which is negative.
 """
@@ -23,7 +23,7 @@ class QuadraticSummary:
     source: str
 
     def zero_point_uas(self, x):
-        """The zero point at x [uas], whether or not x is in the range."""
+        """Evaluate the zero point at x [uas], whether or not x is in the range."""
         return np.polyval(self.coefficients, np.asarray(x, dtype=float) - self.x0)
 
 
@@ -37,15 +37,15 @@ PAPER_SUMMARIES = {
 
 
 def paper_summaries(gaia_release: str) -> dict[str, QuadraticSummary]:
-    """The paper's summaries where they apply: to Gaia DR2, and to nothing for another release."""
+    """Return the paper's summaries for Gaia DR2, and none for another release."""
     return PAPER_SUMMARIES if gaia_release == "dr2" else {}
 
 
 @dataclass(frozen=True)
 class LiteratureZeroPoint:
-    """A zero point of Gaia DR2 found by others [uas], and roughly which sources it rests on.
+    """A zero point of Gaia DR2 from another work [uas], and roughly which sources it rests on.
 
-    The regions in G, BP-RP [mag] and Teff [K] are read off the works' samples to place an ellipse beside ours in
+    The regions in G, BP-RP [mag] and Teff [K] are read off the works' samples to draw an ellipse beside ours in
     Figure 4, and mean no more than that. NaN: not given.
     """
 

@@ -17,7 +17,6 @@ __all__ = [
     "absmag_to_fakemag",
     "corrected_parallax",
     "extinction_correction",
-    "extinction_from_ebv",
     "fakemag_to_absmag",
     "fakemag_to_logsol",
     "fakemag_to_parallax",
@@ -104,13 +103,13 @@ def logsol_to_fakemag(logsol, band="Ks"):
 def extinction_correction(k_mag, a_k_mag):
     """Extinction-corrected Ks magnitude.
 
-    Missing extinction, that is NaN or the placeholders below -1 that APOGEE writes, counts as zero (section 3.1).
+    Missing extinction (NaN, or one of the placeholders below -1 that APOGEE writes) counts as zero (section 3.1).
     """
     return _float(k_mag) - np.where(has_extinction(a_k_mag), a_k_mag, 0.0)
 
 
 def has_extinction(a_k_mag):
-    """Whether an extinction is known: neither NaN nor one of the placeholders below -1."""
+    """Whether an extinction [mag] is known: neither NaN nor one of the placeholders below -1."""
     return _float(a_k_mag) >= -1
 
 
@@ -120,11 +119,6 @@ def rjce_a_k(h_mag, w2_mag):
     ``0.918 (H - [4.5] - 0.08)``: Majewski, Zasowski & Nidever (2011), Eq. 1, which the paper's Eq. 6 means.
     """
     return 0.918 * (_float(h_mag) - _float(w2_mag) - 0.08)
-
-
-def extinction_from_ebv(ebv):
-    """Ks extinction from the reddening E(B-V): ``0.918 / 2.61 E(B-V)``, as SDSS Astra."""
-    return 0.918 / 2.61 * _float(ebv)
 
 
 def robust_scatter(residuals):
@@ -137,7 +131,7 @@ def robust_scatter(residuals):
 
 
 def corrected_parallax(parallax, zero_point):
-    """True parallax of a Gaia parallax: ``parallax - zero_point`` [mas], zero_point = Gaia minus true (Eq. 2)."""
+    """Subtract the zero point from a Gaia parallax: ``parallax - zero_point``, both [mas] (Eq. 2)."""
     return _float(parallax) - _float(zero_point)
 
 
@@ -177,10 +171,12 @@ def _value_and_weight(value, error):
 
 
 def _float(values):
+    """Floating-point numbers; the empty index turns an array without axes into a plain number."""
     return np.asarray(values, dtype=float)[()]
 
 
 def _positive(values):
+    """Floating-point numbers, NaN where they are not positive."""
     values = _float(values)
     return np.where(values > 0, values, np.nan)[()]
 

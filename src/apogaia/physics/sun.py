@@ -1,4 +1,4 @@
-"""The Sun's place and velocity in the Galaxy."""
+"""The Sun's position and velocity in the Galaxy."""
 
 __all__ = ["SUN_DISTANCE_KPC", "SUN_HEIGHT_KPC", "SUN_VELOCITY_KM_S"]
 

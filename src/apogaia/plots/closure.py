@@ -1,8 +1,8 @@
-"""Figures of the closure trials: does an injected zero point come back, and do the errors mean what they say?"""
+"""Figures of the closure trials: is the injected zero point recovered, and are the quoted errors right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,9 @@ from apogaia.plots.common import (
     LABELS,
     PAGE_WIDTH,
     TRUTH_COLOUR,
+    AxesLike,
     finite,
+    integer_ticks,
     legend_above,
     one_panel,
     panels,
@@ -42,7 +44,7 @@ DIFFERENCE_LABEL = r"recovered − injected [$\mathrm{\mu as}$]"
 INJECTED_LABEL = r"injected zero point [$\mathrm{\mu as}$]"
 
 
-def recovered_zero_points(recovered: Mapping[str, Mapping], *, axes=None) -> np.ndarray:
+def recovered_zero_points(recovered: Mapping[str, Mapping], *, axes: AxesLike = None) -> np.ndarray:
     """Recovered minus injected zero point against the injected one, with quoted errors.
 
     Parameters
@@ -87,7 +89,7 @@ def seed_pulls(
     *,
     axes: Axes | None = None,
 ) -> Axes:
-    """Pulls of the trials with Gaia's errors drawn anew: difference over quoted error, with mean and sd stated.
+    """Pulls of the trials with Gaia's errors drawn again: difference over quoted error, with mean and sd stated.
 
     Parameters
     ----------
@@ -112,13 +114,15 @@ def seed_pulls(
     axes.set(
         xlabel="seed", ylabel="(recovered − injected) / error", ylim=(-top, top), xlim=(-0.6, max(x, default=7) + 0.6)
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    integer_ticks(axes.xaxis)
     axes.text(0.03, 0.95, title, transform=axes.transAxes, va="top")
     legend_above(axes, 3)
     return axes
 
 
-def reliability(results: Mapping[str, Mapping], *, quantities=("fakemag", "distance"), axes=None) -> np.ndarray:
+def reliability(
+    results: Mapping[str, Mapping], *, quantities: Sequence[str] = ("fakemag", "distance"), axes: AxesLike = None
+) -> np.ndarray:
     """Share of stars whose interval holds the truth against the level of the interval: 50, 68 and 95 %.
 
     Parameters
@@ -145,7 +149,7 @@ def reliability(results: Mapping[str, Mapping], *, quantities=("fakemag", "dista
     return axes
 
 
-def coverage_panels(results: Mapping[str, Mapping], *, quantity: str = "distance", axes=None) -> np.ndarray:
+def coverage_panels(results: Mapping[str, Mapping], *, quantity: str = "distance", axes: AxesLike = None) -> np.ndarray:
     """Share of stars inside the 68 % interval against Ks, SNR, log g, Teff and distance; the band is 65-71 %.
 
     Each of the bins holds as many stars; bars are the bins' widths and binomial errors. `results` as for `reliability`;
@@ -172,7 +176,9 @@ def coverage_panels(results: Mapping[str, Mapping], *, quantity: str = "distance
     return axes
 
 
-def pull_histograms(results: Mapping[str, Mapping], *, quantities=("fakemag", "distance"), axes=None) -> np.ndarray:
+def pull_histograms(
+    results: Mapping[str, Mapping], *, quantities: Sequence[str] = ("fakemag", "distance"), axes: AxesLike = None
+) -> np.ndarray:
     """Histograms of (value - truth) / quoted error beside the unit Gaussian; the outermost bins hold all beyond.
 
     `results` and `quantities` as for `reliability`; as many axes as quantities, or None.
@@ -193,7 +199,7 @@ def pull_histograms(results: Mapping[str, Mapping], *, quantities=("fakemag", "d
     return axes
 
 
-def giant_scatter(results: Mapping[str, Mapping], *, axes=None) -> np.ndarray:
+def giant_scatter(results: Mapping[str, Mapping], *, axes: AxesLike = None) -> np.ndarray:
     """Robust scatter of the giants' distances about the truth against log g and SNR (as paper Figure 7, bottom).
 
     `results` as for `reliability`; two axes, or None.
@@ -243,7 +249,7 @@ def offset_histories(histories: Mapping[str, tuple], *, axes: Axes | None = None
         axes.plot([], [], ":", color="#555555", label="injected")
     axes.set(xlabel="epoch", ylabel=r"offset during training [$\mathrm{\mu as}$]")
     axes.set_xlim(0.5, max((len(history) for history, _ in histories.values()), default=40) + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    integer_ticks(axes.xaxis)
     legend_above(axes, 4)
     return axes
 
@@ -253,15 +259,15 @@ def drawn_models(results: Mapping) -> list[tuple[str, tuple[str, str, str]]]:
     return [(model, style) for model, style in MODELS.items() if model in results]
 
 
-def bin_extents(bins, variable: str) -> tuple[np.ndarray, np.ndarray]:
-    """Middles of bins with "low" and "high", geometric for logarithmic axes; (2, n) lengths to their two ends."""
+def bin_extents(bins: Sequence[Mapping[str, float]], variable: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return middles of bins "low" to "high", geometric for logarithmic axes, and (2, n) lengths to their ends."""
     low, high = (np.array([each[end] for each in bins], float) for end in ("low", "high"))
     middles = np.sqrt(low * high) if variable in LOGARITHMIC else 0.5 * (low + high)
     return middles, np.array([middles - low, high - middles])
 
 
-def five_panels(axes) -> np.ndarray:
-    """Five axes: those given, or the first five of a new figure of two rows."""
+def five_panels(axes: AxesLike) -> np.ndarray:
+    """Return five axes: those given, or the first five of a new figure of two rows."""
     if axes is not None:
         return panels(axes, 1, 5, PAGE_WIDTH, 4.0).ravel()
     made = panels(None, 2, 3, PAGE_WIDTH, 4.0, sharey=True).ravel()

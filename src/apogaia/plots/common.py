@@ -1,7 +1,8 @@
-"""What the figures share: style, saving, panels, colour bars, legends, display binning."""
+"""Shared by the figures: style, saving, panels, colour bars, legends, display binning."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from scipy.stats import binned_statistic, binned_statistic_2d
 
 from apogaia.files import atomic
@@ -45,6 +46,8 @@ LABELS = {
 
 FEW_STARS = 2000  # up to here each star is a point; above, stars are binned
 
+AxesLike = np.ndarray | Sequence[Axes] | None  # the panels to draw on; None: those of a new figure
+
 
 def use_style() -> None:
     """Set the project's matplotlib style for all figures that follow."""
@@ -68,12 +71,22 @@ def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> 
 
 
 def one_panel(axes: Axes | None, width: float = COLUMN_WIDTH, height: float = 2.8, layout: str = "constrained") -> Axes:
-    """The axes given, or those of a new figure of this size [inch]; layout "compressed" for maps of equal scales."""
+    """Return the axes given, or those of a new figure of this size [inch]; "compressed" suits maps of equal scales."""
     return plt.subplots(figsize=(width, height), layout=layout)[1] if axes is None else axes
 
 
-def panels(axes, rows: int, columns: int, width: float, height: float, **options) -> np.ndarray:
-    """The `rows` x `columns` axes given, in that shape, or those of a new figure of this size [inch].
+def panels(
+    axes: AxesLike,
+    rows: int,
+    columns: int,
+    width: float,
+    height: float,
+    *,
+    sharex: bool = False,
+    sharey: bool = False,
+    height_ratios: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Return the `rows` x `columns` axes given, in that shape, or those of a new figure of this size [inch].
 
     Raises
     ------
@@ -81,7 +94,8 @@ def panels(axes, rows: int, columns: int, width: float, height: float, **options
         If the number of axes given is another.
     """
     if axes is None:
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)[1]
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        return figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False, height_ratios=height_ratios)
     axes = np.asarray(axes, dtype=object)
     if axes.size != rows * columns:
         raise ValueError(f"this figure has {rows * columns} panels, but {axes.size} axes were given")
@@ -89,44 +103,54 @@ def panels(axes, rows: int, columns: int, width: float, height: float, **options
 
 
 def colour_bar(mappable: ScalarMappable, axes: Axes, label: str, *, above: bool = False) -> Colorbar:
-    """A labelled colour bar at the right of the axes or above them, as long as the drawn axes are.
+    """Add a labelled colour bar, as long as the axes, at their right or above them.
 
-    Its ends are pointed where stars lie beyond the colours' range.
+    Its ends are pointed where stars are beyond the colours' range.
     """
-    values = np.ma.masked_invalid(mappable.get_array())
+    values: np.ma.MaskedArray = np.ma.masked_invalid(np.ma.asarray(mappable.get_array()))
     low, high = (values.min() < mappable.norm.vmin, values.max() > mappable.norm.vmax) if values.count() else (0, 0)
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(low), int(high)]
-    place = axes.inset_axes([0, 1.04, 1, 0.07] if above else [1.03, 0, 0.045, 1])
-    direction = {"orientation": "horizontal", "ticklocation": "top"} if above else {"orientation": "vertical"}
-    bar = axes.figure.colorbar(mappable, cax=place, label=label, extend=extend, **direction)
-    bar.solids.set_alpha(1)  # although the points may be transparent
+    place = axes.inset_axes((0, 1.04, 1, 0.07) if above else (1.03, 0, 0.045, 1))
+    orientation, side = ("horizontal", "top") if above else ("vertical", "right")
+    bar = axes.figure.colorbar(
+        mappable, cax=place, label=label, extend=extend, orientation=orientation, ticklocation=side
+    )
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)  # although the points may be transparent
     return bar
 
 
 def readable_decades(axis: Axis) -> None:
-    """Ticks of a logarithmic axis that read 1, 2, 5, 10, 20; only powers of ten beyond two decades."""
+    """Label a logarithmic axis 1, 2, 5, 10, 20; beyond two decades, label only powers of ten."""
     low, high = np.sort(axis.get_view_interval())
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
+def integer_ticks(axis: Axis) -> None:
+    """Put ticks at integers only."""
+    locator = AutoLocator()
+    locator.set_params(integer=True)
+    axis.set_major_locator(locator)
+
+
 def legend_above(axes: Axes, columns: int) -> None:
-    """A legend above the axes, where it covers no data; nothing without labelled artists."""
+    """Add a legend above the axes, where it covers no data; without labelled artists, add nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def finite(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The arrays as floats, without the rows in which any of them is not finite."""
+    """Return the arrays as floats, without the rows in which any of them is not finite."""
     arrays = tuple(np.ma.filled(np.ma.asarray(array, dtype=float), np.nan).ravel() for array in arrays)
     keep = np.logical_and.reduce([np.isfinite(array) for array in arrays])
     return tuple(array[keep] for array in arrays)
 
 
 def limits(values: np.ndarray, percent: float = 1.0) -> tuple[float, float]:
-    """Display range: from percentile `percent` to 100 - `percent` of the finite values; 0 to 1 without any."""
+    """Return a display range: from percentile `percent` to 100 - `percent` of the finite values; 0 to 1 without any."""
     (values,) = finite(values)
     if not values.size:
         return 0.0, 1.0
@@ -135,13 +159,15 @@ def limits(values: np.ndarray, percent: float = 1.0) -> tuple[float, float]:
 
 
 def running_median(x: np.ndarray, y: np.ndarray, edges: np.ndarray, min_stars: int = 5) -> np.ndarray:
-    """Median of `y` in the bins of `x` between `edges` (n + 1 values); (n,), NaN in bins below `min_stars`."""
+    """Return the median of `y` in the bins of `x` between `edges` (n + 1,); (n,), NaN in bins below `min_stars`."""
     x, y = finite(x, y)
     return binned(x, y, edges, np.median, min_stars)
 
 
-def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, statistic, min_stars: int) -> np.ndarray:
-    """`statistic` of the finite `y` per bin of `x`; (n,), NaN in bins with fewer than `min_stars` stars."""
+def binned(
+    x: np.ndarray, y: np.ndarray, edges: np.ndarray, statistic: Callable[[np.ndarray], float], min_stars: int
+) -> np.ndarray:
+    """Return the `statistic` of the finite `y` per bin of `x`; (n,), NaN in bins with fewer than `min_stars` stars."""
     if not x.size:
         return np.full(len(edges) - 1, np.nan)
     counts = np.histogram(x, edges)[0]
@@ -152,7 +178,7 @@ def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, statistic, min_stars
 def binned_median_map(
     x: np.ndarray, y: np.ndarray, values: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray
 ) -> np.ndarray:
-    """Median of `values` in rectangles of `x` and `y`; (len(y_edges) - 1, len(x_edges) - 1), NaN where no star is."""
+    """Return medians of `values` in rectangles; (len(y_edges) - 1, len(x_edges) - 1), NaN where there is no star."""
     x, y, values = finite(x, y, values)
     if not x.size:
         return np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
@@ -162,7 +188,7 @@ def binned_median_map(
 def colour_stars(
     axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm: Normalize, cmap: str = "viridis"
 ) -> ScalarMappable:
-    """Stars coloured by `values`: single points for few stars, else the median in each of 150 x 150 pixels."""
+    """Draw stars coloured by `values`: points for few stars, else the median in each of 150 x 150 pixels."""
     x, y, values = finite(x, y, values)
     if x.size <= FEW_STARS:
         size = 6 if x.size > 300 else 12
@@ -176,7 +202,7 @@ def colour_stars(
 def star_density(
     axes: Axes, x: np.ndarray, y: np.ndarray, x_edges: np.ndarray, y_edges: np.ndarray
 ) -> ScalarMappable | None:
-    """Number of stars per rectangle, on a logarithmic colour scale; single points, and None, for few stars."""
+    """Draw the number of stars per rectangle on a logarithmic colour scale; for few stars, points, returning None."""
     x, y = finite(x, y)
     if x.size <= FEW_STARS:
         axes.scatter(x, y, s=6 if x.size > 300 else 12, color=MODEL_COLOURS["constant"], alpha=0.6, rasterized=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -16,6 +18,7 @@ from apogaia.plots.common import (
     LABELS,
     MODEL_COLOURS,
     PAGE_WIDTH,
+    AxesLike,
     binned,
     colour_bar,
     colour_stars,
@@ -67,7 +70,7 @@ def precision_kiel(
     logg: np.ndarray,
     uncertainty_percent: np.ndarray,
     error_percent: np.ndarray,
-    axes=None,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """The network's percentage uncertainty and its absolute percentage error over the Kiel diagram (Figure 7, top).
 
@@ -152,7 +155,7 @@ def truth_comparison(
     k_mag: np.ndarray,
     snr: np.ndarray,
     logg: np.ndarray,
-    axes=None,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """Distances of a simulated survey against the truth: residuals, pulls and coverage of the intervals.
 
@@ -190,7 +193,7 @@ def residual_panel(axes: Axes, quantity: str, values: np.ndarray, residual: np.n
     spacing = np.geomspace if quantity in LOGARITHMIC else np.linspace
     star_density(axes, x, residual, spacing(edges[0], edges[-1], 81), np.linspace(-half_height, half_height, 81))
     for percent, style, label in ((50, "-", "median"), (16, "--", "16th and 84th percentile"), (84, "--", None)):
-        curve = binned(x, residual, edges, lambda y, percent=percent: np.percentile(y, percent), min_stars=5)
+        curve = binned(x, residual, edges, partial(np.percentile, q=percent), min_stars=5)
         axes.plot(middles, curve, style, color="#D55E00", linewidth=1.0, label=label)
     axes.axhline(0, color="black", linewidth=0.8, linestyle=":")
     axes.set_xlabel(LABELS[quantity])
@@ -199,12 +202,14 @@ def residual_panel(axes: Axes, quantity: str, values: np.ndarray, residual: np.n
 
 
 def pull_histogram(axes: Axes, pull: np.ndarray) -> None:
-    """Pulls (distance - truth) / uncertainty beside the unit Gaussian."""
+    """Draw pulls (distance - truth) / uncertainty beside the unit Gaussian."""
     (pull,) = finite(pull)
     edges = np.linspace(-5, 5, 51 if pull.size > FEW_STARS else 21)
     if pull.size:
         weights = np.full(pull.size, 1 / (pull.size * np.diff(edges)[0]))
-        axes.hist(pull, edges, weights=weights, histtype="stepfilled", color=MODEL_COLOURS["constant"], alpha=0.4)
+        axes.hist(
+            pull, edges.tolist(), weights=weights, histtype="stepfilled", color=MODEL_COLOURS["constant"], alpha=0.4
+        )
     grid = np.linspace(-5, 5, 201)
     axes.plot(grid, gaussian.pdf(grid), color="#D55E00")
     axes.set(xlabel="(distance − truth) / uncertainty", ylabel="stars per unit (curve: Gaussian)", xlim=(-5, 5))

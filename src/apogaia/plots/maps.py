@@ -8,9 +8,10 @@ from math import ceil
 import numpy as np
 from astropy import units as u
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.patches import Circle, Ellipse
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import MultipleLocator
 
 from apogaia.physics.galaxy import map_edges
@@ -19,6 +20,7 @@ from apogaia.plots.common import (
     FEW_STARS,
     LABELS,
     PAGE_WIDTH,
+    AxesLike,
     colour_bar,
     finite,
     legend_above,
@@ -29,7 +31,9 @@ from apogaia.plots.common import (
 from apogaia.survey import Maps
 
 MARK_COLOUR = "#222222"
-HALO = [withStroke(linewidth=2, foreground="white", alpha=0.7)]  # keeps marks legible on dark bins
+HALO: list[AbstractPathEffect] = [
+    withStroke(linewidth=2, foreground="white", alpha=0.7)
+]  # keeps marks legible on dark bins
 
 
 def abundance_map(
@@ -40,13 +44,12 @@ def abundance_map(
     value_limits: tuple[float, float] | None = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """Median abundance over the disc, with Sun, Galactic centre, circles of 5 and 8.125 kpc and bar (paper Figure 10).
+    """Draw the median abundance over the disc, with Sun, centre, bar, and circles at 5 kpc and the Sun (Figure 10).
 
     Parameters
     ----------
     grid
-        Medians from `apogaia.physics.galaxy.binned_median`: (bins, bins), first index along x, NaN where stars are
-        too few.
+        Medians from `apogaia.physics.galaxy.binned_median`: (bins, bins), first index along x, NaN for too few stars.
     maps
         The survey's settings: extent, position of the Sun, bar.
     label
@@ -64,7 +67,9 @@ def abundance_map(
     return axes
 
 
-def abundance_maps(grids: Mapping[str, np.ndarray], maps: Maps, *, columns: int = 5, axes=None) -> np.ndarray:
+def abundance_maps(
+    grids: Mapping[str, np.ndarray], maps: Maps, *, columns: int = 5, axes: AxesLike = None
+) -> np.ndarray:
     """One small map per element, each with its own colour bar above (paper Figure 11).
 
     Parameters
@@ -81,10 +86,10 @@ def abundance_maps(grids: Mapping[str, np.ndarray], maps: Maps, *, columns: int 
     for panel in axes.flat[len(grids) :]:
         panel.set_visible(False)
     for panel, (element, grid) in zip(axes.flat, grids.items(), strict=False):
-        mappable = draw_grid(panel, grid, maps, None)
+        low, high = limits(grid, 5.0)
+        mappable = draw_grid(panel, grid, maps, (low, high))
         mark_galaxy(panel, maps)
         bar = colour_bar(mappable, panel, f"[{element_name(element)}/Fe] [dex]", above=True)
-        low, high = mappable.norm.vmin, mappable.norm.vmax
         bar.set_ticks([low + 0.1 * (high - low), high - 0.1 * (high - low)])
         bar.ax.xaxis.set_major_formatter("{x:.2f}")
     axes[0, 0].figure.supxlabel(LABELS["x_kpc"])
@@ -126,7 +131,7 @@ def orbits(
     *,
     names: Sequence[str],
     sun_distance: float,
-    axes=None,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """Orbits of a few stars, meridional and seen from above.
 
@@ -166,12 +171,12 @@ def show_map_range(axes: Axes, maps: Maps) -> None:
 
 
 def element_name(element: str) -> str:
-    """As people write it: "mg" is "Mg", "tiii" is "Ti II"."""
+    """Return the usual notation: "Mg" for "mg", "Ti II" for "tiii"."""
     return "Ti II" if element.lower() == "tiii" else element.capitalize()
 
 
-def draw_grid(axes: Axes, grid: np.ndarray, maps: Maps, value_limits: tuple[float, float] | None):
-    """The grid as coloured bins over the map's extent."""
+def draw_grid(axes: Axes, grid: np.ndarray, maps: Maps, value_limits: tuple[float, float] | None) -> QuadMesh:
+    """Draw the grid as coloured bins over the map's extent."""
     grid = np.asarray(grid, dtype=float)
     norm = Normalize(*(value_limits or limits(grid, 5.0)))
     axes.set_aspect("equal")
@@ -179,7 +184,7 @@ def draw_grid(axes: Axes, grid: np.ndarray, maps: Maps, value_limits: tuple[floa
 
 
 def mark_galaxy(axes: Axes, maps: Maps) -> None:
-    """Sun, Galactic centre, circles of 5 kpc and of the Sun's radius, and the bar, whose near end is at y > 0."""
+    """Draw Sun, Galactic centre, circles of 5 kpc and of the Sun's radius, and the bar, whose near end is at y > 0."""
     for circle in (5.0, maps.sun_distance):
         patch = Circle((0, 0), circle, fill=False, edgecolor=MARK_COLOUR, linewidth=0.7, linestyle="--")
         axes.add_patch(patch).set_path_effects(HALO)

@@ -20,6 +20,7 @@ from apogaia.plots.common import (
     PAGE_WIDTH,
     POINT_COLOUR,
     TRUTH_COLOUR,
+    AxesLike,
     colour_bar,
     colour_stars,
     finite,
@@ -39,7 +40,9 @@ FIGURE_4_REGIONS = tuple(entry for entry in LITERATURE if entry.name in ("quasar
 ELLIPSE_STYLES = (("#D55E00", "-"), ("#CC79A7", "--"), ("#000000", "-."))
 
 
-def learning_curves(histories: Mapping[str, Mapping], *, truth_uas: float | None = None, axes=None) -> np.ndarray:
+def learning_curves(
+    histories: Mapping[str, Mapping], *, truth_uas: float | None = None, axes: AxesLike = None
+) -> np.ndarray:
     """Loss, learning rate and, where recorded, the constant offset after each epoch.
 
     Parameters
@@ -151,8 +154,7 @@ def offset_dependence(
     zero_point_uas, error_uas
         Offset of each star and its uncertainty [uas].
     summaries
-        Label and `apogaia.physics.literature.QuadraticSummary` of the curves to draw over their ranges: ours, the
-        paper's.
+        Label and `apogaia.physics.literature.QuadraticSummary` of curves to draw over their ranges: ours, the paper's.
     truth_uas
         The injected offset of each star of a simulated survey [uas]; its running median is drawn.
     """
@@ -221,7 +223,7 @@ def offset_map(
     return axes
 
 
-def distance_comparison(dist_constant: np.ndarray, dist_multivariate: np.ndarray, axes=None) -> np.ndarray:
+def distance_comparison(dist_constant: np.ndarray, dist_multivariate: np.ndarray, axes: AxesLike = None) -> np.ndarray:
     """Distances [pc] of the models with constant and multivariate offset, and their difference (paper Figure 5).
 
     `axes`: two axes, the comparison and the difference below it, or None.
@@ -229,8 +231,7 @@ def distance_comparison(dist_constant: np.ndarray, dist_multivariate: np.ndarray
     constant, multivariate = (array / 1000 for array in finite(dist_constant, dist_multivariate))
     positive = (constant > 0) & (multivariate > 0)
     constant, multivariate = constant[positive], multivariate[positive]
-    ratios = {"height_ratios": (2.2, 1)}
-    upper, lower = panels(axes, 2, 1, COLUMN_WIDTH, 4.2, sharex=True, gridspec_kw=ratios).ravel()
+    upper, lower = panels(axes, 2, 1, COLUMN_WIDTH, 4.2, sharex=True, height_ratios=(2.2, 1)).ravel()
     difference = 100 * (multivariate - constant) / constant
     first, last = limits(np.concatenate([constant, multivariate]), 0.05)
     first = max(first, last / 1e4)

@@ -15,6 +15,7 @@ from apogaia.plots.common import (
     LABELS,
     MODEL_COLOURS,
     PAGE_WIDTH,
+    AxesLike,
     colour_bar,
     colour_stars,
     finite,
@@ -28,7 +29,7 @@ from apogaia.plots.common import (
 SAMPLE_COLOURS = {"training": "#0072B2", "test": "#D55E00"}
 
 
-def sample_histograms(training: Table, test: Table, axes=None) -> np.ndarray:
+def sample_histograms(training: Table, test: Table, axes: AxesLike = None) -> np.ndarray:
     """Numbers of stars by SNR, parallax, parallax SNR and luminosity in the training and test set (paper Figure 2).
 
     Parameters
@@ -99,7 +100,7 @@ def kiel_diagram(
 
 
 def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:
-    """Stars that survive each cut, one bar per row of `flow`, from `apogaia.reduction.quality_cuts.cut_flow`."""
+    """Draw the stars that survive each cut, a bar per row of `flow` (`apogaia.reduction.quality_cuts.cut_flow`)."""
     samples = [str(sample).replace("_", " ") for sample in flow["sample"]]
     names = [
         str(name) if sample == "all" else f"{sample}: {name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +18,7 @@ from apogaia.plots.common import (
     LABELS,
     PAGE_WIDTH,
     POINT_COLOUR,
+    AxesLike,
     colour_bar,
     finite,
     limits,
@@ -44,7 +45,7 @@ def spectrum_comparison(
     *,
     zoom: tuple[float, float],
     zoom_lines: Mapping[str, float],
-    axes=None,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """A real and a simulated spectrum and their difference over the three detectors, and in a short stretch.
 
@@ -114,7 +115,7 @@ def sky_distribution(
     return axes
 
 
-def galactic_distribution(x: np.ndarray, y: np.ndarray, z: np.ndarray, maps: Maps, axes=None) -> np.ndarray:
+def galactic_distribution(x: np.ndarray, y: np.ndarray, z: np.ndarray, maps: Maps, axes: AxesLike = None) -> np.ndarray:
     """Where the stars are in the Galaxy: face on (x, y) and in cylindrical radius and height (R, z), all in kpc.
 
     `axes`: two axes, or None. `maps` gives the place of the Sun, at negative x, and the bar.
@@ -168,7 +169,7 @@ def abundance_trends(
     c_n: np.ndarray,
     *,
     giant: np.ndarray,
-    axes=None,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """The two sequences of [Mg/Fe], [Fe/H] across the disc, and the mass of giants in their [C/N].
 
@@ -211,7 +212,7 @@ def abundance_trends(
 def parallax_errors(
     g_mag: np.ndarray,
     parallax_error: np.ndarray,
-    typical,
+    typical: Callable[[np.ndarray], np.ndarray],
     *,
     limit: float = np.inf,
     axes: Axes | None = None,
@@ -247,7 +248,13 @@ def parallax_errors(
 
 
 def cohort_histograms(
-    h_mag: np.ndarray, snr: np.ndarray, bright_end: np.ndarray, faint_end: np.ndarray, *, split: float, axes=None
+    h_mag: np.ndarray,
+    snr: np.ndarray,
+    bright_end: np.ndarray,
+    faint_end: np.ndarray,
+    *,
+    split: float,
+    axes: AxesLike = None,
 ) -> np.ndarray:
     """Numbers of stars by H [mag] and by SNR, for each bin of H in which the survey selects.
 
@@ -288,9 +295,12 @@ def cohort_histograms(
 
 
 def element_windows(
-    windows: Mapping[str, np.ndarray], responses: Mapping[str, np.ndarray], lines: Mapping[str, np.ndarray], axes=None
+    windows: Mapping[str, np.ndarray],
+    responses: Mapping[str, np.ndarray],
+    lines: Mapping[str, np.ndarray],
+    axes: AxesLike = None,
 ) -> np.ndarray:
-    """Which pixels each element's window takes, how the flux answers to the element, and where its atomic lines are.
+    """Draw each element's window, the response of the flux to the element, and the positions of its atomic lines.
 
     Parameters
     ----------

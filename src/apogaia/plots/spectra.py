@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from apogaia.formats.pixel_grid import detector_slices, gap_delete, wavelength_solution
 from apogaia.physics.hydrogen import brackett_wavelength
-from apogaia.plots.common import PAGE_WIDTH, finite, panels
+from apogaia.plots.common import PAGE_WIDTH, AxesLike, finite, panels
 
 MARKED_LINES: dict[str, float] = {f"Br {upper}": float(brackett_wavelength(upper)) for upper in range(11, 21)}
 MARKED_LINES["Fe I"] = 16895.2  # vacuum Angstrom, as the others
@@ -17,8 +18,10 @@ MARKED_LINES["Fe I"] = 16895.2  # vacuum Angstrom, as the others
 CURVE_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73")
 
 
-def spectrum_example(flux: np.ndarray, *, lines: Mapping[str, float] = MARKED_LINES, axes=None) -> np.ndarray:
-    """A normalised spectrum over the three detectors with marked lines.
+def spectrum_example(
+    flux: np.ndarray, *, lines: Mapping[str, float] = MARKED_LINES, axes: AxesLike = None
+) -> np.ndarray:
+    """Draw a normalised spectrum over the three detectors with marked lines.
 
     Parameters
     ----------
@@ -33,8 +36,10 @@ def spectrum_example(flux: np.ndarray, *, lines: Mapping[str, float] = MARKED_LI
     return detector_panels({"": flux}, ("#333333",), "normalised flux", lines, axes, margin=0.0)
 
 
-def jacobian(curves: Mapping[str, np.ndarray], *, lines: Mapping[str, float] = MARKED_LINES, axes=None) -> np.ndarray:
-    """Change of fakemag [mas] with the normalised flux of each pixel, one curve per group of stars.
+def jacobian(
+    curves: Mapping[str, np.ndarray], *, lines: Mapping[str, float] = MARKED_LINES, axes: AxesLike = None
+) -> np.ndarray:
+    """Draw the change of fakemag [mas] with the normalised flux of each pixel, one curve per group of stars.
 
     Parameters
     ----------
@@ -60,17 +65,17 @@ def detector_panels(
     colours: tuple[str, ...],
     label: str,
     lines: Mapping[str, float],
-    axes,
+    axes: AxesLike,
     margin: float = 0.05,
 ) -> np.ndarray:
-    """Curves (7514,) over three panels, with line marks in a strip above the highest point of each panel."""
+    """Draw curves (7514,) over three panels, with line marks in a strip above the highest point of each panel."""
     axes = panels(axes, 3, 1, PAGE_WIDTH, 5.0).ravel()
     wavelengths = gap_delete(wavelength_solution())
     for panel, (detector, pixels) in zip(axes, detector_slices().items(), strict=True):
         for index, (name, values) in enumerate(curves.items()):
             colour = colours[index % len(colours)]
             panel.plot(wavelengths[pixels], values[pixels], color=colour, linewidth=0.6, label=name or None)
-        shown = finite(np.concatenate([np.asarray(values)[pixels] for values in curves.values()] or [[]]))[0]
+        (shown,) = finite(np.concatenate([np.empty(0), *(np.asarray(values)[pixels] for values in curves.values())]))
         low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
         height = (high - low) or 1.0
         panel.set_ylim(low - max(margin, 0.04) * height, high + 0.3 * height)
@@ -84,14 +89,14 @@ def detector_panels(
 
 
 def mark_lines(axes: Axes, lines: Mapping[str, float], bottom: float, height: float) -> None:
-    """A tick and a name for each line inside the axes, above `bottom`; `height` is that of the data."""
+    """Add a tick and a name for each line inside the axes, above `bottom`; `height` is that of the data."""
     first, last = axes.get_xlim()
     for name, wavelength in lines.items():
         if first < wavelength < last:
             axes.plot([wavelength] * 2, [bottom - 0.03 * height, bottom + 0.03 * height], color="black", linewidth=0.8)
-            near_edge = {"ha": "center"}
+            side: Literal["left", "center", "right"] = "center"
             if wavelength - first < 0.02 * (last - first):
-                near_edge = {"ha": "left"}
+                side = "left"
             elif last - wavelength < 0.02 * (last - first):
-                near_edge = {"ha": "right"}
-            axes.text(wavelength, bottom + 0.05 * height, name, va="bottom", **near_edge)
+                side = "right"
+            axes.text(wavelength, bottom + 0.05 * height, name, va="bottom", ha=side)

@@ -14,7 +14,7 @@ _RADIAN_ARCSEC = np.degrees(1.0) * 3600
 
 
 def at_epoch(ra, dec, pmra, pmdec, years: float) -> np.ndarray:
-    """Unit vectors (n, 3) of positions [deg] carried by `years` with proper motions [mas/yr], pmra times cos(dec).
+    """Carry positions [deg] by `years` with proper motions [mas/yr], pmra times cos(dec); return unit vectors (n, 3).
 
     A star moves along its great circle; one without a finite proper motion stays.
     """
@@ -30,7 +30,7 @@ def at_epoch(ra, dec, pmra, pmdec, years: float) -> np.ndarray:
 
 
 def cross_match(ra, dec, gaia: Table, sources: Sources) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nearest Gaia source of each star within `sources.match_radius` at APOGEE's epoch.
+    """Find the nearest Gaia source of each star within `sources.match_radius` at APOGEE's epoch.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ def cross_match(ra, dec, gaia: Table, sources: Sources) -> tuple[np.ndarray, np.
     ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
     index, separation, count = np.full(len(ra), -1), np.full(len(ra), np.nan), np.zeros(len(ra), dtype=int)
     placed = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    columns = [np.asarray(gaia[name], dtype=float) for name in ("ra", "dec", "pmra", "pmdec")]
-    known = np.flatnonzero(np.isfinite(columns[0]) & np.isfinite(columns[1]))
+    gaia_ra, gaia_dec, pmra, pmdec = (np.asarray(gaia[name], dtype=float) for name in ("ra", "dec", "pmra", "pmdec"))
+    known = np.flatnonzero(np.isfinite(gaia_ra) & np.isfinite(gaia_dec))
     if not len(placed) or not len(known):
         return index, separation, count
 
     years = sources.apogee_epoch - sources.gaia_epoch
-    tree = cKDTree(at_epoch(*(column[known] for column in columns), years))
+    tree = cKDTree(at_epoch(gaia_ra[known], gaia_dec[known], pmra[known], pmdec[known], years))
     stars = at_epoch(ra[placed], dec[placed], np.nan, np.nan, 0.0)
     chord = 2 * np.sin(sources.match_radius / _RADIAN_ARCSEC / 2)
     nearest_chord, nearest = tree.query(stars)

@@ -1,4 +1,4 @@
-"""Are a full run's numbers of stars those of the published analysis?"""
+"""Comparison of a full run's numbers of stars with those of the published analysis."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class CountsError(ValueError):
 
 
 def check_counts(numbers: Mapping[str, int], survey: Survey, *, limit: int | None = None) -> Table | None:
-    """Compare numbers of stars with those that the survey file states; None where there is nothing to hold them to.
+    """Compare numbers of stars with those that the survey file states; None if the survey asserts none.
 
     Parameters
     ----------
     numbers
-        "rows" of allStar, "with_parallax_and_ks", "training", "test".
+        Numbers of stars: "rows" of allStar, "with_parallax_and_ks", "training" and "test".
     limit
-        Of the fetch, if only that many stars were fetched: then only the rows are compared.
+        Of the fetch, if only so many stars were fetched: then only the rows are compared.
 
     Returns
     -------

@@ -17,7 +17,7 @@ __all__ = ["Cut", "Samples", "cut_flow", "cuts", "select"]
 
 @dataclass(frozen=True)
 class Cut:
-    """Stars for which `keep(table)` is true survive; `reason` says why the others go."""
+    """Stars for which `keep(table)` is true survive; `reason` says why the others are removed."""
 
     name: str
     reason: str
@@ -34,7 +34,7 @@ class Samples:
 
 
 def cuts(survey: Survey) -> tuple[Cut, ...]:
-    """The cuts that training and test set share (section 3.3); one whose limit is infinite is not there."""
+    """List the cuts that training and test set share (section 3.3), without those whose limit is infinite."""
     limits = survey.cuts
 
     def below(column: str, limit: float, reason: str, unit: str = "") -> list[Cut]:
@@ -68,7 +68,7 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
             "no Gaia source with a parallax within the match radius",
             lambda table: _finite(table, "parallax") & (_values(table, "parallax_error") > 0),
         ),
-        *below("parallax_error", limits.max_parallax_error, "the parallax says too little", "mas"),
+        *below("parallax_error", limits.max_parallax_error, "parallax too uncertain", "mas"),
         Cut("Ks", "no Ks magnitude", lambda table: _finite(table, "k0_mag")),
         *needed,
         Cut(
@@ -87,7 +87,7 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
         chosen.append(
             Cut(
                 f"log L > {limits.min_log_luminosity:g} or parallax < 0",
-                "too faint to be seen far off in the Galaxy",
+                "too faint to be seen at large distances",
                 bright_or_negative,
             )
         )
@@ -101,13 +101,13 @@ def cut_flow(table: Table, survey: Survey) -> Table:
     -------
     Table
         Columns sample ("all" for the shared cuts, then "training", "training_multivariate" and "test", each of which
-        goes on from where its parent ended), name, reason, surviving, removed.
+        continues from the stars that its parent left), name, reason, surviving, removed.
     """
     return _apply(table, survey)[1]
 
 
 def select(table: Table, survey: Survey) -> Samples:
-    """The training and the test set, as rows of `table` (a stars.h5 table)."""
+    """Select the training and the test set, as rows of `table` (a stars.h5 table)."""
     kept, _ = _apply(table, survey)
     return Samples(**{name: np.flatnonzero(kept[name]) for name in ("training", "test", "training_multivariate")})
 
@@ -131,7 +131,7 @@ def _apply(table: Table, survey: Survey) -> tuple[dict[str, np.ndarray], Table]:
 
 def _training_cuts(survey: Survey) -> tuple[Cut, ...]:
     split = survey.cuts.snr_split
-    return (Cut(f"SNR > {split:g}", "noisier spectra test", lambda table: _values(table, "snr") > split),)
+    return (Cut(f"SNR > {split:g}", "low-SNR stars are kept for testing", lambda table: _values(table, "snr") > split),)
 
 
 def _multivariate_cuts(survey: Survey) -> tuple[Cut, ...]:
@@ -148,7 +148,7 @@ def _multivariate_cuts(survey: Survey) -> tuple[Cut, ...]:
         chosen.append(
             Cut(
                 f"parallax_error / parallax < {limit:g}",
-                "the parallax says too little; every negative parallax passes",
+                "parallax too uncertain; every negative parallax passes",
                 lambda table: _relative_error(table) < limit,
             )
         )
@@ -158,10 +158,10 @@ def _multivariate_cuts(survey: Survey) -> tuple[Cut, ...]:
 def _test_cuts(survey: Survey, training_ids: np.ndarray) -> tuple[Cut, ...]:
     split = survey.cuts.snr_split
     return (
-        Cut(f"SNR < {split:g}", "cleaner spectra train", lambda table: _values(table, "snr") < split),
+        Cut(f"SNR < {split:g}", "high-SNR stars are in the training set", lambda table: _values(table, "snr") < split),
         Cut(
             "not a star of the training set",
-            "another spectrum of the same star trains",
+            "the star has another spectrum in the training set",
             lambda table: ~np.isin(np.asarray(table["apogee_id"]), np.asarray(training_ids)),
         ),
     )

@@ -1,13 +1,12 @@
-"""Luminosities and zero point fitted together, to the end: weighted least squares with contaminants.
+"""Luminosities and zero point fitted together until they converge: weighted least squares with contaminants.
 
 Luminosities that are linear in features of the spectra are fitted together with the zero point:
 
     parallax_i = exp(ln L_i + w . features_i + shift_i - 0.2 ln(10) K0_i) + zero point . offset_basis_i
 
-by iterated, weighted least squares until it stands still. The scatter of ln luminosity, which weighs the stars, is
-fitted too; the shift is that of `apogaia.refit.stellar_density`, known beforehand (`density_shift`). A star may be a
-contaminant, as
-in `networks.robust_parallax_loss`, with a fraction that is fitted.
+by iterated, weighted least squares. The scatter of ln luminosity, which sets the weights of the stars, is fitted too.
+The shift follows from the density of stars (`stellar_density`, `density_shift`) and is known beforehand. A star may be
+a contaminant, as in `networks.robust_parallax_loss`; the fraction of contaminants is fitted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from apogaia.refit.splines import quantile_knots, spline_basis
 
 __all__ = [
     "Refit",
-    "SpectralFeatures",
     "density_shift",
     "fit",
     "log_fakemag_to_abs_mag",
@@ -29,12 +27,24 @@ __all__ = [
 
 LN10 = np.log(10.0)
 MAG_PER_LN = 5.0 / LN10  # absolute magnitudes per unit of ln fakemag
-MAX_ITERATIONS, UNDAMPED_ITERATIONS = 150, 15
-TOLERANCE_UAS, MOVES_UAS = 0.01, 0.5  # good enough; not good at all
-SCATTER_TOLERANCE = 0.02  # of ln scatter
-BLOCK = 4096  # spectra at a time: memory
-MAX_SPECTRA = 12_000  # from which the components are made, evenly from all
-CONTAMINANT_WIDTH = 15.0  # their standard deviation in units of an ordinary star's
+CONTAMINANT_WIDTH = 15.0
+"""Standard deviation of contaminants in units of an ordinary star's, unless a survey says otherwise: their parallaxes
+are off by 20 errors and more. The shipped surveys have the same in [calibration]."""
+
+MIN_ITERATIONS, MAX_ITERATIONS = 5, 150
+UNDAMPED_ITERATIONS = (
+    15  # of small samples the scatter and the contaminants swing with each step: later ones are damped
+)
+DAMPING = 0.3  # share of a later step that is taken
+TOLERANCE_UAS = 0.01  # a last step of the zero point below this has converged: far below any statistical error
+LARGEST_LAST_STEP_UAS = 0.5  # beyond it a fit that has used up its iterations has failed; its error is a few uas
+SCATTER_TOLERANCE = 0.02  # of ln scatter; weights hardly depend on it
+FRACTION_LIMITS = (1e-4, 0.03)  # of contaminants: more would be ordinary stars with a wrong scatter
+LOG_SCATTER_LIMITS = (-4.0, -0.7)  # of ln luminosity: 2 to 50 per cent
+LOG_PARALLAX_LIMITS = (
+    -7.0,
+    4.0,
+)  # ln of mas: 0.001 to 55 mas, wider than any star of the surveys; guards the first steps
 
 
 def log_fakemag_to_abs_mag(log_fakemag):
@@ -43,7 +53,7 @@ def log_fakemag_to_abs_mag(log_fakemag):
 
 
 def density_shift(scatter, slope) -> np.ndarray:
-    """Mean shift of ln fakemag of stars of that scatter, -sigma_M^2 d ln A / dK in magnitudes (see `stellar_density`).
+    """Mean shift of ln fakemag, -sigma_M^2 d ln A / dK in magnitudes (see `stellar_density`), at a given scatter.
 
     The scatter is that of a fit without shift: fitted together, each would feed the other.
 
@@ -61,28 +71,27 @@ def density_shift(scatter, slope) -> np.ndarray:
 class Refit:
     """A fitted zero point with the luminosities that belong to it."""
 
-    zero_point: np.ndarray  # uas, one per column of the offset basis
-    covariance: np.ndarray  # uas^2, from the residuals themselves (sandwich)
+    zero_point_uas: np.ndarray  # one per column of the offset basis
+    covariance_uas2: np.ndarray  # from the residuals themselves (sandwich)
     weights: np.ndarray  # of the features, in ln fakemag
     log_fakemag: np.ndarray  # (n,) refitted, without the shift of the density
     scatter: np.ndarray  # (n,) of ln fakemag
     contaminant_fraction: float
-    log_likelihood: float
-    iterations: int
+    contaminant_width: float  # in units of an ordinary star's standard deviation
 
     def weight(self, parallax, parallax_error, true_parallax, scatter) -> np.ndarray:
-        """Weight of each star in the last iteration [mas^-2], from its residual, errors and probability to be good."""
+        """Weight of each star in the last iteration [mas^-2], from its residual, its errors and whether it is good."""
         total = np.asarray(parallax_error) ** 2 + (scatter * true_parallax) ** 2
-        residual = parallax - true_parallax - 1e-3 * self.zero_point[0]
+        residual = parallax - true_parallax - 1e-3 * self.zero_point_uas[0]
         if self.contaminant_fraction == 0:
             return 1.0 / total
-        good = _good(residual**2 / total, self.contaminant_fraction)
-        return (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
+        good = _good(residual**2 / total, self.contaminant_fraction, self.contaminant_width)
+        return (good + (1.0 - good) / self.contaminant_width**2) / total
 
     @property
-    def error(self) -> np.ndarray:
-        """Standard errors of the zero point [uas]."""
-        return np.sqrt(np.diag(self.covariance))
+    def error_uas(self) -> np.ndarray:
+        """Standard errors of the zero point."""
+        return np.sqrt(np.diag(self.covariance_uas2))
 
 
 def fit(
@@ -96,8 +105,9 @@ def fit(
     offset_basis=None,
     scatter_basis=None,
     ridge=0.0,
-    offset_prior=None,
+    offset_prior_uas=None,
     robust: bool = True,
+    contaminant_width: float = CONTAMINANT_WIDTH,
 ) -> Refit:
     """Fit luminosities and zero point together.
 
@@ -110,19 +120,21 @@ def fit(
     log_fakemag
         (n,) ln of fakemag from which the fit starts; its scatter depends on it.
     features
-        (n, p) in which a correction of ln fakemag is linear.
+        (n, p) features of the stars; a correction of ln fakemag is linear in them.
     shift
-        (n,) of `density_shift`, in ln fakemag; None: 0, as if the spectrum told nothing about distance.
+        (n,) of `density_shift`, in ln fakemag; None: 0, as if the spectrum said nothing about distance.
     offset_basis
         (n, q) in which the zero point is linear; None: a constant.
     scatter_basis
         (n, r) in which ln of the scatter is linear; None: a spline of the luminosity.
     ridge
         (p,) or a number: penalty on the squares of the features' weights.
-    offset_prior
-        (q,) standard deviations [uas] of a Gaussian prior about zero; inf: none. None: no prior.
+    offset_prior_uas
+        (q,) standard deviations of a Gaussian prior about zero; inf: none. None: no prior.
     robust
         Whether there may be contaminants.
+    contaminant_width
+        Their standard deviation, in units of an ordinary star's.
 
     Returns
     -------
@@ -133,7 +145,7 @@ def fit(
     Raises
     ------
     ValueError
-        If a value is not finite, or the fit does not come to rest.
+        If a value is not finite, or the fit does not converge.
 
     Notes
     -----
@@ -145,79 +157,85 @@ def fit(
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
     shift = np.zeros(n) if shift is None else np.asarray(shift, float)
     given = {"parallax": parallax, "parallax error": error, "K0": k0, "ln fakemag": start, "features": features}
-    for name, values in (given | {"shift": shift, "offset basis": basis}).items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} has values that are not finite: leave those stars out")
+    _check_finite(given | {"shift": shift, "offset basis": basis})
     spread = (
         luminosity_spline(start, scatter_coefficients(n)) if scatter_basis is None else np.asarray(scatter_basis, float)
     )
     p, q = features.shape[1], basis.shape[1]
-    # the prior acts on the features' weights and on the zero point alike, as a pull towards zero
-    prior = np.zeros(q) if offset_prior is None else 1.0 / np.asarray(offset_prior, float) ** 2
-    pull = np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
+    pull = _pull(p, q, ridge, offset_prior_uas)
     centre = start - 0.2 * LN10 * k0 + shift
-    weights, offset, fraction = np.zeros(p), np.zeros(q), 0.01
+    weights, offset_uas, fraction = np.zeros(p), np.zeros(q), 0.01
     log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
 
     def predicted() -> tuple[np.ndarray, np.ndarray]:
-        variance = np.exp(2.0 * np.clip(spread @ log_scatter, -4.0, -0.7))
-        return np.exp(np.clip(centre + features @ weights, -7.0, 4.0)), variance
+        variance = np.exp(2.0 * np.clip(spread @ log_scatter, *LOG_SCATTER_LIMITS))
+        return np.exp(np.clip(centre + features @ weights, *LOG_PARALLAX_LIMITS)), variance
 
     for iteration in range(1, MAX_ITERATIONS + 1):
         true, variance = predicted()
         total = error**2 + variance * true**2
-        residual = parallax - true - 1e-3 * (basis @ offset)
-        good = _good(residual**2 / total, fraction) if robust else np.ones(n)
-        weight = (good + (1.0 - good) / CONTAMINANT_WIDTH**2) / total
+        residual = parallax - true - 1e-3 * (basis @ offset_uas)
+        good = _good(residual**2 / total, fraction, contaminant_width) if robust else np.ones(n)
+        weight = (good + (1.0 - good) / contaminant_width**2) / total
         jacobian = np.column_stack([true[:, None] * features, 1e-3 * basis])
-        information = jacobian.T @ (jacobian * weight[:, None])
-        matrix = information + np.diag(pull)
-        matrix[np.diag_indices(p + q)] *= 1.0 + 1e-9
-        step = np.linalg.solve(matrix, jacobian.T @ (weight * residual) - pull * np.concatenate([weights, offset]))
-        if iteration > UNDAMPED_ITERATIONS:  # of small samples, whose scatter and contaminants swing with each step
-            step = 0.3 * step
-        weights, offset = weights + step[:p], offset + step[p:]
+        step, matrix = _step(jacobian, weight, residual, pull, np.concatenate([weights, offset_uas]))
+        if iteration > UNDAMPED_ITERATIONS:
+            step = DAMPING * step
+        weights, offset_uas = weights + step[:p], offset_uas + step[p:]
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
-        residual = parallax - true - 1e-3 * (basis @ offset)
+        residual = parallax - true - 1e-3 * (basis @ offset_uas)
         scatter_step = _scatter_step(spread, good, residual, total, slope_of_total)
         log_scatter = log_scatter + scatter_step
         if robust:
-            fraction = float(np.clip(np.mean(1.0 - good), 1e-4, 0.03))
+            fraction = float(np.clip(np.mean(1.0 - good), *FRACTION_LIMITS))
         settled = np.abs(spread @ scatter_step).max() < SCATTER_TOLERANCE
-        if iteration > 5 and settled and np.abs(step[p:]).max() < TOLERANCE_UAS:
+        if iteration > MIN_ITERATIONS and settled and np.abs(step[p:]).max() < TOLERANCE_UAS:
             break
-    if np.abs(step[p:]).max() > MOVES_UAS:
-        raise ValueError(f"the zero point still moves by {np.abs(step[p:]).max():.2g} uas after {iteration} iterations")
+    largest = np.abs(step[p:]).max()
+    if largest > LARGEST_LAST_STEP_UAS:
+        raise ValueError(
+            f"the fit does not converge: the zero point still moves by {largest:.2g} uas after {iteration} iterations."
+            " There may be too few stars for so many features, or stars that should be cut"
+        )
     inverse = np.linalg.inv(matrix)
     scores = jacobian * (weight * residual)[:, None]
-    covariance = (inverse @ (scores.T @ scores) @ inverse)[p:, p:]
-    if offset_prior is not None:  # a prior narrows the estimate, not what we know: the posterior's width
-        covariance = inverse[p:, p:]
+    # with a prior the residuals would understate what is unknown: then it is the posterior's covariance
+    covariance = inverse @ (scores.T @ scores) @ inverse if offset_prior_uas is None else inverse
     return Refit(
-        offset,
-        covariance,
-        weights,
-        start + features @ weights,
-        np.sqrt(variance),
-        fraction if robust else 0.0,
-        float(np.sum(_log_density(residual, total, fraction if robust else 0.0))),
-        iteration,
+        zero_point_uas=offset_uas,
+        covariance_uas2=covariance[p:, p:],
+        weights=weights,
+        log_fakemag=start + features @ weights,
+        scatter=np.sqrt(variance),
+        contaminant_fraction=fraction if robust else 0.0,
+        contaminant_width=contaminant_width,
     )
 
 
-def _good(square, fraction: float) -> np.ndarray:
-    """Probability of each star not to be a contaminant."""
-    odds = np.log(fraction / (1 - fraction) / CONTAMINANT_WIDTH) + 0.5 * square * (1 - CONTAMINANT_WIDTH**-2.0)
+def _check_finite(given: dict[str, np.ndarray]) -> None:
+    for name, values in given.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has values that are not finite: leave those stars out")
+
+
+def _pull(p: int, q: int, ridge, offset_prior_uas) -> np.ndarray:
+    """Pull (p + q,) of the features' weights and of the zero point towards zero."""
+    prior = np.zeros(q) if offset_prior_uas is None else 1.0 / np.asarray(offset_prior_uas, float) ** 2
+    return np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
+
+
+def _step(jacobian, weight, residual, pull, coefficients) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Newton step of the coefficients, and the matrix of the normal equations."""
+    matrix = jacobian.T @ (jacobian * weight[:, None]) + np.diag(pull)
+    matrix[np.diag_indices(len(pull))] *= 1.0 + 1e-9  # so that features without variance do not make it singular
+    return np.linalg.solve(matrix, jacobian.T @ (weight * residual) - pull * coefficients), matrix
+
+
+def _good(square, fraction: float, width: float) -> np.ndarray:
+    """Probability of each star not to be a contaminant, from its squared residual over its variance."""
+    odds = np.log(fraction / (1 - fraction) / width) + 0.5 * square * (1 - width**-2.0)
     return 1.0 / (1.0 + np.exp(np.clip(odds, -60, 60)))
-
-
-def _log_density(residual, total, fraction: float) -> np.ndarray:
-    good = -0.5 * residual**2 / total - 0.5 * np.log(total)
-    if fraction == 0:
-        return good
-    bad = -0.5 * residual**2 / total / CONTAMINANT_WIDTH**2 - 0.5 * np.log(total) - np.log(CONTAMINANT_WIDTH)
-    return np.logaddexp(np.log1p(-fraction) + good, np.log(fraction) + bad)
 
 
 def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray:
@@ -238,61 +256,5 @@ def scatter_coefficients(n_stars: int) -> int:
 
 
 def luminosity_spline(log_fakemag, coefficients: int) -> np.ndarray:
-    """(n, coefficients) cubic B-splines with as many stars between any two knots, constant beyond the outer ones."""
+    """Cubic B-splines (n, coefficients) with equal numbers of stars between knots, constant beyond the outer knots."""
     return spline_basis(log_fakemag, quantile_knots(log_fakemag, coefficients))
-
-
-@dataclass(frozen=True)
-class SpectralFeatures:
-    """Principal components of the training spectra and products of the first ones, each with unit variance."""
-
-    mean: np.ndarray  # (pixels,)
-    components: np.ndarray  # (pixels, components), scaled to unit variance
-    products: int  # of how many of the first components
-    product_mean: np.ndarray
-    product_sd: np.ndarray
-
-    @classmethod
-    def fit(cls, spectra: np.ndarray, *, components: int, products: int, seed: int) -> SpectralFeatures:
-        """Of (n, pixels) spectra, by a randomised decomposition (Halko et al. 2011) in single precision."""
-        mean = spectra.mean(axis=0, dtype=np.float64).astype(np.float32)
-        rng = np.random.default_rng(seed)
-        components = min(components, len(spectra) - 1)
-        products = min(products, components)
-        basis = rng.standard_normal((spectra.shape[1], components + 20), dtype=np.float32)
-        some = spectra[:: -(-len(spectra) // MAX_SPECTRA)]
-        for _ in range(3):
-            basis = np.linalg.qr(_gram_times(some, mean, basis))[0]
-        projected = _project(some, mean, basis)
-        _, singular, rotation = np.linalg.svd(projected, full_matrices=False)
-        scaled = basis @ rotation[:components].T / (singular[:components] / np.sqrt(len(some)))
-        made = cls(mean, scaled.astype(np.float32), products, np.zeros(1), np.ones(1))
-        squares = made._products(made._linear(spectra))
-        sd = squares.std(axis=0)
-        return cls(mean, made.components, products, squares.mean(axis=0), np.where(sd > 0, sd, 1.0))
-
-    def of(self, spectra: np.ndarray) -> np.ndarray:
-        """(n, pixels) -> (n, features)."""
-        linear = self._linear(spectra)
-        return np.column_stack([linear, (self._products(linear) - self.product_mean) / self.product_sd])
-
-    def _linear(self, spectra) -> np.ndarray:
-        # beyond five standard deviations a component is a defect: it must not run away with a product
-        return np.clip(_project(spectra, self.mean, self.components), -5.0, 5.0).astype(float)
-
-    def _products(self, linear) -> np.ndarray:
-        first, second = np.triu_indices(self.products)
-        return linear[:, first] * linear[:, second]
-
-
-def _project(spectra, mean, basis) -> np.ndarray:
-    blocks = range(0, len(spectra), BLOCK)
-    return np.concatenate([(spectra[start : start + BLOCK] - mean) @ basis for start in blocks])
-
-
-def _gram_times(spectra, mean, basis) -> np.ndarray:
-    total = np.zeros(basis.shape, np.float32)
-    for start in range(0, len(spectra), BLOCK):
-        block = spectra[start : start + BLOCK] - mean
-        total += block.T @ (block @ basis)
-    return total

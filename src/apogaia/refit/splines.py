@@ -9,12 +9,12 @@ __all__ = ["quantile_knots", "spline_basis"]
 
 
 def quantile_knots(values, coefficients: int) -> np.ndarray:
-    """(coefficients - 2,) knots with as many of the values between any two, from percentile 0.5 to 99.5."""
+    """Knots (coefficients - 2,) with equal numbers of values between them, from percentile 0.5 to 99.5."""
     return np.percentile(values, np.linspace(0.5, 99.5, coefficients - 2))
 
 
 def spline_basis(values, knots) -> np.ndarray:
-    """(...) values -> (..., len(knots) + 2) cubic B-splines, which sum to 1; beyond the knots, those of the nearest."""
+    """Cubic B-splines (..., len(knots) + 2) of values (...): they sum to 1 and are constant beyond the outer knots."""
     values, knots = np.asarray(values, float), np.asarray(knots, float)
     full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
     inside = np.clip(values, knots[0], knots[-1])

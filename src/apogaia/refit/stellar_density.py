@@ -1,7 +1,7 @@
-"""How a survey's stars thin out along each line of sight, learnt from the survey's own magnitudes.
+"""How the number of stars falls off along each line of sight, fitted to the survey's own magnitudes.
 
 Stars of one spectrum scatter in luminosity. Among those seen at one magnitude, the more luminous ones are farther away,
-so their share follows the number of stars there (Malmquist 1922; docs/closure.md):
+so their share depends on the number of stars there (Malmquist 1922; docs/closure.md):
 
     E[M | K, spectrum] = M0(spectrum) - sigma_M^2 d ln A / dK
 
@@ -11,13 +11,14 @@ luminosities that a magnitude and a line of sight allow does a star have? That c
     P(M | K, l, b) ~ a(M) d^3 rho(R, z),   d = 10^(0.2 (K - M) - 2) kpc,
 
 holds the density rho but no selection by magnitude or field, which is common to all luminosities and cancels. rho is a
-smooth function of Galactic place whose logarithm changes linearly with the stars' chemistry: populations of one
+smooth function of position in the Galaxy whose logarithm changes linearly with the stars' chemistry: populations of one
 composition have scale lengths and heights of their own (Bovy et al. 2012).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from scipy.optimize import minimize
@@ -29,22 +30,34 @@ from apogaia.refit.splines import quantile_knots, spline_basis
 __all__ = ["DensityModel"]
 
 SHELL_SLOPE = 0.6 * np.log(10.0)  # d ln d^3 / d(distance modulus)
-LUMINOSITY_BINS = 36
-RADIAL, VERTICAL, LUMINOSITY = 6, 5, 12  # spline coefficients
-SMOOTHNESS = 3.0  # of ln rho: penalty on second differences of the coefficients
-MAX_STARS = 15_000  # that the fit takes, evenly from all: memory and time
-STEP = 0.05  # mag, of the numerical derivative
+
+LUMINOSITY_BINS = 36  # fine enough to follow the red clump; time and memory grow with their number
+LUMINOSITY_PERCENTILES = (0.3, 99.7)  # stars beyond do not count: few luminosities would stretch all bins
+RADIAL, VERTICAL, LUMINOSITY = 6, 5, 12  # spline coefficients: discs and haloes are smooth, the clump is narrow
+MAX_STARS = 15_000  # in the fit, evenly from all: more cost memory and time, and the density is smooth
+MAX_ITERATIONS = 300  # of the minimiser, which converges before
+STEP = 0.05  # mag, of the numerical derivative: small beside the distance between knots
+
+# Penalties: on second differences of neighbouring coefficients, and on the coefficients' squares, weak but for what the
+# counts do not determine
+SMOOTHNESS = 3.0  # of ln rho in radius and height
+LUMINOSITY_SMOOTHNESS = 0.1  # of the numbers by luminosity, which have a narrow peak
+PULL_OF_PLACE, PULL_OF_TAILS, PULL_OF_CHEMISTRY, PULL_OF_LUMINOSITY = 1e-3, 0.1, 0.05, 1e-2
+
+# Usual [Fe/H] and [Mg/Fe] of the stars and their usual spread [dex]; farther out stars are too few for a slope
+USUAL_FE_H, SPREAD_FE_H, FE_H_LIMITS = -0.1, 0.3, (-3.0, 2.5)
+USUAL_MG_FE, SPREAD_MG_FE, MG_FE_LIMITS = 0.08, 0.1, (-2.0, 3.0)
+TAIL_RADIUS_KPC = 5.0  # unit of the linear term in radius
 
 
 @dataclass(frozen=True)
 class DensityModel:
-    """Fitted ln rho; `slope` is d ln A / dK of any star."""
+    """The fitted density of stars, ln rho; `slope` gives d ln A / dK of any star."""
 
     radial_knots: np.ndarray  # kpc
     vertical_knots: np.ndarray  # of sqrt(|z| / kpc)
     coefficients: np.ndarray
     chemistry: bool
-    log_likelihood: float  # per star
 
     @classmethod
     def fit(cls, abs_mag, k0_mag, glon, glat, fe_h=None, mg_fe=None) -> DensityModel:
@@ -53,7 +66,7 @@ class DensityModel:
         Parameters
         ----------
         abs_mag
-            (n,) absolute Ks magnitude that the spectrum says [mag].
+            (n,) absolute Ks magnitude according to the spectrum [mag].
         k0_mag
             (n,) apparent Ks without extinction [mag].
         glon, glat
@@ -63,20 +76,20 @@ class DensityModel:
         """
         abs_mag, k0_mag = np.asarray(abs_mag, float), np.asarray(k0_mag, float)
         chemistry = _chemistry(fe_h, mg_fe, len(abs_mag))
-        low, high = np.percentile(abs_mag, [0.3, 99.7])
+        low, high = np.percentile(abs_mag, LUMINOSITY_PERCENTILES)
         edges = np.linspace(low, high, LUMINOSITY_BINS + 1)
         middle = 0.5 * (edges[1:] + edges[:-1])
         use = np.flatnonzero((abs_mag >= low) & (abs_mag <= high))
-        use = use[:: -(-len(use) // MAX_STARS)]
+        use = use[:: ceil(len(use) / MAX_STARS)]
         own = np.clip(np.digitize(abs_mag[use], edges) - 1, 0, LUMINOSITY_BINS - 1)
-        radius, height = _place(k0_mag - abs_mag, glon, glat)
+        radius, height = _radius_and_height(k0_mag - abs_mag, glon, glat)
         knots = (
             quantile_knots(radius, RADIAL),
             quantile_knots(np.sqrt(height), VERTICAL),
         )
         modulus = k0_mag[use, None] - middle
-        place = (np.asarray(glon)[use, None], np.asarray(glat)[use, None])
-        features = _features(modulus, *place, chemistry[use], knots).astype(np.float32)
+        direction = (np.asarray(glon)[use, None], np.asarray(glat)[use, None])
+        features = _features(modulus, *direction, chemistry[use], knots).astype(np.float32)
         shell = (SHELL_SLOPE * modulus).astype(np.float32)
         of_luminosity = spline_basis(middle, np.linspace(low, high, LUMINOSITY - 2)).astype(np.float32)
         weights = np.column_stack([np.ones(len(use)), chemistry[use]]).astype(np.float32)
@@ -101,11 +114,11 @@ class DensityModel:
             return value / len(use), (pull - gradient) / len(use)
 
         start = np.zeros(n_density + LUMINOSITY * weights.shape[1])
-        best = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
-        return cls(*knots, best.x[:n_density], chemistry.shape[1] > 0, -float(best.fun))
+        best = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS})
+        return cls(*knots, best.x[:n_density], chemistry.shape[1] > 0)
 
     def slope(self, abs_mag, k0_mag, glon, glat, fe_h=None, mg_fe=None) -> np.ndarray:
-        """d ln A / dK of each star [1 / mag], (n,); the arguments are those of `fit`.
+        """Return d ln A / dK of each star [1 / mag], (n,); the arguments are those of `fit`.
 
         Raises
         ------
@@ -117,15 +130,15 @@ class DensityModel:
         if self.chemistry != (chemistry.shape[1] > 0):
             raise ValueError("give [Fe/H] and [Mg/Fe] where the density was fitted with them, and only there")
         knots = (self.radial_knots, self.vertical_knots)
-        place = (np.asarray(glon)[:, None], np.asarray(glat)[:, None])
+        direction = (np.asarray(glon)[:, None], np.asarray(glat)[:, None])
         above, below = (
-            _features(modulus[:, None] + step, *place, chemistry, knots)[:, 0] @ self.coefficients
+            _features(modulus[:, None] + step, *direction, chemistry, knots)[:, 0] @ self.coefficients
             for step in (STEP, -STEP)
         )
         return SHELL_SLOPE + (above - below) / (2 * STEP)
 
 
-def _place(modulus, glon, glat):
+def _radius_and_height(modulus, glon, glat):
     """Galactocentric radius and distance from the plane [kpc] at a distance modulus."""
     distance = 10 ** (0.2 * np.asarray(modulus) - 2)
     x, y, z = galactocentric_from_galactic(glon, glat, distance)
@@ -136,17 +149,18 @@ def _chemistry(fe_h, mg_fe, n: int) -> np.ndarray:
     """(n, 3): [Fe/H], its square and [Mg/Fe], each about its usual value and in units of its usual spread."""
     if fe_h is None:
         return np.zeros((n, 0))
-    iron = np.clip((np.nan_to_num(np.asarray(fe_h, float), nan=-0.1) + 0.1) / 0.3, -3.0, 2.5)
-    alpha = np.clip((np.nan_to_num(np.asarray(mg_fe, float), nan=0.08) - 0.08) / 0.1, -2.0, 3.0)
+    fe_h, mg_fe = (np.asarray(values, float) for values in (fe_h, mg_fe))
+    iron = np.clip((np.nan_to_num(fe_h, nan=USUAL_FE_H) - USUAL_FE_H) / SPREAD_FE_H, *FE_H_LIMITS)
+    alpha = np.clip((np.nan_to_num(mg_fe, nan=USUAL_MG_FE) - USUAL_MG_FE) / SPREAD_MG_FE, *MG_FE_LIMITS)
     return np.column_stack([iron, iron**2 - 1.0, alpha])
 
 
 def _features(modulus, glon, glat, chemistry, knots) -> np.ndarray:
     """(n, m) distance moduli -> (n, m, features) of ln rho."""
-    radius, height = _place(modulus, glon, glat)
+    radius, height = _radius_and_height(modulus, glon, glat)
     radial, vertical = spline_basis(radius, knots[0]), spline_basis(np.sqrt(height), knots[1])
     both = (radial[..., :, None] * vertical[..., None, :]).reshape(*radius.shape, -1)
-    tails = np.stack([radius / 5.0, height], axis=-1)  # splines are constant beyond the last star
+    tails = np.stack([radius / TAIL_RADIUS_KPC, height], axis=-1)  # splines are constant beyond the last star
     separate = np.concatenate([radial, vertical], axis=-1)
     return np.concatenate([both, tails, *(separate * c[:, None, None] for c in chemistry.T)], axis=-1)
 
@@ -159,9 +173,10 @@ def _penalty(n_chemistry: int) -> np.ndarray:
         return second.T @ second
 
     both = SMOOTHNESS * (np.kron(rough(RADIAL), np.eye(VERTICAL)) + np.kron(np.eye(RADIAL), rough(VERTICAL)))
-    blocks = [both + 1e-3 * np.eye(len(both)), 0.1 * np.eye(2)]
-    blocks += [SMOOTHNESS * rough(n) + 0.05 * np.eye(n) for n in (RADIAL, VERTICAL)] * n_chemistry
-    blocks += [0.1 * rough(LUMINOSITY) + 1e-2 * np.eye(LUMINOSITY)] * (1 + n_chemistry)
+    blocks = [both + PULL_OF_PLACE * np.eye(len(both)), PULL_OF_TAILS * np.eye(2)]
+    blocks += [SMOOTHNESS * rough(n) + PULL_OF_CHEMISTRY * np.eye(n) for n in (RADIAL, VERTICAL)] * n_chemistry
+    by_luminosity = LUMINOSITY_SMOOTHNESS * rough(LUMINOSITY) + PULL_OF_LUMINOSITY * np.eye(LUMINOSITY)
+    blocks += [by_luminosity] * (1 + n_chemistry)
     size = sum(len(block) for block in blocks)
     penalty, start = np.zeros((size, size)), 0
     for block in blocks:

@@ -19,7 +19,7 @@ UNKNOWN, UNKNOWN_MAG = -9999.0, -9999.99
 # Order of ASPCAP's 26 elements, and of the 22 values of the stellar-parameter catalogue.
 ASPCAP_ELEMENTS = (
     "C CI N O NA MG AL SI P S K CA TI TIII V CR MN FE CO NI CU GE RB Y ND".split()
-)  # 25 named columns; the arrays have a 26th place that no column names
+)  # 25 named columns; the arrays have a 26th element that no column names
 CATALOGUE_ELEMENTS = "C CI N O NA MG AL SI P S K CA TI TIII V CR MN FE CO NI".split()
 SAME_ELEMENT = {"CI": "C", "TIII": "TI"}
 N_ARRAY = 26
@@ -97,12 +97,12 @@ def _is_commissioning(stars: Stars) -> np.ndarray:
 def _identity(stars: Stars) -> Stars:
     """Return ids, file, telescope and field; ids name telescope, kind of survey ("c": commissioning), field, star."""
     location = stars["location_id"].astype(np.int16)
-    place = [f"{where}.{name}" for where, name in zip(location, stars["apogee_id"], strict=True)]
+    target = [f"{where}.{name}" for where, name in zip(location, stars["apogee_id"], strict=True)]
     kind = np.where(_is_commissioning(stars), "c", "s")
-    parts = list(zip(stars["telescope"], kind, place, strict=True))
+    parts = list(zip(stars["telescope"], kind, target, strict=True))
     return {
         "APSTAR_ID": np.array([f"apogee.{t}.{k}.stars.{p}" for t, k, p in parts]),
-        "TARGET_ID": np.array(place),
+        "TARGET_ID": np.array(target),
         "ASPCAP_ID": np.array([f"apogee.{t}.{k}.l31c.2.{p}" for t, k, p in parts]),
         "FILE": stars["spectrum_file"],
         "APOGEE_ID": stars["apogee_id"],

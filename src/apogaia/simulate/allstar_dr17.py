@@ -61,13 +61,13 @@ def allstar_dr17_columns(
     """
     n = len(stars["apogee_id"])
     dr14 = allstar_columns(rng, stars)
-    place = [".".join(parts) for parts in zip(stars["telescope"], stars["field"], stars["apogee_id"], strict=True)]
+    target = [".".join(parts) for parts in zip(stars["telescope"], stars["field"], stars["apogee_id"], strict=True)]
     nothing = np.full(n, np.nan, np.float32)
     k_unknown = stars["k_is_nan"] | stars["k_is_missing"]
     columns = dr14 | {
-        "TARGET_ID": np.array(place),
-        "APSTAR_ID": np.array([f"apogee.{where.replace('.', '.stars.', 1)}" for where in place]),
-        "ASPCAP_ID": np.array([f"apogee.{where.replace('.', '.synspec_rev1.', 1)}" for where in place]),
+        "TARGET_ID": np.array(target),
+        "APSTAR_ID": np.array([f"apogee.{where.replace('.', '.stars.', 1)}" for where in target]),
+        "ASPCAP_ID": np.array([f"apogee.{where.replace('.', '.synspec_rev1.', 1)}" for where in target]),
         "LOCATION_ID": stars["location_id"].astype(np.int32),
         "ALT_ID": np.full(n, ""),
         "K": np.where(k_unknown, BAD_MAG, stars["k_mag"]).astype(np.float32),

@@ -84,9 +84,9 @@ def design_survey(survey: Survey) -> Design:
     stars["spectrum_file"] = _spectrum_files(stars, RELEASES[survey.sources.apogee_release])
 
     order = np.argsort(sources["source_id"], kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    stars["gaia_row"] = np.where(own >= 0, place[own], -1)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    stars["gaia_row"] = np.where(own >= 0, rank[own], -1)
     stars["gaia_source_id"] = np.where(own >= 0, sources["source_id"][own], 0)
     return Design(stars, {name: values[order] for name, values in sources.items()}, seed)
 
@@ -95,10 +95,10 @@ def _telescope(stars: dict[str, np.ndarray], two_telescopes: bool) -> np.ndarray
     """Return which telescope observed each star: a plate, and so a field, belongs to one."""
     if not two_telescopes:
         return np.where(stars["one_metre"], "apo1m", "apo25m")
-    names, place = np.unique(stars["field"], return_inverse=True)
+    names, field = np.unique(stars["field"], return_inverse=True)
     glon, glat = np.array([[float(name[:3]), float(name[3:])] for name in names.tolist()]).T
     centre = SkyCoord(Galactic(l=glon * u.deg, b=glat * u.deg)).icrs
-    telescope = np.where(centre.dec.deg < SOUTHERN_LIMIT, "lco25m", "apo25m")[place]
+    telescope = np.where(centre.dec.deg < SOUTHERN_LIMIT, "lco25m", "apo25m")[field]
     return np.where(stars["one_metre"], "apo1m", telescope)
 
 

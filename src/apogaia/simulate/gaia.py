@@ -9,7 +9,7 @@ import numpy as np
 from apogaia.physics import lindegren
 from apogaia.survey import Simulation
 
-__all__ = ["effective_wavenumber", "observe_with_gaia", "parallax_error_by_magnitude", "zero_point_surface"]
+__all__ = ["effective_wavenumber", "injected_surface", "observe_with_gaia", "parallax_error_by_magnitude"]
 
 MAS_PER_DEG = 3.6e6
 G_LIMIT = 20.9  # fainter stars are not in the catalogue; beyond 20.5 there are positions only
@@ -43,7 +43,7 @@ def parallax_error_by_magnitude(g_mag: float | np.ndarray) -> np.ndarray:
     return np.sqrt(0.022**2 + photons**2 + bright**2)
 
 
-def zero_point_surface(g_mag: float | np.ndarray, bp_rp: float | np.ndarray, teff: float | np.ndarray) -> np.ndarray:
+def injected_surface(g_mag: float | np.ndarray, bp_rp: float | np.ndarray, teff: float | np.ndarray) -> np.ndarray:
     """Return a zero point [mas] that depends on G, BP - RP and Teff [K]: the mean of the paper's Eqs. 7 to 9.
 
     The linear term of Eq. 7 is read as -9.2 (G - 16), as Figure 4 shows it. Beyond the ranges that the paper gives for
@@ -73,14 +73,14 @@ def ecliptic_latitude(ra: float | np.ndarray, dec: float | np.ndarray) -> np.nda
 def zero_point(simulation: Simulation, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]) -> np.ndarray:
     """Return the zero point [mas], Gaia minus true parallax, that the survey file asks for.
 
-    "constant": one number. "surface": `zero_point_surface` of the true G, BP - RP and Teff. "lindegren2021": that of
+    "constant": one number. "surface": `injected_surface` of the true G, BP - RP and Teff. "lindegren2021": that of
     Lindegren et al. (2021) for the `published` columns of Gaia, beyond its validity too, plus the constant.
     """
     constant = simulation.constant_zero_point / 1000.0
     if simulation.zero_point == "constant":
         return np.full(np.shape(stars["g_true_mag"]), constant)
     if simulation.zero_point == "surface":
-        return zero_point_surface(stars["g_true_mag"], stars["bp_rp_true_mag"], stars["teff"])
+        return injected_surface(stars["g_true_mag"], stars["bp_rp_true_mag"], stars["teff"])
     columns = (published[name] for name in ("phot_g_mean_mag", *lindegren.ONLY_EDR3))
     return lindegren.zero_point(*columns, extrapolate=True) + constant
 
@@ -111,7 +111,7 @@ def observe_with_gaia(
         The zero point of each star [mas].
     """
     n = len(stars["ra_true"])
-    # DR2 loses very bright and high-proper-motion stars, and a few in any place.
+    # DR2 loses very bright and high-proper-motion stars, and a few at random.
     fast = np.hypot(stars["pmra_true"], stars["pmdec_true"]) > 400
     detected = (stars["g_true_mag"] < G_LIMIT) & (rng.random(n) > np.where(fast, 0.2, 0.006))
     seen, offset = _sources(rng, stars, simulation, epoch_years, release)

@@ -19,8 +19,8 @@ __all__ = ["COMPONENTS", "draw_population", "galactic_space_density", "in_bin"]
 Stars = dict[str, np.ndarray]  # columns by name
 
 COMPONENTS = ("thin disc", "thick disc", "bar", "halo")
-# km/s, Galactocentric, towards (centre, rotation, north). Along the rotation 0.1 km/s less than what the analysis
-# assumes (245.7): kept, because the proper motions and velocities of every simulated star follow from it.
+# km/s, Galactocentric, towards (centre, rotation, north). The second is the proper motion of Sgr A* at 8.122 kpc; at
+# the 8.125 kpc used elsewhere it would be 245.7. Kept, because the motion of every simulated star follows from it.
 SUN_VELOCITY = np.array([SUN_VELOCITY_KM_S[0], 245.6, SUN_VELOCITY_KM_S[2]])
 CIRCULAR_VELOCITY = 230.0  # km/s
 
@@ -313,7 +313,7 @@ def _sky_motion(rng: np.random.Generator, stars: Stars) -> Stars:
     north = np.stack([-np.sin(glat) * np.cos(glon), -np.sin(glat) * np.sin(glon), np.cos(glat)], axis=1)
     pm_l, pm_b = (np.sum(velocity * base, axis=1) / (4.740470 * stars["distance_kpc"]) for base in (east, north))
     with iers.conf.set_temp("auto_download", False):
-        place = SkyCoord(
+        sky = SkyCoord(
             Galactic(
                 l=stars["glon"] * u.deg,
                 b=stars["glat"] * u.deg,
@@ -323,8 +323,8 @@ def _sky_motion(rng: np.random.Generator, stars: Stars) -> Stars:
         ).icrs
     return {
         "v_helio_true": np.sum(velocity * radial, axis=1),
-        "ra_true": place.ra.deg,
-        "dec_true": place.dec.deg,
-        "pmra_true": place.pm_ra_cosdec.to_value(u.mas / u.yr),
-        "pmdec_true": place.pm_dec.to_value(u.mas / u.yr),
+        "ra_true": sky.ra.deg,
+        "dec_true": sky.dec.deg,
+        "pmra_true": sky.pm_ra_cosdec.to_value(u.mas / u.yr),
+        "pmdec_true": sky.pm_dec.to_value(u.mas / u.yr),
     }

@@ -16,7 +16,7 @@ from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.reduction import quality_cuts, star_file
 from apogaia.survey import Survey
-from apogaia.zero_point.refitted import calibrate, has_extinction, usable
+from apogaia.zero_point.refitted import calibrate, has_corrected_k0, usable
 
 __all__ = ["network_settings", "train_calibrated_model"]
 
@@ -55,20 +55,20 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     """
     with star_file.open_stars(stars) as opened:
         selected = quality_cuts.select(opened.table, survey)
-        rows = selected.training[has_extinction(opened.table[selected.training])]
+        rows = selected.training[has_corrected_k0(opened.table[selected.training])]
         sample = TrainingSet.from_stars(opened, rows)
         chosen = usable(survey, opened.table[rows])
         calibration = calibrate(survey, opened.table[rows[chosen]], sample.spectrum[chosen])
         held_out = calibration_rows(opened.table, selected.test)
         test, test_spectra = opened.table[held_out], opened.spectra_of(held_out)
     changed = network_settings(survey)
-    corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point)
+    corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point_uas)
     network, history = training.train(changed, corrected, "none")
     passes = survey.inference
     prediction = inference.predict(
         network, test_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
     )
-    errors = ErrorCalibration.fit(prediction, test, calibration.zero_point)
+    errors = ErrorCalibration.fit(prediction, test, calibration.zero_point_uas)
     origin = model_file.provenance(changed, corrected, "calibrated") | {
         "settings": survey.settings(),
         "calibration": calibration.in_uas(),

@@ -1,8 +1,9 @@
 """The zero point for any table of Gaia sources: files of any length, data frames, partitions of a catalogue.
 
-Four columns are added: `zero_point` and `zero_point_error` [mas], `zero_point_domain` (bits of `Domain`, 0 where the
-star lies inside the range of the training set) and `parallax_corrected` = parallax - zero_point [mas]. Outside that
-range nothing is calibrated: there, and where an input is unknown, the numbers are NaN and the bits say why.
+Four columns are added: `zero_point` and `zero_point_error` [mas], `zero_point_domain` (bits of `ZeroPointFlags`, 0
+where the star lies inside the range of the training set) and `parallax_corrected` = parallax - zero_point [mas].
+Nothing is calibrated outside that range: there, and where an input is unknown, the numbers are NaN and the bits say
+why.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,15 +31,22 @@ from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["ColumnNames", "Domain", "add_zero_point", "add_zero_point_to_file", "default_output", "load_zero_point"]
+__all__ = [
+    "ColumnNames",
+    "ZeroPointFlags",
+    "add_zero_point",
+    "add_zero_point_to_file",
+    "default_output",
+    "load_zero_point",
+]
 
 CHUNK = 1 << 18  # rows
-TOLERANCE = 1e-4  # mas: of the grid against the network
-NODES = (33, 65, 129)  # per axis, until the tolerance is met
+TOLERANCE_MAS = 1e-4  # of the grid against the network: a tenth of a uas, far below any error
+NODES = (33, 65, 129)  # per axis, more until the tolerance is met
 TEFF_NAMES = ("teff_gspphot", "teff_val")  # Gaia DR3, DR2
 
 
-class Domain(enum.IntFlag):
+class ZeroPointFlags(enum.IntFlag):
     """Why a star has no zero point; 0: it has one."""
 
     MISSING_G = 1
@@ -50,8 +58,8 @@ class Domain(enum.IntFlag):
 
     @property
     def reason(self) -> str:
-        """In words, for one bit."""
-        state, _, name = self.name.partition("_")
+        """Reason in words, of a single bit."""
+        state, _, name = str(self.name).partition("_")
         quantity = {"G": "G", "BP_RP": "BP-RP", "TEFF": "Teff"}[name]
         return f"{quantity} unknown" if state == "MISSING" else f"{quantity} outside the range of the training set"
 
@@ -77,7 +85,7 @@ class ColumnNames:
     parallax: str = "parallax"
 
     def among(self, present: Iterable[str], *, constant: bool) -> list[str]:
-        """The parallax' name and, unless the zero point is constant, those of G, BP-RP and Teff.
+        """Find the columns to read: parallax and, unless the zero point is constant, G, BP-RP and Teff.
 
         Raises
         ------
@@ -116,7 +124,7 @@ def _teff_among(present: Sequence[str]) -> str:
 def load_zero_point(
     model_path: str | Path, *, exact: bool = False, draws: int | None = None, seed: int | None = None
 ) -> ZeroPoint | ZeroPointSurface | OffsetPosterior:
-    """The zero point that a model file holds, over the range of its training set.
+    """Load the zero point of a model file, over the range of its training set.
 
     Parameters
     ----------
@@ -162,7 +170,7 @@ def load_zero_point(
         return posterior
     for nodes in NODES:
         tabulated = tabulate(posterior, nodes)
-        if tabulated.interpolation_error < TOLERANCE:
+        if tabulated.interpolation_error < TOLERANCE_MAS:
             return tabulated
     raise ValueError(f"{model_path}: the zero point is too steep for a grid of {nodes} nodes per axis: use --exact")
 
@@ -184,11 +192,11 @@ def add_zero_point(
     zero_point: ZeroPoint | ZeroPointSurface | OffsetPosterior,
     columns: ColumnNames = ColumnNames(),
 ) -> pandas.DataFrame:
-    """A data frame with the four columns added; rows, order and index stay.
+    """Add the four columns to a data frame; rows, order and index stay.
 
-    It knows one partition only, so that Dask and LSDB can map it over a catalogue of any size::
+    Each row stands for itself, so that Dask and LSDB can map it over a catalogue of any size::
 
-        from apogaia.gaia_tables import add_zero_point, load_zero_point
+        from apogaia.zero_point.gaia_tables import add_zero_point, load_zero_point
 
         zero_point = load_zero_point("data/mock/models/multivariate.keras")  # once; workers need no Keras
 
@@ -214,11 +222,11 @@ def add_zero_point(
     names = columns.among(frame.columns, constant=isinstance(zero_point, ZeroPoint))
     numbers = [frame[name].to_numpy(dtype=float, na_value=np.nan) for name in names]
     added = _records(zero_point, *numbers)
-    return frame.assign(**{name: np.ascontiguousarray(added[name]) for name in RECORD.names})
+    return frame.assign(**{column.name: np.ascontiguousarray(added[column.name]) for column in NEW_COLUMNS})
 
 
 def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
-    """The four columns of n stars as a structured array."""
+    """Compute the four columns of n stars, as a structured array."""
     added = np.zeros(len(parallax), RECORD)
     if isinstance(zero_point, ZeroPoint):
         added["zero_point"], added["zero_point_error"] = zero_point.value, zero_point.error
@@ -226,9 +234,9 @@ def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarra
         added["zero_point"], added["zero_point_error"] = zero_point.at(*inputs)
         for i, (values, (low, high)) in enumerate(zip(inputs, zero_point.ranges, strict=True)):
             missing = ~np.isfinite(values)
-            added["zero_point_domain"] |= missing * np.uint8(Domain.MISSING_G << i)
+            added["zero_point_domain"] |= missing * np.uint8(ZeroPointFlags.MISSING_G << i)
             outside = ~missing & ~((low <= values) & (values <= high))
-            added["zero_point_domain"] |= outside * np.uint8(Domain.OUTSIDE_G << i)
+            added["zero_point_domain"] |= outside * np.uint8(ZeroPointFlags.OUTSIDE_G << i)
     # minus the column as it is written, so that the three columns agree to the last digit
     added["parallax_corrected"] = parallax - added["zero_point"]
     return added
@@ -254,7 +262,7 @@ def add_zero_point_to_file(
     """Write a table of Gaia sources with the four columns added, in the same format, in bounded memory.
 
     The zero points are computed in pieces of `chunk` rows, which are kept in a folder beside the output until
-    it is complete. A run that was killed goes on from there and gives the same bytes.
+    it is complete. A run that was killed resumes from there and gives the same bytes.
 
     Parameters
     ----------
@@ -272,7 +280,7 @@ def add_zero_point_to_file(
     Returns
     -------
     dict
-        Number of "rows", of "valid" ones (with a zero point), and of rows with each bit of `Domain`.
+        Number of "rows", of "valid" ones (with a zero point), and of rows with each bit of `ZeroPointFlags`.
 
     Raises
     ------
@@ -307,7 +315,7 @@ def add_zero_point_to_file(
 
 
 def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | None) -> dict:
-    """What the output says about its origin."""
+    """Collect what the output says about its origin."""
     from apogaia.model.model_file import read_provenance
 
     provenance = read_provenance(model_path)
@@ -330,7 +338,7 @@ def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | 
 
 
 def _parts_folder(table: Path, output: Path, model_path: str | Path, settings: Mapping) -> Path:
-    """The folder of the parts beside the output, emptied if they stem from another table, model or setting."""
+    """Return the folder of the parts beside the output, emptied if they come from another table, model or setting."""
     folder = output.with_name(f".{output.name}.parts")
     state = table.stat()
     origin = {"table": str(table.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
@@ -339,7 +347,7 @@ def _parts_folder(table: Path, output: Path, model_path: str | Path, settings: M
 
 def _make_parts(parts: Path, zero_point, numbers: Iterable[list[np.ndarray]], bar: tqdm) -> dict[str, int]:
     """One file per chunk with the new columns; those that are there already are not computed again."""
-    counts = dict.fromkeys(("rows", "valid", *(bit.name for bit in Domain)), 0)
+    counts = dict.fromkeys(("rows", "valid", *(str(bit.name) for bit in ZeroPointFlags)), 0)
 
     def part_of(index: int, chunk: list[np.ndarray]) -> np.ndarray:
         path = _part(parts, index)
@@ -353,8 +361,8 @@ def _make_parts(parts: Path, zero_point, numbers: Iterable[list[np.ndarray]], ba
     for records in _in_threads(part_of, numbers):
         counts["rows"] += len(records)
         counts["valid"] += int(np.count_nonzero(records["zero_point_domain"] == 0))
-        for bit in Domain:
-            counts[bit.name] += int(np.count_nonzero(records["zero_point_domain"] & np.uint8(bit)))
+        for bit in ZeroPointFlags:
+            counts[str(bit.name)] += int(np.count_nonzero(records["zero_point_domain"] & np.uint8(bit)))
         bar.update(len(records))
     return counts
 
@@ -363,7 +371,7 @@ def _in_threads(function: Callable, items: Iterable) -> Iterator:
     """``function(index, item)`` for each item in order, a few at a time."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as threads:
-        pending = deque()
+        pending: deque[Future] = deque()
         for index, item in enumerate(items):
             pending.append(threads.submit(function, index, item))
             if len(pending) > workers:

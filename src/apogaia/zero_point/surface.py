@@ -1,7 +1,7 @@
 """The zero point's posterior on a regular grid of G, BP-RP and Teff: millions of stars a second.
 
-The grid is interpolated by cubics in compiled code. SciPy's interpolators take four to five times as long
-(docs/performance.md has the measured rate), which would make them the slowest step from table to table.
+The grid is interpolated by cubics in compiled code. SciPy's interpolators take at least four times as long,
+which would make them the slowest step from table to table.
 """
 
 from __future__ import annotations

@@ -120,13 +120,13 @@ def test_a_stalled_server(serve, get, tmp_path, at):
     (tmp_path / "here" / "star.fits").unlink()
     server.faults[:] = [Fault("", "stall", at=-1, times=None)]
     outcome = get(server, timeout_s=0.1, attempts=2)
-    assert outcome.reason == "given up after 2 attempts: time-out: nothing came for 0.1 s"
+    assert outcome.reason == "given up after 2 attempts: time-out: nothing arrived for 0.1 s"
 
 
 def test_a_server_that_drips(serve, get):
     """Each byte is in time, but days would go by."""
     outcome = get(serve(Fault("", "slow", rate=300, times=None)), timeout_s=0.3, attempts=2)
-    assert outcome.state is State.FAILED and re.search("only [0-9]+ bytes came in", outcome.reason)
+    assert outcome.state is State.FAILED and re.search("only [0-9]+ bytes arrived in", outcome.reason)
 
 
 @pytest.mark.parametrize("as_date", [False, True])
@@ -260,7 +260,8 @@ def test_a_wrong_entry_in_the_list_is_told_after_two_fetches(serve, get, tmp_pat
     assert outcome.state is State.FAILED and len(server.requests) == 2 and here(tmp_path) == {}
     digits = HASH.removeprefix("sha1:")
     assert outcome.reason == (
-        f"the file's SHA-1 is {digits}, the archive's list says {'0' * 40}, twice alike: the list or the file is wrong"
+        f"the file's SHA-1 is {digits}, the archive's list says {'0' * 40}, twice the same: "
+        "the list or the file is wrong"
     )
 
 
@@ -323,7 +324,7 @@ def test_a_body_without_stated_length(serve, get, tmp_path, name, hash, state):
     if state:
         assert outcome.state is State.FETCHED and here(tmp_path) == {name: "whole"} and len(server.requests) == 2
     else:
-        assert outcome.state is State.FAILED and "does not say how long" in outcome.reason
+        assert outcome.state is State.FAILED and "does not state the file's length" in outcome.reason
 
 
 @pytest.mark.parametrize("name", ["star.fits", "star.fits.gz"])

@@ -108,7 +108,7 @@ def test_an_interrupt_in_a_session_that_goes_on_ends_the_threads(tmp_path, monke
             raise KeyboardInterrupt
 
     with StandIn(serve_folder(archive.served), [Fault(stalls, "stall", at=20_000)]) as server:
-        monkeypatch.setattr(download._Crew, "_stop_if_hopeless", interrupt)
+        monkeypatch.setattr(download._Threads, "_stop_if_hopeless", interrupt)
         begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             fetch(archive.files(server.url), timeout_s=60)
@@ -251,7 +251,7 @@ def test_an_archive_that_goes_down_is_left_alone_after_many_files(tmp_path, monk
     down = Fault(r"-00[2-5]\d", "status", status=503, times=None)
     with StandIn(serve_folder(archive.served), [down]) as server:
         with pytest.raises(
-            FetchError, match=r"last 12 files in a row .* HTTP 503 .* Run again when the archive is well"
+            FetchError, match=r"last 12 files in a row .* HTTP 503 .* Run again when the archive has recovered"
         ):
             fetch(archive.files(server.url), attempts=2)
         # single failures, and those that lie with the file, do not add up

@@ -16,11 +16,11 @@ def test_verify_tells_what_is_wrong(tmp_path):
         file.path.write_bytes(written)
         return verify(file)
 
-    assert verify(RemoteFile(path, "")) == "the file is not there"
+    assert verify(RemoteFile(path, "")) == "the file is missing"
     assert told(content) == told(content, size=None) == told(content, hash=None) == told(content, None, None) == ""
     assert told(content, hash=right.upper().replace("SHA1", "sha1")) == ""
     assert told(content[:-1]) == "the file has 14399 bytes, the archive says 14400"
-    assert "no multiple" in told(content[:-1], None, None)
+    assert "not a multiple" in told(content[:-1], None, None)
     assert "SHA-1 is" in told(content[:-1] + b"x") and told(content[:-1] + b"x", None) == ""
     assert told(b"") == "the file is empty"
     assert told(b"  <!DOCTYPE html><html><TITLE>Log\n in</TITLE>") == "an HTML page (Log in) instead of the file"
@@ -39,7 +39,7 @@ def test_links_are_made_to_whole_copies_only(tmp_path, monkeypatch):
     copy, path = tmp_path / "mirror" / "star.fits", tmp_path / "here" / "deep" / "star.fits"
     copy.parent.mkdir()
     file = RemoteFile(path, "http://archive/star.fits", sha1(content))
-    assert link_file(file, copy).reason == f"{copy}: the file is not there"
+    assert link_file(file, copy).reason == f"{copy}: the file is missing"
     copy.write_bytes(content[:-2880])
     outcome = link_file(file, copy)
     assert outcome.state is State.FAILED and "SHA-1" in outcome.reason and not path.exists()

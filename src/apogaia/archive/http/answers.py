@@ -1,4 +1,4 @@
-"""What answers of an HTTP server, and the lack of them, mean for a file that is being fetched."""
+"""What the answers of an HTTP server, or missing answers, mean for a file that is being fetched."""
 
 from __future__ import annotations
 
@@ -9,68 +9,74 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 import requests
+import tenacity
 import urllib3.exceptions
 
 from apogaia.archive.http.partial_files import Note
 from apogaia.archive.http.remote_files import State
 
 __all__ = [
-    *("Again", "Scope", "Settled", "WrongHash"),
-    *("misfit", "refusal", "stated_length", "strong_validator", "transport_trouble"),
+    *("Permanent", "Retryable", "Scope", "WrongHash"),
+    *("error_of_attempt", "misfit", "refusal", "stated_length", "strong_validator", "transport_trouble"),
 ]
 
 LONGEST_WAIT_S = 600.0  # between attempts, whatever the server asks for
 
-_AGAIN = {408, 425, 429}
+_RETRYABLE = {408, 425, 429}
 _REFUSED = {401, 403, 407}
 _ABSENT = {404, 410}
 
 
 class Scope(Enum):
-    """Whom a failure concerns."""
+    """What a failure concerns: one file, the archive as a whole, or the connection to it."""
 
     FILE = 1
     ARCHIVE = 2
     UNREACHED = 3
 
 
-class Again(Exception):
-    """Something that may be over at the next attempt."""
+class Retryable(Exception):
+    """A failure that the next attempt may not have."""
 
     def __init__(self, reason: str, scope: Scope = Scope.ARCHIVE, wait_s: float = 0.0):
         super().__init__(reason)
         self.scope, self.wait_s = scope, wait_s
 
 
-class Settled(Exception):
-    """Something that no further attempt changes."""
+class Permanent(Exception):
+    """A failure that no further attempt changes."""
 
     def __init__(self, state: State, reason: str, scope: Scope = Scope.FILE):
         super().__init__(reason)
         self.state, self.scope = state, scope
 
 
-class WrongHash(Settled):
-    """The same content came twice, and its hash is not the stated one."""
+class WrongHash(Permanent):
+    """The same content arrived twice, and its hash is not the stated one."""
 
     def __init__(self, reason: str):
         super().__init__(State.FAILED, reason)
 
 
+def error_of_attempt(state: tenacity.RetryCallState) -> BaseException | None:
+    """Return the exception with which an attempt ended, None if it succeeded."""
+    return None if state.outcome is None else state.outcome.exception()
+
+
 def refusal(status: int, words: str, headers: Mapping[str, str]) -> Exception:
-    """What an answer that is not the file means: an exception to raise."""
+    """Return the exception to raise for an answer that is not the file."""
     answer = f"HTTP {status}{' ' if words else ''}{words}"
     if status in _ABSENT:
-        return Settled(State.ABSENT, f"the archive has no such file ({answer})")
+        return Permanent(State.ABSENT, f"the archive has no such file ({answer})")
     if status in _REFUSED:
-        return Settled(State.FAILED, f"the server refuses access ({answer})", Scope.ARCHIVE)
-    if status in _AGAIN or status >= 500 or status < 300:
-        return Again(f"the server answers {answer}", wait_s=min(_retry_after_s(headers), LONGEST_WAIT_S))
-    return Settled(State.FAILED, f"the server answers {answer}", Scope.ARCHIVE)
+        return Permanent(State.FAILED, f"the server refuses access ({answer})", Scope.ARCHIVE)
+    if status in _RETRYABLE or status >= 500 or status < 300:
+        return Retryable(f"the server answers {answer}", wait_s=min(_retry_after_s(headers), LONGEST_WAIT_S))
+    return Permanent(State.FAILED, f"the server answers {answer}", Scope.ARCHIVE)
 
 
 def misfit(headers: Mapping[str, str], begun: int, note: Note | None) -> str:
-    """Why an answer of status 206 does not go on where the part stops; empty if it does."""
+    """Return why an answer of status 206 does not continue the part; empty if it does."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", "").strip())
     if found is None:
         return ": it does not say which"
@@ -87,28 +93,28 @@ def misfit(headers: Mapping[str, str], begun: int, note: Note | None) -> str:
 
 
 def transport_trouble(error: Exception, host: str, timeout_s: float, redirects: int) -> Exception:
-    """What an exception of the transport means: an exception to raise."""
+    """Return the exception to raise for one of the transport."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
     if isinstance(error, requests.TooManyRedirects):
-        return Settled(State.FAILED, f"redirected more than {redirects} times", Scope.ARCHIVE)
+        return Permanent(State.FAILED, f"redirected more than {redirects} times", Scope.ARCHIVE)
     if isinstance(error, ValueError):
-        return Settled(State.FAILED, f"not an address that can be fetched: {error}")
+        return Permanent(State.FAILED, f"not an address that can be fetched: {error}")
     if isinstance(error, requests.ConnectTimeout):
-        return Again(f"no connection to {host} within {timeout_s:g} s", Scope.UNREACHED)
+        return Retryable(f"no connection to {host} within {timeout_s:g} s", Scope.UNREACHED)
     if isinstance(error, (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError)):
-        return Again(f"time-out: nothing came for {timeout_s:g} s")
+        return Retryable(f"time-out: nothing arrived for {timeout_s:g} s")
     if isinstance(error, requests.exceptions.ProxyError):
-        return Again(f"no connection to {host} through the proxy", Scope.UNREACHED)
+        return Retryable(f"no connection to {host} through the proxy", Scope.UNREACHED)
     if isinstance(error, requests.exceptions.SSLError):
-        return Again(f"no trustworthy connection to {host}: {cause}", Scope.UNREACHED)
+        return Retryable(f"no trustworthy connection to {host}: {cause}", Scope.UNREACHED)
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return Again(f"the name {host} cannot be resolved", Scope.UNREACHED)
+        return Retryable(f"the name {host} cannot be resolved", Scope.UNREACHED)
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
-        return Again(f"no connection to {host}: {_system_error(cause)}", Scope.UNREACHED)
+        return Retryable(f"no connection to {host}: {_system_error(cause)}", Scope.UNREACHED)
     if isinstance(error, (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError)):
-        return Again("the answer is encoded wrongly")
-    return Again("the connection broke")
+        return Retryable("the answer is encoded wrongly")
+    return Retryable("the connection broke")
 
 
 def _system_error(error: Exception) -> str:
@@ -117,7 +123,7 @@ def _system_error(error: Exception) -> str:
 
 
 def stated_length(headers: Mapping[str, str]) -> int | None:
-    """Length of the body in bytes, None if it is not stated."""
+    """Return the length of the body in bytes, None if it is not stated."""
     text = headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
 
@@ -131,7 +137,7 @@ def _date(text: str | None) -> datetime | None:
 
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
-    """The strong validator of a version: its ETag, or a Last-Modified that two versions cannot share."""
+    """Return the strong validator of a version: its ETag, or a Last-Modified that two versions cannot share."""
     etag = headers.get("ETag", "")
     if etag.startswith('"'):
         return etag
@@ -142,7 +148,7 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait, stated so or as a date by its own clock; 0 if it does not."""
+    """Return the seconds that the server asks to wait, given as such or as a date by its clock; 0 if it does not."""
     text = headers.get("Retry-After", "").strip()
     if text.isdigit():
         return float(text)

@@ -1,4 +1,4 @@
-"""The part of a file that has come so far: kept beside the final name, with a note of the version it belongs to."""
+"""The part of a file that has arrived: kept beside the final name, with a note of the version it belongs to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 __all__ = ["Note", "PartialFile", "partial_names"]
 
 
-# What file systems without locks answer; there, only one process at a time may fetch a file.
+# Errors of file systems without locks; on these, only one process at a time may fetch a file.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def partial_names(path: Path) -> tuple[Path, Path]:
-    """Where the part of a file is kept, and where the note of its version."""
+    """Return the path of a file's part, and that of the note about its version."""
     return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.note")
 
 
@@ -31,7 +31,7 @@ class Note:
 
 
 class PartialFile:
-    """The part of a file that has come so far, held by one thread of one process at a time."""
+    """The part of a file that has arrived, held by one thread of one process at a time."""
 
     def __init__(self, path: Path):
         self.final = path
@@ -40,7 +40,7 @@ class PartialFile:
         self._held = False
 
     def take(self) -> bool:
-        """Whether this thread now holds the part, and the part is still the one under this name."""
+        """Lock the part; return whether that succeeded and the part is still the one under this name."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,12 +58,13 @@ class PartialFile:
 
     @property
     def size(self) -> int:
+        """Bytes that have arrived."""
         return os.fstat(self._descriptor).st_size
 
     def resumable(self, url: str, hash_known: bool) -> tuple[int, Note | None]:
-        """How many bytes have come of which version, forgetting what could not be told from another version's.
+        """Return how many bytes of which version have arrived, dropping those that may be another version's.
 
-        A part whose version has no name can only be gone on with if a hash shows afterwards whether the pieces fit.
+        A part whose version has no validator is only resumed if a hash shows afterwards whether the pieces fit.
         """
         size, note = self.size, self._read_note()
         if (
@@ -85,7 +86,7 @@ class PartialFile:
             return None  # none, or cut by a kill
 
     def restart(self, note: Note | None = None) -> None:
-        """Forget what has come; first the part, then the note, so that a note never vouches for another version."""
+        """Drop what has arrived: first the part, then the note, so that a note never vouches for another version."""
         os.ftruncate(self._descriptor, 0)
         if note is None:
             self._note.unlink(missing_ok=True)
@@ -93,25 +94,27 @@ class PartialFile:
             self._note.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def append(self, data: bytes) -> None:
+        """Write data to the end of the part."""
         os.lseek(self._descriptor, 0, os.SEEK_END)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
 
     def finish(self) -> None:
-        """Give the file its name. It is on the disk by then: what has its name is never looked at again."""
+        """Give the file its name, after syncing it to disk: a file with its name is not checked again."""
         os.fsync(self._descriptor)
         os.replace(self.path, self.final)
         self._held = False
         self._note.unlink(missing_ok=True)
 
     def remove(self) -> None:
+        """Delete the part and its note."""
         self._held = False
         for path in (self._note, self.path):
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave the part to others, and nothing of it if it is empty."""
+        """Release the part to others, and delete it if it is empty."""
         try:
             if self._held and not self.size:
                 self.remove()

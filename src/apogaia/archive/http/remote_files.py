@@ -1,4 +1,4 @@
-"""Files of an archive: what is known of each, whether a local copy is whole, and what became of getting it."""
+"""Files of an archive: what is known about each, whether a local copy is complete, and the outcome of fetching it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _IN_BLOCKS = (".fits", ".fz")
 _FITS_BLOCK = 2880  # bytes
 _HEAD = 1024  # bytes looked at to tell what a file is
 
-# Trouble of one name or one file; every other trouble with the disk would meet the next file, too.
+# Errors of one name or one file; every other error of the disk would affect the next file, too.
 _OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EISDIR, errno.EFBIG, errno.EINVAL, errno.EILSEQ}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class State(StrEnum):
-    """What became of a file."""
+    """The state of a file after fetching."""
 
-    PRESENT = "present"  # was there already
+    PRESENT = "present"  # existed already
     FETCHED = "fetched"
-    LINKED = "linked"  # to a whole copy on this machine's disks
+    LINKED = "linked"  # to a complete copy on this machine's disks
     ABSENT = "absent"  # the archive says that it has no such file
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to get: its place here, its address, and what the archive says of its content.
+    """A file to download: its path here, its address, and what the archive says about its content.
 
     `hash` is written ``"sha1:..."``, ``"md5:..."`` or ``"sha256:..."`` in hex digits, `size` is in bytes; None where
     the archive does not say.
@@ -58,7 +58,7 @@ class RemoteFile:
     Raises
     ------
     ValueError
-        If the hash is none of these.
+        If the hash is not one of these.
     """
 
     path: Path
@@ -66,20 +66,21 @@ class RemoteFile:
     hash: str | None = None
     size: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check the hash."""
         if self.hash is not None:
             algorithm, _, digits = self.hash.partition(":")
             if algorithm not in _ALGORITHMS or not re.fullmatch(_ALGORITHMS[algorithm][1], digits):
                 raise ValueError(
-                    f"{self.path}: {self.hash!r} is no hash: write sha1:, md5: or sha256: and its hex digits"
+                    f"{self.path}: {self.hash!r} is no hash: write sha1:, md5: or sha256: followed by hex digits"
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file; `reason` says why it is absent or failed, `bytes_fetched` what came over the network.
+    """The outcome for a file: `reason` says why it is absent or failed, `bytes_fetched` how much was downloaded.
 
-    `hash_differs`: the file came twice alike, with another hash than the archive states.
+    `hash_differs`: the file arrived twice the same, with another hash than the archive states.
     """
 
     file: RemoteFile
@@ -95,7 +96,7 @@ class Outcome:
 
 
 class FetchError(OSError):
-    """What would meet every further file, too: the disk is full or cannot be written, the archive cannot be reached."""
+    """An error that affects all files: the disk is full or cannot be written, or the archive cannot be reached."""
 
 
 class FileTrouble(Exception):
@@ -104,7 +105,7 @@ class FileTrouble(Exception):
 
 @contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a ``FetchError`` with folder and remedy, or a ``FileTrouble`` of one file."""
+    """Turn errors of the disk into a ``FetchError`` with folder and remedy, or a ``FileTrouble`` of one file."""
     try:
         yield
     except FetchError:
@@ -112,14 +113,14 @@ def on_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _OF_ONE_FILE:
             raise FileTrouble(f"{path} cannot be written: {error.strerror}") from error
-        again = "then run again: whole files stay, and the one under way goes on where it stopped"
+        again = "then run again: complete files are kept, and the current one resumes"
         if error.errno in _FULL:
             raise FetchError(
                 f"No space left for {path.parent}{_free(path)} ({error.strerror}): make room there, or put the data on "
                 f"another disk (APOGAIA_ROOT), {again}"
             ) from error
         raise FetchError(
-            f"{path.parent} cannot be written ({error.strerror}): see who owns it and how its disk is mounted, or put "
+            f"{path.parent} cannot be written ({error.strerror}): check its owner and how its disk is mounted, or put "
             f"the data elsewhere (APOGAIA_ROOT), {again}"
         ) from error
 
@@ -127,12 +128,12 @@ def on_disk(path: Path) -> Iterator[None]:
 def _free(path: Path) -> str:
     try:
         return f", {shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
-    except OSError:  # only a detail of a message that is on its way
+    except OSError:  # only a detail of an error message
         return ""
 
 
 def is_html(path: Path, head: bytes) -> bool:
-    """Whether a file that begins like this is a web page though its name says otherwise."""
+    """Return whether a file that begins like this is a web page although its name says otherwise."""
     if path.suffix.lower() in (".html", ".htm"):
         return False
     head = head[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -140,14 +141,14 @@ def is_html(path: Path, head: bytes) -> bool:
 
 
 def html_in_words(head: bytes) -> str:
-    """That it is a web page, with the title by which archives say what is wrong."""
+    """Describe a web page by its title, in which archives say what is wrong."""
     title = re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
     text = f" ({' '.join(title[1].decode('utf-8', 'replace').split())})" if title else ""
     return f"an HTML page{text} instead of the file"
 
 
 def hash_of(path: Path, algorithm: str) -> str:
-    """Hex digits of a file's hash."""
+    """Return a file's hash in hex digits."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
@@ -161,9 +162,9 @@ class Fault:
 
 
 def fault_of(copy: Path, file: RemoteFile) -> Fault | None:
-    """What is wrong with a local copy of `file`, by beginning, size and hash; None if nothing.
+    """Check a local copy of `file` by its beginning, size and hash; None if nothing is wrong.
 
-    A FITS file of which neither size nor hash is known has to consist of whole blocks, which tells most cut ones.
+    A FITS file of which neither size nor hash is known must consist of complete blocks, which reveals most cut ones.
 
     Raises
     ------
@@ -185,7 +186,9 @@ def fault_of(copy: Path, file: RemoteFile) -> Fault | None:
         return Fault(f"the file has {size} bytes, the archive says {file.size}")
     if file.hash is None:
         if file.size is None and suffix in _IN_BLOCKS and size % _FITS_BLOCK:
-            return Fault(f"the file has {size} bytes, which is no multiple of a FITS block's {_FITS_BLOCK}: it is cut")
+            return Fault(
+                f"the file has {size} bytes, which is not a multiple of a FITS block's {_FITS_BLOCK}: it is cut"
+            )
         return None
     algorithm, _, stated = file.hash.partition(":")
     digits = hash_of(copy, algorithm)
@@ -195,24 +198,24 @@ def fault_of(copy: Path, file: RemoteFile) -> Fault | None:
 
 
 def can_tell_cut(file: RemoteFile) -> bool:
-    """Whether ``fault_of`` notices that the end of a file is missing, without its length from the server."""
+    """Return whether ``fault_of`` detects a missing end of the file without its length from the server."""
     return file.hash is not None or file.size is not None or file.path.suffix.lower() in _IN_BLOCKS
 
 
 def verify(file: RemoteFile) -> str:
-    """Whether the file in its place is whole, by its beginning and by the size and hash the archive states.
+    """Check the file in its place by its beginning and by the size and hash that the archive states.
 
     Returns
     -------
     str
-        Empty if it is; otherwise what is wrong.
+        Empty if the file is complete; otherwise what is wrong.
     """
     return _verify_copy(file.path, file)
 
 
 def _verify_copy(copy: Path, file: RemoteFile) -> str:
     if not copy.is_file():
-        return "the file is not there"
+        return "the file is missing"
     try:
         fault = fault_of(copy, file)
     except OSError as error:
@@ -221,14 +224,14 @@ def _verify_copy(copy: Path, file: RemoteFile) -> str:
 
 
 def link_file(file: RemoteFile, source: str | Path) -> Outcome:
-    """Put a symbolic link to an existing copy, in a mirror for example, in the place of a file, if the copy is whole.
+    """Link a file to an existing copy, in a mirror for example, if the copy is complete.
 
     Parameters
     ----------
     file
-        What is wanted. If it is in its place already, nothing is done.
+        The wanted file. If it exists already, nothing is done.
     source
-        The copy, which is read whole to verify it.
+        The copy, which is read completely to verify it.
 
     Returns
     -------

@@ -45,9 +45,9 @@ def naive_selections(survey: Survey, table: Table, spectrum: np.ndarray) -> dict
     """
     everything = refitted.calibrate(survey, table, spectrum)
     parallax, error = (np.asarray(table[name], float) for name in ("parallax", "parallax_error"))
-    result = {"all_stars_uas": everything.zero_point, "stars": len(table)}
+    result = {"all_stars_uas": everything.zero_point_uas, "stars": len(table)}
     for name, keep in {"positive": parallax > 0, "relative_error_below_20_percent": error < 0.2 * parallax}.items():
-        result[f"{name}_uas"] = refitted.calibrate(survey, table[keep], spectrum[keep]).zero_point
+        result[f"{name}_uas"] = refitted.calibrate(survey, table[keep], spectrum[keep]).zero_point_uas
         result[f"{name}_stars"] = int(keep.sum())
     positive = parallax > 0
     true = np.exp(everything.fit.log_fakemag - 0.2 * LN10 * np.asarray(table["k0_mag"], float))[positive]
@@ -88,7 +88,7 @@ def decomposition(survey: Survey, table: Table, truth: Table, spectrum: np.ndarr
 
     def zero_point(shift=None, magnitudes=k0_mag) -> float:
         return float(
-            least_squares.fit(parallax, error, magnitudes, start, features, ridge=ridge, shift=shift).zero_point[0]
+            least_squares.fit(parallax, error, magnitudes, start, features, ridge=ridge, shift=shift).zero_point_uas[0]
         )
 
     true_abs_mag, hidden = (np.asarray(truth[name], float) for name in ("k_abs_mag", "hidden_mag"))

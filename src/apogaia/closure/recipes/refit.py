@@ -29,14 +29,14 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
     result = {"stars": len(rows)} | fitted.in_uas()
     result["scatter_giants"] = robust_scatter((true - fitted.fit.log_fakemag)[giants])
     if trial.zero_point is None:
-        result["surface"] = surface_against_truth(sample, lambda *inputs: fitted.plane.at(*inputs)[0])
+        result["surface"] = surface_against_truth(sample, lambda *inputs: fitted.plane.at_uas(*inputs)[0])
         result["without_plane"] = surface_against_truth(
-            sample, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point)
+            sample, lambda g_mag, *_: np.full(len(g_mag), fitted.zero_point_uas)
         )
     elif trial.name in SPLIT_TRIALS:
         half = [_half(survey, table, spectrum, k) for k in range(2)]
         gaussian = refitted.calibrate(survey, table, spectrum, robust=False)
-        result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point}
+        result |= {"halves_uas": half, "gaussian_uas": gaussian.zero_point_uas}
     return result
 
 
@@ -44,4 +44,4 @@ def _half(survey: Survey, table: Table, spectrum: np.ndarray, k: int) -> float:
     """The zero point [uas] of every other star."""
     rows = np.random.default_rng(survey.calibration.seed).permutation(len(table))[k::2]
     rows.sort()
-    return refitted.calibrate(survey, table[rows], spectrum[rows]).zero_point
+    return refitted.calibrate(survey, table[rows], spectrum[rows]).zero_point_uas

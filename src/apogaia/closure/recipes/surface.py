@@ -8,7 +8,7 @@ import numpy as np
 
 from apogaia.closure.trials import Sample
 from apogaia.reduction import quality_cuts, star_file
-from apogaia.simulate.gaia import zero_point_surface
+from apogaia.simulate.gaia import injected_surface
 from apogaia.zero_point.summaries import summaries
 
 __all__ = ["surface_against_truth"]
@@ -28,9 +28,7 @@ def surface_against_truth(sample: Sample, at_uas: Callable[..., np.ndarray]) -> 
         rows = quality_cuts.select(opened.table, sample.survey).test
         table = opened.table[rows]
     inputs = {name: np.asarray(table[name], float) for name in ("g_mag", "bp_rp", "teff")}
-    injected = 1000 * zero_point_surface(
-        inputs["g_mag"], inputs["bp_rp"], np.asarray(sample.truth["teff"], float)[rows]
-    )
+    injected = 1000 * injected_surface(inputs["g_mag"], inputs["bp_rp"], np.asarray(sample.truth["teff"], float)[rows])
     recovered = at_uas(*inputs.values())
     known = np.isfinite(np.column_stack([injected, recovered, *inputs.values()])).all(axis=1)
     difference = (recovered - injected)[known]

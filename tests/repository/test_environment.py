@@ -1,0 +1,174 @@
+"""`make environment`: uv where it is available, pip elsewhere, hashes checked by both, and complete only at its end."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+specification = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
+environment = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(environment)
+
+# A stand-in for uv or pip: writes down its arguments and a few variables, and fails at what $FAILS names.
+STAND_IN = """#!/bin/sh
+name=$(basename "$0")
+echo "$name $* INDEX=${UV_DEFAULT_INDEX-} DOWNLOADS=${UV_PYTHON_DOWNLOADS-}" >> "$CALLS"
+case "$*" in
+  --version) what=version;;
+  "-m pip config list") echo "global.index-url='https://mirror.example/simple'"; what=config;;
+  *requirements-uv.lock) what=pinned; case $FAILS in *pinned*) ;; *) cp "$0" "$(dirname "$0")/uv";; esac;;
+  *) what=$name;;
+esac
+case " $FAILS " in *" $what "*) exit 1;; esac
+"""
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Run `create` with stand-ins for uv and for the new environment's Python; returns what was called."""
+    log, tools = tmp_path / "calls", tmp_path / "tools"
+    tools.mkdir()
+
+    def stand_in(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN)
+        path.chmod(0o755)
+
+    def new_folder(folder, clear, **_):
+        assert clear
+        (folder / ".complete").unlink(missing_ok=True)
+        stand_in(folder / "bin" / "python")
+
+    monkeypatch.setattr(environment.venv, "create", new_folder)
+    for variable in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(log))
+
+    def run(*arguments: str, fails: str = "", uv: bool = True) -> tuple[int, list[str]]:
+        monkeypatch.setenv("FAILS", fails)
+        log.unlink(missing_ok=True)
+        (tools / "uv").unlink(missing_ok=True)
+        if uv:
+            stand_in(tools / "uv")
+        (tmp_path / "venv").mkdir(exist_ok=True)
+        (tmp_path / "venv" / ".complete").touch()  # of an earlier set-up
+        status = environment.main([str(tmp_path / "venv"), "requirements.lock", *arguments])
+        assert (status == 0) == (tmp_path / "venv" / ".complete").exists()
+        return status, log.read_text().splitlines()
+
+    return run
+
+
+def installs(lines: list[str]) -> list[str]:
+    return [line for line in lines if "pip install" in line]
+
+
+def test_an_installed_uv_installs_everything_from_pips_index(calls, tmp_path):
+    status, lines = calls()
+    packages, project = installs(lines)
+    assert status == 0
+    assert packages.startswith("uv pip install") and "--require-hashes --requirement requirements.lock" in packages
+    assert f"--python {tmp_path}/venv/bin/python" in packages and "DOWNLOADS=never" in packages
+    assert "INDEX=https://mirror.example/simple" in packages
+    assert project.startswith("uv pip install") and f"--no-deps --no-build-isolation --editable {ROOT}" in project
+
+
+@pytest.mark.parametrize("uv", [False, True], ids=["no uv", "a shim without uv"])
+def test_without_uv_the_pinned_one_is_installed_with_hashes(calls, tmp_path, uv):
+    status, lines = calls(uv=uv, fails="version")
+    pinned, packages, project = installs(lines)
+    assert status == 0
+    assert pinned.startswith("python -m pip install") and "--require-hashes" in pinned
+    assert str(ROOT / "requirements-uv.lock") in pinned
+    assert packages.startswith("uv pip install") and project.startswith("uv pip install")
+    assert (tmp_path / "venv" / "bin" / "uv").exists()
+
+
+@pytest.mark.parametrize(
+    ("fails", "why"),
+    [("uv", "uv failed"), ("version pinned", "uv is not available"), ("", "")],
+    ids=["uv fails", "no uv", "pip was asked for"],
+)
+def test_pip_takes_over_and_says_so(calls, capfd, fails, why):
+    status, lines = calls(*([] if fails else ["--installer", "pip"]), fails=fails)
+    packages, project = [line for line in installs(lines) if line.startswith("python") and "uv.lock" not in line]
+    assert status == 0
+    assert "--require-hashes --requirement requirements.lock" in packages
+    assert f"--editable {ROOT}" in project
+    printed = capfd.readouterr().out
+    assert "pip installs requirements.lock" in printed and why in printed
+    assert why or not any(line.startswith("uv") for line in lines)
+
+
+def test_an_environment_that_failed_is_not_complete(calls, capfd):
+    status, lines = calls(fails="uv python")
+    assert status == 1 and not any("--editable" in line for line in lines)
+    assert "not complete" in capfd.readouterr().err
+
+
+def test_pips_settings_are_read_in_its_order():
+    listing = "\n".join(
+        [
+            "global.index-url='https://one/simple'",
+            "global.extra-index-url='\\nhttps://two/simple\\nhttps://three/simple'",
+            "install.index-url='https://four/simple'",
+            "freeze.timeout='3'",
+            ":env:.default-timeout='60'",
+        ]
+    )
+    settings = environment.pip_settings(listing)
+    assert settings["index-url"] == "https://four/simple" and settings["timeout"] == "60"
+    chosen = environment.uv_environment(settings, {})
+    assert chosen["UV_DEFAULT_INDEX"] == "https://four/simple"
+    assert chosen["UV_INDEX"] == "https://two/simple https://three/simple"
+    assert chosen["UV_INDEX_STRATEGY"] == "unsafe-best-match" and chosen["UV_HTTP_TIMEOUT"] == "60"
+    links = environment.uv_environment({"find-links": "/a /b"}, {})
+    assert links["UV_FIND_LINKS"] == "/a,/b" and "UV_INDEX_STRATEGY" not in links
+
+
+@pytest.mark.parametrize("variable", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
+def test_what_the_user_set_for_uv_stays(variable):
+    chosen = environment.uv_environment({"index-url": "https://pip/simple"}, {variable: "https://uv/simple"})
+    assert chosen[variable] == "https://uv/simple" and "https://pip/simple" not in chosen.values()
+
+
+def test_uvs_own_lock_is_hashed_and_names_no_index():
+    text = (ROOT / "requirements-uv.lock").read_text()
+    assert re.match(r"uv==[\d.]+ \\\n", text) and text.count("==") == 1
+    assert text.count("--hash=sha256:") > 5
+    assert not re.search(r"://|index-url|find-links", text)
+
+
+def test_make_builds_the_environment_with_the_python_that_it_found(tmp_path):
+    arguments = [f"VENV={tmp_path}/new", f"PYTHON={sys.executable}", "LOCK=requirements.lock", "INSTALLER=pip"]
+    planned = subprocess.run(
+        ["make", "-n", "environment", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"{sys.executable} tools/environment.py {tmp_path}/new requirements.lock --installer pip" in planned
+
+
+def keras_backend(*arguments: str, **variables: str) -> str:
+    """The backend that make hands to its commands on this host."""
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("KERAS", "MAKE", "XLA"))}
+    show = 'show: ; @echo "$${KERAS_BACKEND-} $${XLA_PYTHON_CLIENT_PREALLOCATE-}"'
+    command = ["make", "--no-print-directory", "-f", "Makefile", "--eval", show, "show", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**surroundings, **variables}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_keras_runs_on_jax_where_the_packages_for_nvidia_are_installed():
+    gpu = "NVIDIA=/proc/driver/nvidia/version"
+    assert keras_backend(gpu) == "jax false"
+    assert keras_backend(gpu, KERAS_BACKEND="tensorflow") == "tensorflow false"
+    assert keras_backend(gpu, "LOCK=requirements.lock") == ""
+    assert keras_backend("NVIDIA=", "LOCK=requirements-cuda.lock") == ""
+    container = (ROOT / "Dockerfile").read_text()
+    assert "KERAS_BACKEND=jax" in container and "XLA_PYTHON_CLIENT_PREALLOCATE=false" in container

@@ -1,0 +1,133 @@
+"""Create the Python environment from a lock file: with uv where it is available, else with pip. Hashes are checked.
+
+    python tools/environment.py .venv requirements.lock [--installer pip]
+
+Runs with the standard library alone, under the Python that the environment is to have. An installed ``uv`` is used if
+there is one; otherwise the version pinned in requirements-uv.lock is installed into the new environment. The file
+``.complete`` is written last: an interrupted set-up leaves none, so that make starts over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+UV_LOCK = ROOT / "requirements-uv.lock"
+PROJECT = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+
+# pip's settings that decide where packages come from, and uv's names for them. uv does not read pip's.
+UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT",
+}
+# uv's older names: whoever sets one of them has configured uv already.
+SYNONYMS = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+
+
+def pip_settings(listing: str) -> dict[str, str]:
+    """The settings in the output of ``pip config list``: the environment's before `install`'s before `global`'s."""
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in listing.splitlines():
+        name, _, value = line.partition("=")
+        section, _, option = name.rpartition(".")
+        if section in found:
+            found[section][option.removeprefix("default-")] = ast.literal_eval(value)
+    return found["global"] | found["install"] | found[":env:"]
+
+
+def uv_environment(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables that make uv look where pip would; what the user set for uv stays."""
+    chosen = {}
+    for option, variable in UV_NAMES.items():
+        if option in settings and SYNONYMS.get(variable, variable) not in environment:
+            separator = "," if option == "find-links" else " "
+            chosen[variable] = separator.join(settings[option].split())
+    if "extra-index-url" in settings:
+        # pip takes the best match among all indexes. The lock's hashes say which file is the right one.
+        chosen["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return {**chosen, **environment, "UV_PYTHON_DOWNLOADS": "never"}
+
+
+def installed_uv() -> str | None:
+    """A uv on the path that runs (a shim of a version manager may be there without it)."""
+    uv = shutil.which("uv")
+    works = uv and subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0
+    return uv if works else None
+
+
+def pinned_uv(python: str) -> str | None:
+    """Install the pinned uv beside this Python; None if that fails."""
+    command = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(UV_LOCK)]
+    return str(Path(python).with_name("uv")) if subprocess.run(command, check=False).returncode == 0 else None
+
+
+def install_with_uv(python: str, lock: Path) -> bool:
+    """Install lock file and project with uv; False, with the reason printed, if uv is not available or fails."""
+    uv = installed_uv() or pinned_uv(python)
+    if uv is None:
+        print("uv is not available", flush=True)
+        return False
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    settings = pip_settings(listed.stdout)
+    environment = uv_environment(settings, os.environ)
+    command = [uv, "pip", "install", "--quiet", "--python", python]
+    no_index = ["--no-index"] * (settings.get("no-index", "").lower() in ("1", "true", "yes", "on"))
+    for options in ([*no_index, "--require-hashes", "--requirement", str(lock)], PROJECT):
+        if subprocess.run([*command, *options], env=environment, check=False).returncode:
+            print(f"{uv} failed", flush=True)
+            return False
+    return True
+
+
+def install_with_pip(python: str, lock: Path) -> None:
+    """Install lock file and project with pip. Like uv, it leaves compiling to the first import."""
+    for options in (["--no-compile", "--require-hashes", "--requirement", str(lock)], PROJECT):
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *options], check=True)
+
+
+def create(folder: Path, lock: Path, installer: str = "uv") -> None:
+    """Create the environment anew.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If neither uv nor pip can install the lock file and the project.
+    """
+    folder = folder.absolute()
+    venv.create(folder, clear=True, with_pip=True, symlinks=True)
+    python = str(folder / "bin" / "python")
+    if installer == "pip" or not install_with_uv(python, lock):
+        print(f"pip installs {lock.name}: two or three minutes", flush=True)
+        install_with_pip(python, lock)
+    (folder / ".complete").touch()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Create the Python environment from a lock file.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("lock", type=Path)
+    parser.add_argument("--installer", choices=("uv", "pip"), default="uv")
+    options = parser.parse_args(arguments)
+    try:
+        create(options.folder, options.lock, options.installer)
+    except subprocess.CalledProcessError as error:
+        print(f"The environment is not complete: {error.cmd[0]} failed (its message is above)", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
