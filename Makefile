@@ -110,7 +110,7 @@ all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue 
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
 
 smoke:  ## The same for the smallest survey, in a minute or two
-	@$(MAKE) --no-print-directory all SURVEY=smoke
+	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
 
 # Options of JupyterLab, for instance LAB="--no-browser --port 9999"
 LAB ?=
@@ -135,9 +135,12 @@ bench: $(READY)  ## Measure speed (benchmarks/), write docs/performance.md
 
 # ---------------------------------------------------------------- checks
 
+# Processes of pytest: each test file, and each notebook, runs in one of them, so that its fixtures are made once. Each
+# imports Keras (1 GB), so more than the cores can use cost memory and save nothing.
+WORKERS ?= 2
+
 test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, and nbval over all notebooks
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 tests notebooks
 
 lint: $(READY)  ## Style, types, and which part of the package may import which
 	$(BIN)/ruff check src tests tools benchmarks notebooks
