@@ -382,8 +382,9 @@ def _zero_point(options: argparse.Namespace) -> int:
     from apogaia.model.model_file import read_provenance
     from apogaia.zero_point.gaia_tables import CHUNK, ColumnNames, Domain, add_zero_point_to_file, default_output
 
-    _warn_if_simulated(model_path, read_provenance(model_path))
-    if options.constant and read_provenance(model_path)["offset"] != "constant":
+    provenance = read_provenance(model_path)
+    _warn_if_simulated(model_path, provenance)
+    if options.constant and provenance["offset"] != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)
     counts = add_zero_point_to_file(
