@@ -102,7 +102,7 @@ def test_room_that_lacks_is_said_with_folder_and_remedy():
     assert expected(free_bytes=10**9).no_room() == ""
     assert "NOT ENOUGH ROOM" not in str(expected()) and "/disk/data/dr14/raw" in str(expected())
     said = str(expected(free_bytes=4 * 10**8))
-    assert "NOT ENOUGH ROOM: lacks 600 MB in /disk/data/dr14/raw; another disk: APOGAIA_ROOT=/disk" in said
+    assert "NOT ENOUGH ROOM: lacks 600 MB in /disk/data/dr14/raw; to use another disk, set APOGAIA_ROOT=/disk" in said
 
 
 def test_numbers_have_their_nouns():

@@ -388,8 +388,9 @@ def _zero_point(options: argparse.Namespace) -> int:
         default_output,
     )
 
-    _warn_if_simulated(model_path, read_provenance(model_path))
-    if options.constant and read_provenance(model_path)["offset"] != "constant":
+    provenance = read_provenance(model_path)
+    _warn_if_simulated(model_path, provenance)
+    if options.constant and provenance["offset"] != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)
     counts = add_zero_point_to_file(
