@@ -571,3 +571,8 @@ def test_any_value_is_read_or_refused_by_name_and_the_schema_refuses_no_good_one
     else:
         assert "x-unit" in keys[key] or key == "folder" or read == (tuple(value) if isinstance(value, list) else value)
         assert not list(validator.iter_errors(as_json(f'extends = "mock-dr17"\n{text}')))
+
+
+def test_a_survey_that_is_read_already_stays_as_it_is():
+    survey = load_survey("smoke")
+    assert load_survey(survey) is survey

@@ -288,7 +288,7 @@ class NetworkSettings:
     conv_width: Annotated[int, Number("Width of a convolution in pixels.", ge=1, le=1000)]
     pool_width: Annotated[int, Number("Width of the pooling in pixels.", ge=1, le=1000)]
     hidden_units: Annotated[_Units, Meaning("Units of each hidden layer.", min_length=1)]
-    offset_hidden_units: Annotated[_Units, Meaning("Units of each hidden layer of the offset.", min_length=1)]
+    offset_hidden_units: Annotated[_Units, Meaning("Units of each hidden layer of the offset; none: it is linear.")]
     dropout: Annotated[float, Number("Share of the units that dropout drops.", ge=0, le=0.99)]
     l2: Annotated[float, Number("L2 penalty on the weights.", ge=0, le=1)]  # beyond, it outweighs the likelihood
     initial_weight_sd: Annotated[  # equal weights would stay equal
@@ -528,8 +528,8 @@ def survey_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in _shipped().iterdir() if p.name.endswith(".toml"))
 
 
-def load_survey(survey: str | Path) -> Survey:
-    """Read a survey by its name (``"smoke"``) or from a file (``"my.toml"``).
+def load_survey(survey: str | Path | Survey) -> Survey:
+    """Read a survey by its name (``"smoke"``) or from a file (``"my.toml"``); one that is read already stays as it is.
 
     Raises
     ------
@@ -537,6 +537,8 @@ def load_survey(survey: str | Path) -> Survey:
         If there is no such survey, or with all faults of the file and of those that it extends, a line each: unknown,
         missing, wrongly typed or wrongly united keys, values out of range, and values that do not go together.
     """
+    if isinstance(survey, Survey):
+        return survey  # a notebook's cell may run twice
     path = _find(survey)
     chain = _chain(path)
     values, stated_in = _merged(chain)

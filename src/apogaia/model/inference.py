@@ -68,7 +68,9 @@ def predict(
     """
     _check_pixels(model, spectra)
     network = FastDropout.from_model(model.get_layer("luminosity"))
-    if devices.uses_device(device):
+    on_device = devices.uses_device(device)
+    devices.log_once("inference", None if on_device else "numba")
+    if on_device:
         size = max(batch_size, dropout_jax.STARS_AT_ONCE)
         return _prediction(
             dropout_jax.moments(network, spectra, passes=passes, seed=seed, batch_size=size, progress=progress)

@@ -54,6 +54,7 @@ def train(
     gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     inputs, targets = sample.arrays(offset)
     colours = np.column_stack([getattr(sample, name)[gradient] for name in OFFSET_INPUTS])
+    devices.log_once("training")
     _be_reproducible(settings.seed)
     rate = settings.learning_rate_without_offset if offset == "none" else settings.learning_rate_with_offset
     with devices.training_scope():
