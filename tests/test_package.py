@@ -21,3 +21,23 @@ def test_names_without_a_network_do_not_load_keras():
     script = f"import sys; from apogaia import {', '.join(names)}; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "driver", "plugin", "backend"),
+    [
+        (None, True, True, "jax"),
+        (None, True, False, None),  # a GPU that JAX cannot use: TensorFlow, as Keras has it
+        (None, False, True, None),
+        ("tensorflow", True, True, "tensorflow"),
+    ],
+)
+def test_a_gpu_is_used_without_anybody_setting_a_variable(monkeypatch, tmp_path, chosen, driver, plugin, backend):
+    monkeypatch.setattr(apogaia, "find_spec", lambda name: plugin or None)
+    path = tmp_path / "version"
+    if driver:
+        path.touch()
+    environment = {} if chosen is None else {"KERAS_BACKEND": chosen}
+    apogaia._compute_on_gpu(environment, path)
+    assert environment.get("KERAS_BACKEND") == backend
+    assert ("XLA_PYTHON_CLIENT_PREALLOCATE" in environment) == (backend == "jax")

@@ -17,8 +17,12 @@ use), `products` (what the notebooks call), `files`, `code_closure` and `process
 The names in `__all__` are those that most people import; they are loaded when they are asked for.
 """
 
+import os
+from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 try:
     __version__ = version("apogaia")
@@ -36,6 +40,20 @@ _HOMES = {
     "read_catalogue": "distances.catalogue",
 }
 __all__ = ["__version__", *_HOMES]
+
+
+def _compute_on_gpu(environment: MutableMapping[str, str], driver: Path = Path("/proc/driver/nvidia/version")) -> None:
+    """Have Keras run on JAX where there is an NVIDIA GPU and JAX can use it, unless the user has chosen a backend.
+
+    Keras reads the variable when it is first imported, which is after this package. JAX takes memory as it needs it, not
+    three quarters of the GPU at its start, so that a second notebook finds room.
+    """
+    if "KERAS_BACKEND" not in environment and driver.exists() and find_spec("jax_cuda12_plugin"):
+        environment["KERAS_BACKEND"] = "jax"
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+_compute_on_gpu(os.environ)
 
 
 def __getattr__(name: str):
