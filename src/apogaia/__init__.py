@@ -45,8 +45,8 @@ __all__ = ["__version__", *_HOMES]
 def _compute_on_gpu(environment: MutableMapping[str, str], driver: Path = Path("/proc/driver/nvidia/version")) -> None:
     """Have Keras run on JAX where there is an NVIDIA GPU and JAX can use it, unless the user has chosen a backend.
 
-    Keras reads the variable when it is first imported, which is after this package. JAX takes memory as it needs it, not
-    three quarters of the GPU at its start, so that a second notebook finds room.
+    Keras reads the variable when it is first imported, which is after this package. JAX takes memory as it needs it,
+    not three quarters of the GPU at its start, so that a second notebook finds room.
     """
     if "KERAS_BACKEND" not in environment and driver.exists() and find_spec("jax_cuda12_plugin"):
         environment["KERAS_BACKEND"] = "jax"
