@@ -83,7 +83,7 @@ def test_comments_and_docstrings_make_nothing_stale(package):
 def test_every_data_file_of_the_package_is_named_by_a_module():
     """Else a change of it would go unnoticed. Surveys are read by name, and count by their values."""
     package = code_closure.PACKAGE
-    modules = [path for path in package.rglob("*.py")]
+    modules = list(package.rglob("*.py"))
     data = {path for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc", ".typed")}
     assert {path for path in closure(modules) if path.suffix != ".py"} == {
         path for path in data if path.parent.name not in ("surveys", "__pycache__")

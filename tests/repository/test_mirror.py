@@ -33,7 +33,7 @@ TESTED_BY = {
     "plots": "plots/test_plots.py",
     "reduction/spectra.py": "reduction/test_reduce.py",
     "reduction/star_file.py": "reduction/test_reduce.py",
-    "refit/principal_components.py": "model/test_training_domain.py",
+    "refit/principal_components.py": "refit/test_least_squares.py",
     "refit/spectral_features.py": "refit/test_least_squares.py",
     "refit/splines.py": "refit/test_least_squares.py",
     "simulate": "simulate/test_run.py",
