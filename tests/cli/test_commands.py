@@ -280,7 +280,7 @@ def start(arguments: list[str], root: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         # a shell may have it ignored in the background
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
 
 

@@ -14,8 +14,9 @@ LOST = 0.4  # share of an injected zero point that the made-up recipe of the pap
 
 
 def made_up_results(stars: int = 6000, seed: int = 1) -> dict[str, dict]:
-    """A refit that is right but for errors of 2 uas, a recipe of the paper with slope 0.6, distances with true errors
-    ("calibrated"), errors of half the size ("paper") and twice the size ("released").
+    """Make up trials: a refit with errors of 2 uas, a paper's recipe with slope 0.6, three kinds of distances.
+
+    Errors of the distances are true ("calibrated"), of half the size ("paper") and of twice the size ("released").
     """
     rng = np.random.default_rng(seed)
     results = {}

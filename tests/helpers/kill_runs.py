@@ -181,8 +181,9 @@ def _names(folder: Path) -> set[str]:
 
 
 def reduce(root: Path, stars: int | None) -> None:
-    """One run, in a process of its own, in chunks so small that there are some to lose, and as on a slow disk, so that
-    kills hit every stage.
+    """Run the reduction once, for a process of its own.
+
+    Chunks are small, so that there are some to lose, and slow, as on a slow disk, so that kills hit every stage.
     """
     survey, workspace = survey_under(root, stars)
     reduction.CHUNK_ROWS = 2 if stars is None else 20

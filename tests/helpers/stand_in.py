@@ -207,19 +207,22 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         kind, options = (fault.kind, fault.options) if fault else ("", {})
         if request.path.startswith(_LOOP) or kind == "redirect_loop":
             turn = int(request.path.split("/")[2]) + 1 if request.path.startswith(_LOOP) else 0
-            return self.send(request, Response(302, {"Location": f"{_LOOP}/{turn}"}))
+            self.send(request, Response(302, {"Location": f"{_LOOP}/{turn}"}))
+            return
         if kind == "redirect":
-            return self.send(request, Response(302, {"Location": options.get("to", _MOVED + self.path)}))
+            self.send(request, Response(302, {"Location": options.get("to", _MOVED + self.path)}))
+            return
         if kind == "status":
             headers = {"Content-Type": "text/html"}
             if "retry_after" in options:
                 wait = options["retry_after"]
                 headers["Retry-After"] = formatdate(time.time() + wait, usegmt=True) if options.get("as_date") else wait
-            return self.send(request, Response(options["status"], headers, HTML))
+            self.send(request, Response(options["status"], headers, HTML))
+            return
         if kind == "html":
-            return self.send(
-                request, Response(headers={"Content-Type": options.get("content_type", "text/html")}, body=HTML)
-            )
+            headers = {"Content-Type": options.get("content_type", "text/html")}
+            self.send(request, Response(headers=headers, body=HTML))
+            return
         if request.path.startswith(_MOVED):
             request = Request(
                 request.method, request.path.removeprefix(_MOVED), request.query, request.headers, request.body

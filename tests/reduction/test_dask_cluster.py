@@ -175,8 +175,10 @@ def test_a_worker_with_other_code_is_refused(raw, scheduler, tmp_path):
 
 
 def test_a_worker_that_does_not_see_the_folder_is_refused(tmp_path, scheduler, monkeypatch):
-    """A path through a process' own current folder leads somewhere else in each process, as on machines without a
-    shared disk; a worker that joins after the start is asked, too.
+    """A worker that joins after the start is asked, too.
+
+    A path through a process' own current folder leads somewhere else in each process, as on machines without a shared
+    disk.
     """
     monkeypatch.setattr(reduce, "CHUNK_ROWS", 2)
     monkeypatch.setattr(dask_cluster, "SHARED_DISK_S", 0.1)
