@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -112,10 +113,8 @@ class Transfers:
         """End the wait for the rest of a body; called from another thread."""
         response = self._response
         if response is not None:
-            try:
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it has just ended
                 response.raw.shutdown()
-            except (ValueError, RuntimeError, OSError):
-                pass  # it has just ended
 
     def fetch(self, file: RemoteFile) -> tuple[Outcome, Scope | None, int]:
         """Get a file.
@@ -236,7 +235,8 @@ class Transfers:
             begun, note = part.resumable(file.url, file.hash is not None)
         self.size_so_far = begun
         if note is not None and begun == note.length:  # complete, except for the name
-            return self._finish(part, file)
+            self._finish(part, file)
+            return
         headers = {}
         if note is not None:
             headers["Range"] = f"bytes={begun}-"
