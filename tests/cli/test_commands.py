@@ -29,7 +29,11 @@ from apogaia.survey import SurveyError, load_survey
 from apogaia.workspace import Workspace
 
 DiskUsage = namedtuple("DiskUsage", "total used free")
-COMMAND = "import sys; from apogaia.cli.commands import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = (
+    "import signal, sys; from apogaia.cli.commands import main;"
+    "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell may have it ignored in the background
+    "sys.exit(main(sys.argv[1:]))"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -279,8 +283,6 @@ def start(arguments: list[str], root: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell may have it ignored in the background
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
 
 

@@ -1,6 +1,5 @@
 """Kinds of damage to a row or to the whole of a raw table, and what must become of the survey."""
 
-# ruff: noqa: PLW0108 - lambdas name functions that are defined further down
 from __future__ import annotations
 
 import gzip

@@ -53,7 +53,7 @@ def snr_gain_map(
     """
     axes = one_panel(axes, COLUMN_WIDTH, 3.0, "compressed")
     x, y, ratio = finite(x, y, log_snr_ratio)
-    largest = max(*(abs(limit) for limit in limits(ratio, 2.0)), 0.1)
+    largest = max(0.1, *(abs(limit) for limit in limits(ratio, 2.0)))
     mappable = colour_stars(axes, x, y, ratio, Normalize(-largest, largest), "RdBu_r")
     colour_bar(mappable, axes, r"$\log_{10}$ (NN SNR / Gaia SNR) [dex]")
     axes.add_patch(Circle((-sun_distance, 0), 2.0, fill=False, linewidth=0.8, linestyle="--"))

@@ -195,8 +195,8 @@ def abundance_trends(
         (radius, fe_h, "$R$ [kpc]", LABELS["fe_h"]),
         (np.asarray(mass)[giant], np.asarray(c_n)[giant], r"mass of giants [$\mathrm{M}_\odot$]", "[C/N] [dex]"),
     )
-    for panel, (right, up, x_label, y_label) in zip(axes, planes, strict=True):
-        right, up = finite(right, up)
+    for panel, (x, y, x_label, y_label) in zip(axes, planes, strict=True):
+        right, up = finite(x, y)
         ranges = limits(right, 0.2), limits(up, 0.2)
         mappable = star_density(panel, right, up, *(np.linspace(*each, 91) for each in ranges))
         if mappable is not None:

@@ -163,7 +163,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     prefix = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"', str(tmp_path / "here"))
     archive = SmallArchive(tmp_path, 30)
     archive.folder.mkdir()
-    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
     with StandIn(serve_folder(archive.served)) as server:
         process = start_downloader(tmp_path, server, 30, prefix=prefix)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -113,7 +113,7 @@ class Transfers:
         """End the wait for the rest of a body; called from another thread."""
         response = self._response
         if response is not None:
-            with suppress(ValueError, RuntimeError, OSError):  # it has just ended
+            with contextlib.suppress(ValueError, RuntimeError, OSError):  # it has just ended
                 response.raw.shutdown()
 
     def fetch(self, file: RemoteFile) -> tuple[Outcome, Scope | None, int]:
