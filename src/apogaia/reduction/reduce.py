@@ -187,7 +187,7 @@ def reduce_survey(
 ) -> Path:
     """Make stars.h5 from the raw files, and return its path; at once if it is current.
 
-    Chunks of spectra are kept beside it until it is whole, so that a run that was killed goes on where it stopped; the
+    Chunks of spectra are kept beside it until it is whole, so that a killed run resumes; the
     bytes of stars.h5 do not depend on that, nor on how many processes worked or where. It is current while the
     survey's settings, the raw tables, the manifest, the sizes of the spectra, and the code that computes it are the
     same. Spectra are in memory by the chunk; what stays are the tables, 1.5 kB a star at the peak.
@@ -269,8 +269,8 @@ def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
     folder = "FIELD" if folder_is_field else "LOCATION_ID"
     lost = np.asarray(table["field"]) == "" if folder_is_field else location == 0
     known = [
-        (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
-        (lost, f"{folder} is unknown: nobody knows where the star's apStar file is"),
+        (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: the star's apStar file cannot be located"),
+        (lost, f"{folder} is unknown: the star's apStar file cannot be located"),
         (location == 1, "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"),
     ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
