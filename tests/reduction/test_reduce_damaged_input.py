@@ -262,7 +262,7 @@ def test_a_damaged_table_is_refused_and_an_odd_one_read(whole, copy, kind):
 @pytest.mark.parametrize(
     ("name", "status", "reason"),
     [
-        ("", Status.NO_FILE, "APOGEE_ID is empty: nobody knows which apStar file is the star's"),
+        ("", Status.NO_FILE, "APOGEE_ID is empty: the star's apStar file cannot be located"),
         ("2M\xc9", Status.NO_FILE, "apStar-r8-2M\ufffd.fits: there is no apStar file"),
         ("../../../../2M1", Status.NO_FILE, "2M1.fits: there is no apStar file"),
         ("2M" + 300 * "0", Status.UNREADABLE, "File name too long"),
