@@ -27,7 +27,7 @@ def measure(quick: bool = False) -> dict:
     import keras
     import numpy as np
 
-    from apogaia.model import batches, networks, training
+    from apogaia.model import batches, likelihood, networks, training
     from apogaia.survey import load_survey
 
     pixels, steps, runs = (256, 3, 2) if quick else (7514, 60, 7)
@@ -47,7 +47,7 @@ def measure(quick: bool = False) -> dict:
     )
     plain = plain_network(network, sample.spectrum.mean(axis=0), scale, means, deviations)
     for model in (ours, plain):
-        model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=networks.parallax_loss)
+        model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=likelihood.parallax_loss)
 
     (batches,) = batches.in_one_thread(batches.Batches(inputs, targets, rows, BATCH, shuffle_seed=1))
 

@@ -112,7 +112,7 @@ def _content_digest(path: Path, _modified: int) -> str:
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.body:
                 first = node.body[0]
                 if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    node.body[0] = ast.Pass()
+                    node.body = node.body[1:] or [ast.Pass()]
         content = ast.unparse(tree).encode()
     return hashlib.sha256(content).hexdigest()
 

@@ -592,7 +592,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(seed, simulated, sky, tmp_path):
         done = len(parts(tmp_path))
         kept = np.concatenate([*tap.uploaded[:done], []])
     assert last // 8 - 2 <= done <= len(tap.uploaded) < 13
-    left = Workspace(survey_for(""), tmp_path).gaia.with_name(".gaia_dr2_sources.77-0123abcd.fits")
+    left = Workspace(survey_for("http://127.0.0.1"), tmp_path).gaia.with_name(".gaia_dr2_sources.77-0123abcd.fits")
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half a table")
     with service(tap := StandInTap(tables), gaia_chunk=16) as (_, survey):

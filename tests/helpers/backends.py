@@ -17,6 +17,7 @@ TOOLS = """
 import contextlib, dataclasses
 import keras, numpy as np
 from apogaia.model import inference, model_file, training
+from apogaia.model.jacobian import jacobian
 from apogaia.model.predictions import Prediction
 from apogaia.model.fast import devices, dropout_jax, training_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
@@ -29,6 +30,7 @@ def fast_network(model):
 @contextlib.contextmanager
 def double_precision():
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")  # floatx alone does not reach a process that has built a model before
     if keras.backend.backend() == "jax":
         import jax
         jax.config.update("jax_enable_x64", True)
@@ -36,6 +38,7 @@ def double_precision():
         yield
     finally:
         keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
         if keras.backend.backend() == "jax":
             jax.config.update("jax_enable_x64", False)
 """

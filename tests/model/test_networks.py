@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from apogaia.model import inference, model_file, networks
+from apogaia.model import model_file, networks
+from apogaia.model.jacobian import jacobian
 from apogaia.survey import load_survey
 
 DR14 = load_survey("dr14").network
@@ -136,72 +137,6 @@ def test_multivariate_offset_standardises_with_the_given_mean_and_sd():
     assert shift == pytest.approx(np.hstack([offset, 0 * offset]), abs=1e-5)
 
 
-def test_loss_is_the_gaussian_log_likelihood_of_both_errors():
-    rng = np.random.default_rng(1)
-    parallax, error, predicted = rng.normal(1, 0.5, 20), rng.uniform(0.02, 0.1, 20), rng.normal(1, 0.5, 20)
-    log_variance = rng.normal(-4, 2, 20)
-    loss = numbers(
-        networks.parallax_loss(
-            ops.array(np.column_stack([parallax, error]), "float32"),
-            ops.array(np.column_stack([predicted, log_variance]), "float32"),
-        )
-    )
-    total = np.sqrt(error**2 + np.exp(log_variance))
-    expected = -stats.norm.logpdf(parallax, predicted, total) - 0.5 * np.log(2 * np.pi)
-    assert loss == pytest.approx(expected, rel=1e-4, abs=1e-4)
-
-
-@pytest.mark.parametrize("log_variance", [-1e4, -100.0, 80.0, 1e4])
-def test_loss_is_finite_for_any_log_variance(log_variance):
-    loss = numbers(networks.parallax_loss(ops.array([[1.0, 0.05]]), ops.array([[3.0, log_variance]])))[0]
-    expected = 0.5 * 4 / 0.05**2 + np.log(0.05) if log_variance < 0 else 0.5 * log_variance
-    assert loss == pytest.approx(expected, rel=1e-5)
-
-
-def robust(parallax, error, predicted, log_variance, fraction=0.02, width=12.0):
-    y_true, y_pred = np.column_stack([parallax, error]), np.column_stack([predicted, log_variance])
-    return numbers(
-        networks.robust_parallax_loss(fraction, width)(ops.array(y_true, "float32"), ops.array(y_pred, "float32"))
-    )
-
-
-def test_robust_loss_is_the_log_likelihood_of_the_mixture():
-    rng = np.random.default_rng(4)
-    parallax, error = rng.normal(1, 0.5, 40), rng.uniform(0.02, 0.1, 40)
-    predicted, log_variance = parallax + rng.normal(0, 1, 40) * 10 ** rng.uniform(-2, 1, 40), rng.normal(-6, 1, 40)
-    total = np.sqrt(error**2 + np.exp(log_variance))
-    good = stats.norm.logpdf(parallax, predicted, total) + np.log(0.98)
-    bad = stats.norm.logpdf(parallax, predicted, 12.0 * total) + np.log(0.02)
-    assert (bad > good).any() and (bad < good).any()
-    expected = -np.logaddexp(good, bad) - 0.5 * np.log(2 * np.pi)
-    assert robust(parallax, error, predicted, log_variance) == pytest.approx(expected, rel=1e-4, abs=1e-4)
-
-
-def test_robust_loss_of_good_stars_is_the_gaussian_one():
-    rng = np.random.default_rng(5)
-    parallax, error, log_variance = rng.normal(1, 0.5, 30), rng.uniform(0.02, 0.1, 30), rng.normal(-6, 1, 30)
-    predicted = parallax + 0.5 * error * rng.standard_normal(30)
-    y_true, y_pred = (ops.array(np.column_stack(c)) for c in ([parallax, error], [predicted, log_variance]))
-    gaussian = numbers(networks.parallax_loss(y_true, y_pred))
-    tiny = robust(parallax, error, predicted, log_variance, fraction=1e-6, width=15.0)
-    assert tiny == pytest.approx(gaussian, abs=1e-4)
-    assert robust(parallax, error, predicted, log_variance) - gaussian == pytest.approx(-np.log(0.98), abs=0.01)
-
-
-@pytest.mark.parametrize("log_variance", [-1e4, -7.0, 80.0, 1e4])
-@pytest.mark.parametrize("sigmas", [0.0, 1e4])
-def test_robust_loss_and_its_gradient_are_finite(sigmas, log_variance):
-    tf = pytest.importorskip("tensorflow")
-    prediction = tf.Variable([[1.0 + 0.03 * sigmas, log_variance]])
-    with tf.GradientTape() as tape:
-        loss = networks.robust_parallax_loss(0.01, 15.0)(tf.constant([[1.0, 0.03]]), prediction)
-    assert np.isfinite(loss).all()
-    gradient = tape.gradient(loss, prediction).numpy()
-    assert np.isfinite(gradient).all()
-    if sigmas and log_variance == -1e4:  # a contaminant pulls 15^2 times less than in a Gaussian likelihood
-        assert gradient[0, 0] == pytest.approx(sigmas / 0.03 / 15.0**2, rel=1e-3)
-
-
 def test_released_variance_is_right_at_one_magnitude_and_off_by_the_factor_elsewhere(tmp_path):
     scale = 70.0
     k_mag = np.array([[5 * np.log10(scale)], [7.0], [12.0]], np.float32)
@@ -226,56 +161,6 @@ def test_released_variance_is_right_at_one_magnitude_and_off_by_the_factor_elsew
     assert np.abs(numbers(plain(inputs)) - numbers(model(inputs)))[:, 1].min() > 0.05
 
 
-@pytest.mark.parametrize(
-    ("filters", "width", "pool", "pixels"),
-    [((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],
-)
-def test_blocked_convolutions_equal_plain_ones_in_outputs_and_gradients(filters, width, pool, pixels):
-    tf = pytest.importorskip("tensorflow")
-    rng = np.random.default_rng(2)
-    network = dataclasses.replace(SMALL, conv_filters=filters, conv_width=width, pool_width=pool, dropout=0.0)
-    spectrum = keras.Input((pixels,))
-    blocked = keras.Model(spectrum, networks._convolutions(network, pixels, spectrum))
-    x = keras.layers.Reshape((pixels, 1))(spectrum)
-    for n in filters:
-        x = keras.layers.Conv1D(n, width, padding="same", activation="relu")(x)
-    plain = keras.Model(spectrum, keras.layers.MaxPooling1D(pool)(x))
-    weights = [rng.normal(0.1, 0.5, w.shape) for w in plain.get_weights()]
-    inputs = tf.constant(rng.normal(size=(3, pixels)), "float32")
-    results = []
-    for model in (plain, blocked):
-        model.set_weights(weights)
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = model(inputs)
-            target = tf.reduce_mean(tf.sin(outputs))
-        variables = [w.value for w in model.trainable_weights]
-        results.append([outputs, *tape.gradient(target, [inputs, *variables])])
-    assert results[0][0].shape == (3, pixels // pool, filters[-1])
-    for expected, found in zip(*results, strict=True):
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
-
-
-@pytest.mark.parametrize("shape", [(400, 51, 2), (400, 101)])
-def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
-    layer = networks.BitDropout(0.3, seed=5)
-    x = np.ones(shape, np.float32)
-    y = numbers(layer(x, training=True))
-    kept = y > 0
-    assert np.unique(y) == pytest.approx([0, 1 / 0.7], rel=1e-6)
-    assert kept.mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / y.size))
-    flat = kept.reshape(len(x), -1)
-    # pairs that share a random integer, neighbours in another, and stars
-    for a, b in [(flat[:, 0:-1:2], flat[:, 1::2]), (flat[:, 1:-1:2], flat[:, 2::2]), (flat[:-1], flat[1:])]:
-        n = min(a.shape[1], b.shape[1])
-        correlation = np.corrcoef(a[:, :n].ravel(), b[:, :n].ravel())[0, 1]
-        assert abs(correlation) < 5 / np.sqrt(a[:, :n].size)
-    assert (numbers(layer(x, training=True)) > 0).mean() == pytest.approx(0.7, abs=0.01)
-    assert not np.array_equal(numbers(layer(x, training=True)), y)
-    assert np.array_equal(numbers(layer(x)), x)
-
-
 def test_jax_gives_the_same_outputs_for_one_weight_file(jax_process, tmp_path):
     model = small_model("multivariate", offset_mean=(11.6, 1.35, 4850.0), offset_sd=(1.2, 0.5, 425.0))
     model_file.save_model(model, tmp_path / "m.keras", {})
@@ -289,11 +174,11 @@ def test_jax_gives_the_same_outputs_for_one_weight_file(jax_process, tmp_path):
         np.savez(
             folder + "/outputs.npz",
             joint=keras.ops.convert_to_numpy(model(inputs)),
-            jacobian=inference.jacobian(model, inputs["spectrum"]),
+            jacobian=jacobian(model, inputs["spectrum"]),
             drawn=inference.predict_reference(model, inputs["spectrum"], passes=3, seed=1).fakemag,
         )
     """)
     outputs = np.load(tmp_path / "outputs.npz")
     assert outputs["joint"] == pytest.approx(numbers(model(inputs)), rel=1e-4)
-    assert outputs["jacobian"] == pytest.approx(inference.jacobian(model, inputs["spectrum"]), rel=1e-3, abs=1e-5)
+    assert outputs["jacobian"] == pytest.approx(jacobian(model, inputs["spectrum"]), rel=1e-3, abs=1e-5)
     assert np.isfinite(outputs["drawn"]).all()

@@ -8,6 +8,7 @@ import pytest
 from small_networks import OFFSET, small_survey, synthetic_stars, table_and_spectra
 
 from apogaia.model import inference, model_file, training
+from apogaia.model.offset_draws import offset_draws
 from apogaia.model.training_set import TrainingSet, split
 
 
@@ -20,7 +21,7 @@ def trained():
 
 def test_a_known_zero_point_and_the_luminosities_are_recovered(trained):
     _, model, history = trained
-    offset = inference.offset_draws(model, None, draws=2000, seed=1).mean()
+    offset = offset_draws(model, None, draws=2000, seed=1).mean()
     assert offset == pytest.approx(OFFSET, abs=0.01)
     unseen = synthetic_stars(300, seed=2, offset=0.0)
     prediction = inference.predict(model, unseen.spectrum, passes=50, seed=1, progress=False)

@@ -238,7 +238,7 @@ def test_a_star_without_spectrum_has_no_distance(knows_giants, giants):
 def test_spectra_are_read_in_blocks(knows_giants, giants, tmp_path, monkeypatch):
     spectra = giants.spectrum[HELD_OUT][:50]
     whole = knows_giants.spectrum_distance(spectra)
-    monkeypatch.setattr(training_domain, "BLOCK", 7)
+    monkeypatch.setattr(training_domain, "BLOCK_SPECTRA", 7)
     with h5py.File(tmp_path / "stars.h5", "w") as file:
         found = knows_giants.spectrum_distance(file.create_dataset("spectrum", data=spectra))
     np.testing.assert_allclose(found, whole, rtol=1e-4)

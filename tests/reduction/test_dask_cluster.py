@@ -167,7 +167,7 @@ def test_a_worker_with_another_version_is_refused(raw, scheduler, tmp_path):
 def test_a_worker_with_other_code_is_refused(raw, scheduler, tmp_path):
     survey, workspace = raw
     shutil.copytree(SOURCE / "apogaia", tmp_path / "other" / "apogaia")
-    with (tmp_path / "other" / "apogaia" / "spectra.py").open("a") as module:
+    with (tmp_path / "other" / "apogaia" / "formats" / "apstar.py").open("a") as module:
         module.write("\nMIN_USABLE_PIXELS = 3000\n")
     with workers(scheduler, 1, path=[tmp_path / "other"]):
         with pytest.raises(ReductionError, match="its apogaia has other code"):

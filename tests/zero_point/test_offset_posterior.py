@@ -31,7 +31,7 @@ def test_constant_zero_point_is_mean_and_sd_over_the_draws(monkeypatch):
     def draws_of(model, inputs, *, draws, seed):
         return -0.05 + 0.002 * np.random.default_rng(seed).normal(size=(draws, 1))
 
-    monkeypatch.setattr("apogaia.model.inference.offset_draws", draws_of)
+    monkeypatch.setattr("apogaia.model.offset_draws.offset_draws", draws_of)
     found = offset_posterior.constant_zero_point(None, draws=4000, seed=5)
     assert found.value == pytest.approx(-0.05, abs=2e-4)
     assert found.error == pytest.approx(0.002, rel=0.05)

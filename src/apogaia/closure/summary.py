@@ -188,7 +188,7 @@ def sentences(numbers: Mapping) -> dict[str, str]:
             f"{each['trials']} trials)"
             for name, each in slopes.items()
         )
-        made["recovered"] = f"Slope of recovered against injected, 1 if the zero point is recovered: {'; '.join(parts)}."
+        made["recovered"] = f"Slope of recovered against injected, 1 for an unbiased recipe: {'; '.join(parts)}."
     if drawn := numbers.get("seeds"):
         made["seeds"] = (
             f"Over {drawn['trials']} seeds the values scatter by {drawn['sd_value_uas']:.1f} uas, beside a quoted "

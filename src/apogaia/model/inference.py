@@ -1,8 +1,7 @@
-"""What a trained model says about stars: Monte-Carlo dropout, draws of the zero point, and the Jacobian."""
+"""Luminosities of stars from a trained network, by Monte-Carlo dropout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -10,17 +9,15 @@ import numpy as np
 from keras import ops
 from tqdm.auto import tqdm
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
 from apogaia.model import model_file
 from apogaia.model.fast import devices, dropout_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
+from apogaia.model.networks import check_pixels
 from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.reduction import star_file
 from apogaia.survey import InferenceSettings
 
 __all__ = [
-    "jacobian",
-    "offset_draws",
     "predict",
     "predict_calibrated",
     "predict_reference",
@@ -66,7 +63,7 @@ def predict(
     ValueError
         If the spectra have another number of pixels than the model's.
     """
-    _check_pixels(model, spectra)
+    check_pixels(model, spectra)
     network = FastDropout.from_model(model.get_layer("luminosity"))
     on_device = devices.uses_device(device)
     devices.log_once("inference", None if on_device else "numba")
@@ -149,7 +146,7 @@ def predict_reference(
 
     Its masks are Keras' own, so the results agree with `predict` in distribution only.
     """
-    _check_pixels(model, spectra)
+    check_pixels(model, spectra)
     network = model.get_layer("luminosity")
     for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
         layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
@@ -161,77 +158,6 @@ def predict_reference(
         return fakemag.mean(axis=0), fakemag.var(axis=0), variance.mean(axis=0)
 
     return _in_batches(outputs, spectra, batch_size, progress)
-
-
-def offset_draws(model: keras.Model, inputs: Mapping[str, np.ndarray] | None, *, draws: int, seed: int) -> np.ndarray:
-    """Dropout draws of the zero point, Gaia minus true parallax.
-
-    Parameters
-    ----------
-    model
-        A joint network with a constant or a multivariate offset.
-    inputs
-        ``g_mag``, ``bp_rp`` [mag] and ``teff`` [K], each (n,), for a multivariate offset; None for a constant one.
-    draws
-        Number of dropout masks.
-    seed
-        Of the masks.
-
-    Returns
-    -------
-    (draws, n) array
-        Zero points [mas]; n = 1 for a constant offset. All stars of a draw have masks of their own.
-
-    Raises
-    ------
-    ValueError
-        If the model has no offset, or the inputs are not those it takes.
-    """
-    if model.name == "joint_none":
-        raise ValueError("this model was trained without an offset: use a constant or a multivariate one")
-    if (model.name == "joint_constant") != (inputs is None):
-        raise ValueError("inputs are G, BP-RP and Teff for a multivariate offset, and None for a constant one")
-    network = model.get_layer("offset")
-    for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
-        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
-    if inputs is None:
-        ones = ops.ones((draws, len(OFFSET_INPUTS)))
-        return ops.convert_to_numpy(network(ones, training=True)).astype(np.float64)
-    columns = {name: ops.convert_to_tensor(np.asarray(inputs[name], np.float32)[:, None]) for name in OFFSET_INPUTS}
-    draw = [ops.convert_to_numpy(network(columns, training=True))[:, 0] for _ in range(draws)]
-    return np.array(draw, np.float64).reshape(draws, -1)
-
-
-def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-    """Derivative of fakemag with respect to the normalised flux of every pixel, without dropout.
-
-    Parameters
-    ----------
-    model
-        A joint network.
-    spectra
-        (n, pixels) normalised spectra.
-    batch_size
-        Spectra at a time.
-
-    Returns
-    -------
-    (n, pixels) array
-        d fakemag / d flux, float32.
-    """
-    _check_pixels(model, spectra)
-    gradient = _gradient_of_fakemag(model.get_layer("luminosity"))
-    jacobians = np.empty(spectra.shape, np.float32)
-    for start in range(0, len(spectra), batch_size):
-        batch = np.asarray(spectra[start : start + batch_size], np.float32)
-        jacobians[start : start + batch_size] = gradient(batch)
-    return jacobians
-
-
-def _check_pixels(model: keras.Model, spectra) -> None:
-    pixels = model.get_layer("luminosity").input_shape[1]
-    if len(spectra.shape) != 2 or spectra.shape[1] != pixels:
-        raise ValueError(f"spectra have the shape {tuple(spectra.shape)}, but the model takes {pixels} pixels a star")
 
 
 def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction:
@@ -252,33 +178,3 @@ def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction
 def _prediction(moments: np.ndarray) -> Prediction:
     mean, variance, predicted_variance = moments
     return Prediction(mean, np.sqrt(variance), np.sqrt(predicted_variance), np.sqrt(variance + predicted_variance))
-
-
-def _gradient_of_fakemag(network: keras.Model):
-    """Spectra -> gradient of each star's fakemag; stars do not mix, so the gradient of the sum holds them all."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        def gradient(batch):
-            batch = tf.constant(batch)
-            with tf.GradientTape() as tape:
-                tape.watch(batch)
-                fakemag = network(batch, training=False)[:, 0]
-            return tape.gradient(fakemag, batch).numpy()
-
-    elif backend == "jax":
-        import jax
-
-        def gradient(batch):
-            return np.asarray(jax.grad(lambda spectra: network(spectra, training=False)[:, 0].sum())(batch))
-
-    else:
-        import torch
-
-        def gradient(batch):
-            batch = torch.tensor(batch, device=keras.src.backend.torch.core.get_device(), requires_grad=True)
-            (gradients,) = torch.autograd.grad(network(batch, training=False)[:, 0].sum(), batch)
-            return gradients.cpu().numpy()
-
-    return gradient

@@ -1,4 +1,4 @@
-"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point, with one likelihood.
+"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point.
 
 Leung & Bovy (2019b), section 2. Keras and keras.ops only, so that the same file runs on every Keras backend. A model's
 inputs are named and in physical units; everything that normalises them is inside.
@@ -14,9 +14,10 @@ import numpy as np
 from keras import ops
 
 from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.model.fast.layers import BitDropout, BlockedConv1D, PixelBlocks
 from apogaia.survey import NetworkSettings
 
-__all__ = ["OFFSETS", "build_joint_network", "parallax_loss", "robust_parallax_loss"]
+__all__ = ["OFFSETS", "build_joint_network", "check_pixels"]
 
 OFFSETS = ("none", "constant", "multivariate")
 
@@ -44,88 +45,6 @@ class Standardisation(keras.layers.Layer):
 
     def call(self, columns):
         return (columns - self.mean) / self.sd
-
-
-@register
-class BitDropout(keras.layers.Dropout):
-    """Dropout whose mask compares 16 random bits a value, two values from one random integer.
-
-    The rate is met to 1e-5. Keras' own layer draws a floating-point number for each value and selects; in a training
-    step of the joint network that costs several times as much as this product with a mask.
-    """
-
-    def call(self, inputs, training=False):
-        if not training or self.rate == 0:
-            return inputs
-        values = math.prod(inputs.shape[1:])
-        shape = (ops.shape(inputs)[0], -(-values // 2))
-        bits = keras.random.randint(shape, -(2**31), 2**31 - 1, dtype="int32", seed=self.seed_generator)
-        bits = ops.view(bits, "int16")[:, :values]
-        mask = ops.cast(bits >= round(self.rate * 2**16) - 2**15, inputs.dtype) * (1.0 / (1.0 - self.rate))
-        return inputs * ops.reshape(mask, (-1, *inputs.shape[1:]))
-
-
-@register
-class PixelBlocks(keras.layers.Layer):
-    """Cut spectra into blocks, the first of which starts `before` pixels early: (n, pixels) -> (n, blocks, width)."""
-
-    def __init__(self, blocks: int, width: int, before: int, **kwargs):
-        super().__init__(**kwargs)
-        self.blocks, self.width, self.before = blocks, width, before
-
-    def call(self, spectrum):
-        length = self.blocks * self.width - self.before
-        after = max(0, length - spectrum.shape[1])
-        padded = ops.pad(spectrum[:, :length], ((0, 0), (self.before, after)))
-        return ops.reshape(padded, (-1, self.blocks, self.width))
-
-    def get_config(self):
-        return {**super().get_config(), "blocks": self.blocks, "width": self.width, "before": self.before}
-
-
-@register
-class BlockedConv1D(keras.layers.Conv1D):
-    """The "same" convolution with ReLU, on blocks of pixels: (n, blocks + 1, width C) -> (n, blocks, width filters).
-
-    With a handful of channels a convolution cannot fill the processor's vectors. Here a block of as many pixels as the
-    kernel is wide is one pixel with many channels, and the kernel a banded matrix over two neighbouring blocks: twice
-    the products in less than half the time. The weights are Conv1D's. Block b of the output starts (width - 1) // 2
-    pixels after block b of the input, so a stack of such layers needs no padding but that of the spectrum.
-
-    Parameters
-    ----------
-    first_pixel
-        Pixel at which the output starts, at most 0.
-    pixels
-        Pixels of the spectrum. Outputs outside it are zero, as the padding of the next "same" convolution is.
-    """
-
-    def __init__(self, filters: int, kernel_size: int, first_pixel: int, pixels: int, **kwargs):
-        super().__init__(filters, kernel_size, **{**kwargs, "padding": "same", "activation": "relu"})
-        self.first_pixel, self.pixels = first_pixel, pixels
-
-    def build(self, input_shape):
-        super().build((*input_shape[:2], input_shape[2] // self.kernel_size[0]))
-        self.input_spec = None  # Conv1D's counts the channels of one pixel
-
-    def call(self, inputs):
-        width, channels, filters = self.kernel.shape
-        blocks = inputs.shape[1] - 1
-        shifted = [ops.pad(self.kernel[:, :, None], ((i, width - i), (0, 0), (0, 0), (0, 0))) for i in range(width)]
-        banded = ops.reshape(ops.concatenate(shifted, axis=2), (2, width * channels, width * filters))
-        bias = ops.tile(self.bias, (width,))
-        pixel = self.first_pixel + np.arange(blocks * width)
-        outside = (pixel < 0) | (pixel >= self.pixels)
-        if outside.any():  # a bias far below zero: the ReLU makes it zero, value and gradient, at no extra cost
-            far_below = np.where(outside, -1e30, 0.0).astype("float32").repeat(filters)
-            bias = bias + far_below.reshape(blocks, width * filters)
-        return self.activation(ops.conv(inputs, banded, 1, "valid") + bias)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], input_shape[1] - 1, self.kernel_size[0] * self.filters)
-
-    def get_config(self):
-        return {**super().get_config(), "first_pixel": self.first_pixel, "pixels": self.pixels}
 
 
 @register
@@ -187,45 +106,6 @@ class ParallaxOffset(keras.layers.Layer):
 
     def compute_output_shape(self, prediction_shape, offset_shape):
         return prediction_shape
-
-
-@keras.saving.register_keras_serializable(package="apogaia")
-def parallax_loss(y_true, y_pred):
-    """Negative log likelihood per star, without its constant (paper Eqs. 3-4).
-
-    J = (predicted - parallax)^2 exp(-s) / 2 + s / 2 with s = ln(error^2 + predicted variance).
-
-    The log variance needs no clipping: Gaia's error bounds s from below, s is a sum of exponentials taken in the log,
-    and exp(-s) can only underflow to zero, so loss and gradient are finite for any network output.
-
-    Parameters
-    ----------
-    y_true
-        (n, 2) Gaia's parallax and its error [mas]; the error is positive.
-    y_pred
-        (n, 2) predicted Gaia parallax [mas] and log variance of the predicted true parallax [ln mas^2].
-    """
-    parallax, error = y_true[:, 0], y_true[:, 1]
-    log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
-    return 0.5 * ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total) + 0.5 * log_total
-
-
-def robust_parallax_loss(fraction: float, width: float):
-    """A loss like `parallax_loss` that a few wrong parallaxes, matches or magnitudes cannot carry away.
-
-    Each star is, with probability `fraction`, a contaminant whose standard deviation is `width` times as large:
-    J = -ln[(1 - fraction) N(1) + fraction N(width)] (Hogg, Bovy & Lang 2010, section 3).
-    """
-    log_good, log_bad = math.log1p(-fraction), math.log(fraction / width)
-
-    def loss(y_true, y_pred):
-        parallax, error = y_true[:, 0], y_true[:, 1]
-        log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[:, 1])
-        square = ops.square(y_pred[:, 0] - parallax) * ops.exp(-log_total)
-        good, bad = log_good - 0.5 * square, log_bad - 0.5 * square / width**2
-        return 0.5 * log_total - ops.logaddexp(good, bad)
-
-    return loss
 
 
 def build_joint_network(
@@ -369,3 +249,10 @@ def _multivariate_offset_network(network: NetworkSettings, parallax_scale: float
     standardisation.mean.assign(mean)
     standardisation.sd.assign(sd)
     return offset_network
+
+
+def check_pixels(model: keras.Model, spectra) -> None:
+    """Raise a ValueError if spectra, (n, pixels), have another number of pixels than a joint network takes."""
+    pixels = model.get_layer("luminosity").input_shape[1]
+    if len(spectra.shape) != 2 or spectra.shape[1] != pixels:
+        raise ValueError(f"spectra have the shape {tuple(spectra.shape)}, but the model takes {pixels} pixels a star")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from apogaia.formats.star_columns import OFFSET_INPUTS
-from apogaia.model import model_file, networks
+from apogaia.model import likelihood, model_file, networks
 from apogaia.model.batches import Batches, in_one_thread
 from apogaia.model.fast import devices, training_jax
 from apogaia.model.training_domain import TrainingDomain
@@ -138,8 +138,8 @@ class EpochReport(keras.callbacks.Callback):
 
 def _loss(settings: TrainingSettings):
     if settings.contaminant_fraction == 0:
-        return networks.parallax_loss
-    return networks.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)
+        return likelihood.parallax_loss
+    return likelihood.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)
 
 
 def _be_reproducible(seed: int) -> None:

@@ -129,7 +129,9 @@ def apogee_continuum(
     bases = _detector_bases(spectra.continuum_pixels, spectra.continuum_degree)
     for name, (pixels, basis, basis_everywhere) in zip(DETECTORS, bases, strict=True):
         at = pixels + sources[name].start
-        coefficients = _fit(flux[:, at].astype(float), error[:, at].astype(float), basis)
+        with np.errstate(invalid="ignore"):  # a file may hold signalling NaNs
+            chosen = flux[:, at].astype(float), error[:, at].astype(float)
+        coefficients = _fit(*chosen, basis)
         # a continuum beyond single precision would be infinite, hence positive; NaN, where there is none, fails, too
         held = np.abs(coefficients).sum(axis=1) < np.finfo(np.float32).max
         positive &= held

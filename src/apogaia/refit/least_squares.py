@@ -6,7 +6,7 @@ Luminosities that are linear in features of the spectra are fitted together with
 
 by iterated, weighted least squares. The scatter of ln luminosity, which sets the weights of the stars, is fitted too.
 The shift follows from the density of stars (`stellar_density`, `density_shift`) and is known beforehand. A star may be
-a contaminant, as in `networks.robust_parallax_loss`; the fraction of contaminants is fitted.
+a contaminant, as in `apogaia.model.likelihood.robust_parallax_loss`; the fraction of contaminants is fitted.
 """
 
 from __future__ import annotations

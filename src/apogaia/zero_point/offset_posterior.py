@@ -41,7 +41,7 @@ def constant_zero_point(model, *, draws: int, seed: int) -> ZeroPoint:
     draws, seed
         Number of dropout draws and the seed of the dropout.
     """
-    from apogaia.model.inference import offset_draws  # here, so that the rest does not load Keras
+    from apogaia.model.offset_draws import offset_draws  # here, so that the rest does not load Keras
 
     offsets = offset_draws(model, None, draws=draws, seed=seed)
     # every star has the same offset, so that any further rows of a draw are the same value

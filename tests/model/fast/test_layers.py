@@ -1,0 +1,66 @@
+"""Layers written for speed give the numbers of plain ones."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from small_networks import SMALL
+
+from apogaia.model import networks
+from apogaia.model.fast import layers
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.parametrize(
+    ("filters", "width", "pool", "pixels"),
+    [((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],
+)
+def test_blocked_convolutions_equal_plain_ones_in_outputs_and_gradients(filters, width, pool, pixels):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(2)
+    network = dataclasses.replace(SMALL, conv_filters=filters, conv_width=width, pool_width=pool, dropout=0.0)
+    spectrum = keras.Input((pixels,))
+    blocked = keras.Model(spectrum, networks._convolutions(network, pixels, spectrum))
+    x = keras.layers.Reshape((pixels, 1))(spectrum)
+    for n in filters:
+        x = keras.layers.Conv1D(n, width, padding="same", activation="relu")(x)
+    plain = keras.Model(spectrum, keras.layers.MaxPooling1D(pool)(x))
+    weights = [rng.normal(0.1, 0.5, w.shape) for w in plain.get_weights()]
+    inputs = tf.constant(rng.normal(size=(3, pixels)), "float32")
+    results = []
+    for model in (plain, blocked):
+        model.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = model(inputs)
+            target = tf.reduce_mean(tf.sin(outputs))
+        variables = [w.value for w in model.trainable_weights]
+        results.append([outputs, *tape.gradient(target, [inputs, *variables])])
+    assert results[0][0].shape == (3, pixels // pool, filters[-1])
+    for expected, found in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("shape", [(400, 51, 2), (400, 101)])
+def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
+    layer = layers.BitDropout(0.3, seed=5)
+    x = np.ones(shape, np.float32)
+    y = numbers(layer(x, training=True))
+    kept = y > 0
+    assert np.unique(y) == pytest.approx([0, 1 / 0.7], rel=1e-6)
+    assert kept.mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / y.size))
+    flat = kept.reshape(len(x), -1)
+    # pairs that share a random integer, neighbours in another, and stars
+    for a, b in [(flat[:, 0:-1:2], flat[:, 1::2]), (flat[:, 1:-1:2], flat[:, 2::2]), (flat[:-1], flat[1:])]:
+        n = min(a.shape[1], b.shape[1])
+        correlation = np.corrcoef(a[:, :n].ravel(), b[:, :n].ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(a[:, :n].size)
+    assert (numbers(layer(x, training=True)) > 0).mean() == pytest.approx(0.7, abs=0.01)
+    assert not np.array_equal(numbers(layer(x, training=True)), y)
+    assert np.array_equal(numbers(layer(x)), x)
