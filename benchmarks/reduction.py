@@ -219,7 +219,7 @@ def tables(root: str, n: str) -> dict:
     """In a new process: everything that is not spectra, from files written for it."""
     from apogaia import files
     from apogaia.formats import survey_tables
-    from apogaia.reduction import reduce, star_file
+    from apogaia.reduction import reduce, stars_h5
 
     survey, workspace = survey_of(Path(root), int(n))
     in_new_process("reduction", "write", root, n)
@@ -232,7 +232,7 @@ def tables(root: str, n: str) -> dict:
     table["status"] = np.zeros(len(table), np.int8)
     table["reason"] = np.array(["" if i % 20 else f"a reason of some length, {i}" for i in range(len(table))], object)
     with contextlib.suppress(ValueError):  # the spectra, which are left out here, are missed at the end
-        star_file.write_stars(workspace.stars, table, ())
+        stars_h5.write_stars(workspace.stars, table, ())
     return {"tables_s": time.perf_counter() - start, "tables_mib": peak_mib()}
 
 

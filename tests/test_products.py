@@ -9,8 +9,8 @@ from small_networks import N_PIXELS, small_survey, synthetic_stars, table_and_sp
 
 from apogaia import products
 from apogaia.model import inference, model_file, networks, training
-from apogaia.model.predictions import ErrorCalibration
-from apogaia.reduction import quality_cuts, star_file
+from apogaia.model.error_calibration import ErrorCalibration
+from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.refit.splines import quantile_knots
 from apogaia.workspace import Workspace
 
@@ -24,7 +24,7 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     opened.spectra.file.flush()
     selected = types.SimpleNamespace(training=np.arange(150), training_multivariate=np.arange(100))
     monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
-    monkeypatch.setattr(star_file, "open_stars", lambda path: contextlib.nullcontext(opened))
+    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     calls = []
 
     def untrained(survey, sample, offset):
@@ -63,7 +63,7 @@ def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
     opened = table_and_spectra(workspace.stars, sample)
     opened.table["snr"] = np.linspace(50, 300, 40)
     opened.spectra.file.flush()
-    monkeypatch.setattr(star_file, "open_stars", lambda path: contextlib.nullcontext(opened))
+    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     network = networks.build_joint_network(
         survey.network, "none", mean_spectrum=sample.spectrum.mean(axis=0), parallax_scale=1.4
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 PACKAGE = Path("src/apogaia")
 
 
-def _code_closure():
+def _code_dependencies():
     """The package's module of that name, loaded by itself: the package may not be installed yet."""
-    specification = importlib.util.spec_from_file_location("code_closure", PACKAGE / "code_closure.py")
+    specification = importlib.util.spec_from_file_location("code_dependencies", PACKAGE / "code_dependencies.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
@@ -45,7 +45,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(survey_kind(Path(sys.argv[1])))
         return
-    code = _code_closure()
+    code = _code_dependencies()
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
         print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")

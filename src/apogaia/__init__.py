@@ -12,7 +12,7 @@ The package follows the pipeline:
     cli                        the command line
 
 Beside them: `survey` (every number that may vary), `workspace` (where files are), `trained_model` (a model file in
-use), `products` (what the notebooks call), `files`, `code_closure` and `processes`.
+use), `products` (what the notebooks call), `files`, `code_dependencies` and `processes`.
 
 The names in `__all__` are those that most people import; they are loaded when they are asked for.
 """
@@ -35,7 +35,7 @@ _HOMES = {
     "apogee_continuum": "reduction.continuum",
     "fakemag_to_pc": "physics.luminosity",
     "load_survey": "survey",
-    "open_stars": "reduction.star_file",
+    "open_stars": "reduction.stars_h5",
     "read_apstar": "formats.apstar",
     "read_catalogue": "distances.catalogue",
 }

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 
-from apogaia.code_closure import code_digest
+from apogaia.code_dependencies import code_digest
 
 __all__ = [
     "atomic",
@@ -104,7 +104,7 @@ def fingerprint(
         compares of its content, which is quick for large ones.
     code
         Functions or modules that compute the product. All code of this package that their modules import counts, and
-        the data files which that code reads (`apogaia.code_closure`).
+        the data files which that code reads (`apogaia.code_dependencies`).
     """
     digest = hashlib.sha256(json.dumps(_plain(settings), sort_keys=True).encode())
     for path in inputs:

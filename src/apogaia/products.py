@@ -1,6 +1,6 @@
-"""What the notebooks call: the products of a survey, made once and kept in its workspace.
+"""Costly products of a survey, made once and kept in its workspace: what the notebooks call for models and predictions.
 
-A product is made again when the survey's settings, its inputs, or the code that computes it have changed
+A product is made again when the settings that its maker uses, its inputs, or the code that computes it have changed
 (`apogaia.files.fingerprint`), and not before.
 """
 
@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from apogaia import files
+from apogaia.model.error_calibration import Prediction
 from apogaia.model.inference import predict_survey
-from apogaia.model.predictions import Prediction
 from apogaia.model.training import train_joint_model
 from apogaia.survey import Survey
 from apogaia.trained_model import TrainedModel
@@ -24,20 +24,20 @@ __all__ = ["calibrated_model", "predicted_stars", "trained_model"]
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:
     """The joint model of a survey with the offset "none", "constant" or "multivariate" (the paper's recipe)."""
-    settings = survey.settings("cuts", "network", "training") | {"offset": offset}
+    settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
     make = partial(train_joint_model, survey=survey, stars=workspace.stars, offset=offset)
     return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]))
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default."""
-    settings = survey.settings("cuts", "network", "training", "calibration", "inference")
+    settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)
     return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]))
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
-    """Luminosities with calibrated errors of every row of stars.h5, by the model with this offset or "calibrated"."""
+    """Luminosities of every row of stars.h5 by the model with this offset, or by "calibrated", whose errors are."""
     model, stars = workspace.model(offset), workspace.stars
     make = partial(predict_survey, model=model, stars=stars, settings=survey.inference)
     path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars])

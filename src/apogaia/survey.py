@@ -265,8 +265,8 @@ class CutsSettings:
             le=math.inf,
         ),
     ]
-    min_a_k_targ: Annotated[  # A_K of 10 mag hides every star of APOGEE
-        float, Quantity("mag", "Smaller AK_TARG counts as missing.", ge=-math.inf, le=10)
+    min_a_k_targ: Annotated[  # below -1 are placeholders (`has_extinction`); 10 mag hides every star of APOGEE
+        float, Quantity("mag", "Smaller AK_TARG counts as missing.", ge=-1, le=10)
     ]
     needs_extinction: Annotated[
         bool, Flag("Stars with missing extinction do not train; else they count as unreddened.")

@@ -1,4 +1,4 @@
-"""A trained model: everything that its file holds, and what one does with it."""
+"""A model loaded from its file, with methods to predict luminosities and distances."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import MISSING_BELOW
 from apogaia.formats.survey_tables import MISSING_MAG_ABOVE
 from apogaia.model import model_file
+from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.inference import predict_calibrated, read_error_calibration
-from apogaia.model.predictions import ErrorCalibration, Prediction
 from apogaia.model.training_domain import Placement, TrainingDomain
-from apogaia.reduction.spectra import read_spectra
+from apogaia.reduction.normalised_spectra import read_spectra
 from apogaia.survey import Survey, restore_survey
 
 __all__ = ["TrainedModel"]
@@ -74,7 +74,7 @@ class TrainedModel:
     def predict(
         self, spectra, snr, *, passes: int | None = None, seed: int | None = None, progress: bool = True
     ) -> Prediction:
-        """Luminosities of stars with calibrated errors, by Monte-Carlo dropout.
+        """Luminosities of stars by Monte-Carlo dropout; a calibrated model's errors are calibrated.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ from apogaia.archive.tap_jobs import Patience
 from apogaia.cli import commands
 from apogaia.formats.apstar import Status
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import open_stars
+from apogaia.reduction.stars_h5 import open_stars
 from apogaia.simulate.run import simulate_survey
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace

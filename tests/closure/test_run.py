@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apogaia import code_closure, files
+from apogaia import code_dependencies, files
 from apogaia.closure import run
 from apogaia.closure.recipes import refit
 from apogaia.closure.trials import TRIALS
@@ -68,10 +68,10 @@ def test_a_trial_that_is_done_is_kept_and_others_run(ran, capsys):
 )
 def test_a_refit_trial_is_repeated_after_changes_of_its_code_alone(ran, monkeypatch, changed, repeated):
     assert run.main(["refit_0"]) == 0
-    digest, path = code_closure._content_digest, code_closure.PACKAGE / changed
+    digest, path = code_dependencies._content_digest, code_dependencies.PACKAGE / changed
     assert path.is_file()
     monkeypatch.setattr(
-        code_closure, "_content_digest", lambda file, time: "changed" if file == path else digest(file, time)
+        code_dependencies, "_content_digest", lambda file, time: "changed" if file == path else digest(file, time)
     )
     assert run.main(["refit_0"]) == 0
     assert len(ran) == 1 + repeated

@@ -10,7 +10,7 @@ from apogaia.closure import run, trials
 from apogaia.closure.trials import TRIALS, Trial, training_rows, with_zero_point
 from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import load_survey
-from apogaia.zero_point.refitted import usable
+from apogaia.zero_point.refit_zero_point import usable
 
 N = 5000
 SURVEY = load_survey("mock-dr14")

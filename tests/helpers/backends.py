@@ -18,7 +18,7 @@ import contextlib, dataclasses
 import keras, numpy as np
 from apogaia.model import inference, model_file, training
 from apogaia.model.jacobian import jacobian
-from apogaia.model.predictions import Prediction
+from apogaia.model.error_calibration import Prediction
 from apogaia.model.fast import devices, dropout_jax, training_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
 from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for

@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from apogaia.model import networks
 from apogaia.model.training_set import TrainingSet
-from apogaia.reduction import star_file
+from apogaia.reduction import stars_h5
 from apogaia.survey import load_survey
 
 DR14 = load_survey("dr14").network
@@ -84,4 +84,4 @@ def synthetic_stars(n, seed=1, offset=OFFSET):
 def table_and_spectra(path, sample):
     table = Table({f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)[1:]})
     file = h5py.File(path, "w")
-    return star_file.Stars(table, file.create_dataset("spectrum", data=sample.spectrum))
+    return stars_h5.Stars(table, file.create_dataset("spectrum", data=sample.spectrum))

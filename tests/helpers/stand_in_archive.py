@@ -13,7 +13,7 @@ from astropy.table import Table
 from stand_in import Request, Response, serve_folder
 from stand_in_tap import StandInTap
 
-from apogaia.reduction.star_file import open_stars
+from apogaia.reduction.stars_h5 import open_stars
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 

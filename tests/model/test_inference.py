@@ -1,7 +1,6 @@
 """Monte-Carlo dropout."""
 
 import h5py
-import keras
 import numpy as np
 import pytest
 from small_networks import SMALL, model_of, spectra_for

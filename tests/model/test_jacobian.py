@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 from small_networks import SMALL, model_of, spectra_for
 
 from apogaia.model import jacobian as module

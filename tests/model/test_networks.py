@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from scipy import stats
 
 from apogaia.model import model_file, networks
 from apogaia.model.jacobian import jacobian

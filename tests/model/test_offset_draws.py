@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from small_networks import SMALL, model_of, spectra_for
+from small_networks import SMALL, model_of
 
 from apogaia.model.offset_draws import offset_draws
 

@@ -17,10 +17,10 @@ from apogaia import files
 from apogaia.formats import apstar, survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
-from apogaia.formats.star_columns import COLUMNS
-from apogaia.reduction import continuum, reduce, star_file
+from apogaia.formats.stars_h5_columns import COLUMNS
+from apogaia.reduction import continuum, reduce, stars_h5
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import open_stars, status_counts
+from apogaia.reduction.stars_h5 import open_stars, status_counts
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -276,13 +276,13 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(raw, monkeypatch, stop_at
         "part": "count = [0]; real = reduce._reduce_part\n"
         "def stop(*a):\n    count[0] += 1\n    return kill() if count[0] == 3 else real(*a)\n"
         "reduce._reduce_part = stop\n",
-        "assembly": "real = star_file.write_stars\n"
-        "def stop(path, *a):\n    real(path, *a); kill()\nstar_file.write_stars = stop\n",
+        "assembly": "real = stars_h5.write_stars\n"
+        "def stop(path, *a):\n    real(path, *a); kill()\nstars_h5.write_stars = stop\n",
         "note": "reduce.shutil.rmtree = lambda *a, **k: kill()\n",
     }[stop_at]
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\n"
-        "from apogaia.reduction import reduce, star_file\nfrom apogaia.workspace import Workspace\n"
+        "from apogaia.reduction import reduce, stars_h5\nfrom apogaia.workspace import Workspace\n"
         "from tiny_survey import tiny_survey\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"{trap}reduce.CHUNK_ROWS = 6\nsurvey = tiny_survey()\n"
@@ -312,7 +312,7 @@ def test_parts_of_other_settings_are_not_used(raw, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(star_file, "write_stars", stop)
+        patch.setattr(stars_h5, "write_stars", stop)
         with pytest.raises(KeyboardInterrupt):
             reduce_survey(other, workspace, processes=1, progress=False)
     assert (workspace.data / "stars.parts").is_dir()

@@ -25,7 +25,7 @@ from apogaia.formats.fits_columns import ReductionError
 from apogaia.reduction import reduce as reduction
 from apogaia.reduction.quality_cuts import select
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import open_stars
+from apogaia.reduction.stars_h5 import open_stars
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 

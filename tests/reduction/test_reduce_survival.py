@@ -7,7 +7,7 @@ import pytest
 import tiny_survey as tiny
 
 from apogaia import files
-from apogaia.reduction import star_file
+from apogaia.reduction import stars_h5
 from apogaia.reduction.reduce import reduce_survey
 
 
@@ -28,7 +28,7 @@ def test_chunks_that_a_worker_of_an_earlier_run_finishes_late_are_not_used(tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(star_file, "write_stars", stop)
+        patch.setattr(stars_h5, "write_stars", stop)
         reduce_survey(other, workspace, processes=1, progress=False)
     real = files.parts_folder
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "apogaia"
 # Modules, or whole folders, without a test file of their name, and the file that tests them
 TESTED_BY = {
     "archive/estimate.py": "cli/test_commands.py",
-    "archive/http/answers.py": "archive/http/test_download.py",
+    "archive/http/server_responses.py": "archive/http/test_download.py",
     "archive/http/partial_files.py": "archive/http/test_download_survival.py",
     "archive/http/transfers.py": "archive/http/test_download.py",
     "archive/own_folder.py": "archive/test_fetch.py",
@@ -24,21 +24,21 @@ TESTED_BY = {
     "closure": "closure/test_run.py",
     "formats/fits_columns.py": "reduction/test_reduce_damaged_input.py",
     "formats/releases.py": "surveys/test_dr17.py",
-    "formats/star_columns.py": "reduction/test_reduce.py",
+    "formats/stars_h5_columns.py": "reduction/test_reduce.py",
     "formats/streamed_tables.py": "zero_point/test_gaia_tables.py",
     "model/batches.py": "model/test_training.py",
     "model/training_set.py": "model/test_training.py",
-    "physics/hydrogen.py": "simulate/test_synthesis.py",
+    "physics/hydrogen_lines.py": "simulate/test_synthesis.py",
     "physics/sun.py": "physics/test_galaxy.py",
     "plots": "plots/test_plots.py",
-    "reduction/spectra.py": "reduction/test_reduce.py",
-    "reduction/star_file.py": "reduction/test_reduce.py",
+    "reduction/normalised_spectra.py": "reduction/test_reduce.py",
+    "reduction/stars_h5.py": "reduction/test_reduce.py",
     "refit/principal_components.py": "refit/test_least_squares.py",
     "refit/spectral_features.py": "refit/test_least_squares.py",
     "refit/splines.py": "refit/test_least_squares.py",
     "simulate": "simulate/test_run.py",
     "workspace.py": "repository/test_repository.py",
-    "zero_point/summaries.py": "zero_point/test_offset_posterior.py",
+    "zero_point/quadratic_summaries.py": "zero_point/test_offset_posterior.py",
 }
 MODULES = sorted(
     path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if not path.name.startswith("__")

@@ -18,7 +18,7 @@ from apogaia.formats.apstar import Status
 from apogaia.formats.releases import GAIA_RELEASES
 from apogaia.physics import lindegren
 from apogaia.reduction import quality_cuts, reduce
-from apogaia.reduction.star_file import open_stars
+from apogaia.reduction.stars_h5 import open_stars
 from apogaia.simulate import gaia, run, truth
 from apogaia.simulate.design import design_survey
 from apogaia.simulate.fields import survey_fields

@@ -13,7 +13,7 @@ from apogaia.formats.apstar import Status
 from apogaia.reduction.crossmatch import at_epoch
 from apogaia.reduction.quality_cuts import cut_flow
 from apogaia.reduction.reduce import reduce_survey
-from apogaia.reduction.star_file import open_stars
+from apogaia.reduction.stars_h5 import open_stars
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 

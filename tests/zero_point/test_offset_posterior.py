@@ -8,7 +8,7 @@ from offset_model import offset_model
 
 from apogaia.physics import literature
 from apogaia.zero_point import offset_posterior
-from apogaia.zero_point.summaries import quadratic_summary
+from apogaia.zero_point.quadratic_summaries import quadratic_summary
 from apogaia.zero_point.surface import tabulate, zero_point_surface
 
 RANGES = ((9.0, 16.5), (0.7, 3.0), (3700.0, 5800.0))  # G, BP-RP [mag], Teff [K]

@@ -15,7 +15,7 @@ import numpy as np
 import requests
 
 from apogaia import files
-from apogaia.archive.http.answers import Scope, refusal, transport_trouble
+from apogaia.archive.http.server_responses import Scope, refusal, transport_trouble
 from apogaia.archive.http.transfers import MAX_REDIRECTS
 from apogaia.archive.pull import check_mirror
 from apogaia.archive.star_spectra import wanted_spectra

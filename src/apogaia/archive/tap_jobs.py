@@ -21,8 +21,8 @@ from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALQueryError, DALServiceError, TAPResults, TAPService
 
 from apogaia import __version__
-from apogaia.archive.http.answers import error_of_attempt
 from apogaia.archive.http.remote_files import FetchError
+from apogaia.archive.http.server_responses import error_of_attempt
 
 __all__ = ["GaiaArchiveError", "NoAnswer", "Patience", "TapJobs", "TooLarge"]
 

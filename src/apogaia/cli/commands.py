@@ -307,7 +307,7 @@ def _warn_if_too_large(survey: Survey, workspace: Workspace, options: argparse.N
 
 def _reduce(options: argparse.Namespace) -> int:
     from apogaia.reduction.reduce import reduce_survey
-    from apogaia.reduction.star_file import open_stars, status_counts
+    from apogaia.reduction.stars_h5 import open_stars, status_counts
 
     survey = load_survey(options.survey)
     workspace = Workspace(survey)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from astropy.table import Table
 
-from apogaia.model.predictions import Prediction
+from apogaia.model.error_calibration import Prediction
 from apogaia.physics.luminosity import robust_scatter
 
 __all__ = ["LEVELS", "coverage"]

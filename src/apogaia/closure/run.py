@@ -1,9 +1,9 @@
 """Is an injected zero point recovered? ``python -m apogaia.closure`` runs every trial and keeps each result.
 
-A trial simulates a sample of the paper's size without files of single spectra, gives its parallaxes a known zero point,
-and recovers it by the paper's recipe or by the refit of `apogaia.zero_point.refitted`. A finished trial is repeated
-only if its settings or the code of its recipe have changed; an interrupted run resumes. Notebook 08 draws the results;
-``python -m apogaia.closure --report`` puts them beside docs/closure.md.
+Most trials simulate a sample, of the paper's size or smaller, without files of single spectra, give its parallaxes a
+known zero point, and recover it by the paper's recipe or by the refit; others test distances, selections and what
+biases the fit. A finished trial is repeated only if its settings or the code of its recipe have changed; an interrupted
+run resumes. Notebook 08 draws the results; ``python -m apogaia.closure --report`` writes them to docs/closure/.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from apogaia import files
-from apogaia.closure.recipes import distances, experiments, paper, refit
+from apogaia.closure.recipes import bias_experiments, distances, paper, refit
 from apogaia.closure.trials import TRIALS, Trial
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
@@ -27,8 +27,8 @@ RECIPES: dict[str, Callable[..., dict]] = {
     "paper": paper.recover,
     "refit": refit.recover,
     "distances": distances.recover,
-    "selections": experiments.recover_selections,
-    "decomposition": experiments.recover_decomposition,
+    "selections": bias_experiments.recover_selections,
+    "decomposition": bias_experiments.recover_decomposition,
 }
 SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "calibration", "inference")
 
@@ -44,7 +44,7 @@ def is_done(trial: Trial, root: Path | None = None) -> bool:
 
 
 def run_trial(trial: Trial, root: Path | None = None, *, verbose: bool = True) -> dict:
-    """The trial's result [uas]; it is run unless it is done."""
+    """The trial's result, zero points in uas; it is run unless it is done."""
     make = partial(_write_result, trial=trial, root=root, verbose=verbose)
     if not is_done(trial, root):
         files.mark_current(result_path(trial, root), _key(trial), make)

@@ -13,7 +13,7 @@ from apogaia import files
 from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.processes import run_in_processes, usable_cores
-from apogaia.reduction import continuum, quality_cuts, reduce, star_file
+from apogaia.reduction import continuum, quality_cuts, reduce, stars_h5
 from apogaia.simulate import run
 from apogaia.simulate.design import Design, design_survey
 from apogaia.simulate.files import write_tables
@@ -69,7 +69,7 @@ def simulate_sample(
     with files.atomic(workspace.sample_truth) as temporary:
         truth.write(temporary, format="fits")
     blocks = _spectra(design, rows, survey.spectra, processes)
-    files.mark_current(workspace.stars, key, lambda path: star_file.write_stars(path, table[rows], blocks))
+    files.mark_current(workspace.stars, key, lambda path: stars_h5.write_stars(path, table[rows], blocks))
     return workspace.stars
 
 

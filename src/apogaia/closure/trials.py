@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from apogaia.closure.sample import read_sample_truth, simulate_sample
-from apogaia.reduction import star_file
+from apogaia.reduction import stars_h5
 from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
@@ -22,15 +22,17 @@ REDUCED = 9_000  # training stars of the trials with different seeds
 
 @dataclass(frozen=True)
 class Trial:
-    """One zero point to recover."""
+    """A zero point to recover, or another question about the same stars."""
 
     name: str
-    recipe: str  # "paper": the joint network and its dropout draws; "refit": without a network; else an experiment
+    recipe: (
+        str  # "paper": the joint network and its dropout draws; "refit": without a network; others: see `run.RECIPES`
+    )
     zero_point: float | None = -52.3  # uas; None: the surface of G, BP-RP and Teff
     survey: str = "mock-dr14"
     contaminants: bool = True
-    seed: int | None = None  # of a reduced sample with Gaia errors drawn anew; None: all stars as they are
-    fresh: bool = False  # another simulated Galaxy, which had no part in any choice of method or setting
+    seed: int | None = None  # for redrawing Gaia's errors on a smaller sample; None: the full sample, unchanged
+    fresh: bool = False  # another simulated Galaxy, not used when choosing the method or its settings
 
 
 TRIALS = (
@@ -65,7 +67,7 @@ class Sample:
 
     def spectra_of(self, rows: np.ndarray) -> np.ndarray:
         """Normalised spectra of ascending rows, (len(rows), pixels)."""
-        with star_file.open_stars(self.workspace.stars) as opened:
+        with stars_h5.open_stars(self.workspace.stars) as opened:
             return opened.spectra_of(rows)
 
 
@@ -79,7 +81,7 @@ def simulated(trial: Trial, workspace: Workspace) -> Sample:
     n_training, n_test = SAMPLE[trial.survey]
     simulate_sample(survey, workspace, n_training=n_training, n_test=n_test)
     truth = read_sample_truth(workspace)
-    with star_file.open_stars(workspace.stars) as opened:
+    with stars_h5.open_stars(workspace.stars) as opened:
         return Sample(survey, workspace, with_zero_point(opened.table, truth, trial), truth)
 
 

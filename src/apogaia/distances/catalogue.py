@@ -17,7 +17,7 @@ from astropy.table import Column, Table
 
 from apogaia import files
 from apogaia.formats.fits_columns import MISSING
-from apogaia.model.predictions import Prediction
+from apogaia.model.error_calibration import Prediction
 from apogaia.model.training_domain import Placement
 from apogaia.physics import luminosity
 from apogaia.survey import InferenceSettings, Survey

@@ -17,7 +17,7 @@ from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
 from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, Release
-from apogaia.formats.star_columns import COLUMNS, ELEMENTS
+from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS
 
 __all__ = [
     "GAIA_UNITS",

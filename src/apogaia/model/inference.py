@@ -10,11 +10,11 @@ from keras import ops
 from tqdm.auto import tqdm
 
 from apogaia.model import model_file
+from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.fast import devices, dropout_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
 from apogaia.model.networks import check_pixels
-from apogaia.model.predictions import ErrorCalibration, Prediction
-from apogaia.reduction import star_file
+from apogaia.reduction import stars_h5
 from apogaia.survey import InferenceSettings
 
 __all__ = [
@@ -56,7 +56,8 @@ def predict(
     progress
         Show a progress bar.
     device
-        Whether JAX computes the passes (`device_dropout`); None: where Keras runs on JAX with an accelerator.
+        Whether JAX computes the passes (`apogaia.model.fast.dropout_jax`); None: where Keras runs on JAX with an
+        accelerator.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSett
         The survey's section ``inference``.
     """
     network, errors = model_file.load_network(model), read_error_calibration(model)
-    with star_file.open_stars(stars) as opened:
+    with stars_h5.open_stars(stars) as opened:
         prediction = predict_calibrated(network, errors, opened.spectra, opened.table["snr"], settings)
     np.savez(path, **prediction._asdict())
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from apogaia import files
-from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import networks  # noqa: F401 - Keras finds the layers of a file by their registration there
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model.fast.layers import BitDropout, BlockedConv1D, PixelBlocks
 from apogaia.survey import NetworkSettings
 

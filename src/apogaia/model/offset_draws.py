@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 
 __all__ = ["offset_draws"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import likelihood, model_file, networks
 from apogaia.model.batches import Batches, in_one_thread
 from apogaia.model.fast import devices, training_jax
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, mean_of_rows, split
-from apogaia.reduction import quality_cuts, star_file
+from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import Survey, TrainingSettings
 
 __all__ = ["train", "train_joint_model"]
@@ -24,7 +24,7 @@ def train(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train one joint network.
 
-    Adam, the learning rate halved on a plateau of the validation loss, a seeded split into gradient and validation
+    Adam, the learning rate reduced on a plateau of the validation loss, a seeded split into gradient and validation
     stars. The same survey and sample give the same weights, bit for bit, on one kind of CPU.
 
     Parameters
@@ -38,7 +38,8 @@ def train(
     verbose
         Print one line per epoch.
     device
-        Whether JAX compiles whole epochs (`device_training`); None: where Keras runs on JAX with an accelerator.
+        Whether JAX compiles whole epochs (`apogaia.model.fast.training_jax`); None: where Keras runs on JAX with an
+        accelerator.
 
     Returns
     -------
@@ -103,13 +104,13 @@ def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> N
     path
         Model file to write.
     survey
-        Its sections ``cuts``, ``network`` and ``training`` are used.
+        Its sections ``sources``, ``cuts``, ``network`` and ``training`` are used.
     stars
         The survey's stars.h5.
     offset
         "none", "constant" or "multivariate".
     """
-    with star_file.open_stars(stars) as opened:
+    with stars_h5.open_stars(stars) as opened:
         selected = quality_cuts.select(opened.table, survey)
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)

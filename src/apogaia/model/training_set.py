@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
-from apogaia.reduction import star_file
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
+from apogaia.reduction import stars_h5
 
 __all__ = ["TrainingSet", "mean_of_rows", "split"]
 
@@ -31,7 +31,7 @@ class TrainingSet:
         return len(self.spectrum)
 
     @classmethod
-    def from_stars(cls, opened: star_file.Stars, rows: np.ndarray) -> TrainingSet:
+    def from_stars(cls, opened: stars_h5.Stars, rows: np.ndarray) -> TrainingSet:
         """Take ascending `rows` of an open stars.h5 into memory."""
         columns = {f.name: opened.table[f.name] for f in dataclasses.fields(cls)[1:]}
         labels = {name: np.asarray(column[rows], np.float64) for name, column in columns.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from apogaia.formats.pixel_grid import detector_slices, gap_delete, wavelength_solution
-from apogaia.physics.hydrogen import brackett_wavelength
+from apogaia.physics.hydrogen_lines import brackett_wavelength
 from apogaia.plots.common import PAGE_WIDTH, AxesLike, finite, panels
 
 MARKED_LINES: dict[str, float] = {f"Br {upper}": float(brackett_wavelength(upper)) for upper in range(11, 21)}

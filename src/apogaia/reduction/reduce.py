@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 from apogaia import files
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
-from apogaia.formats.released_spectra import ReleasedSpectra
-from apogaia.formats.star_columns import COLUMNS
+from apogaia.formats.stars_h5_columns import COLUMNS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
     read_allstar,
@@ -25,11 +24,12 @@ from apogaia.formats.survey_tables import (
     read_stellar_parameters,
     spectrum_places,
 )
+from apogaia.formats.zenodo_spectra import ReleasedSpectra
 from apogaia.physics import lindegren, luminosity
 from apogaia.processes import WorkerDiedError, run_in_processes, usable_cores
-from apogaia.reduction import dask_cluster, star_file
+from apogaia.reduction import dask_cluster, stars_h5
 from apogaia.reduction.crossmatch import cross_match
-from apogaia.reduction.spectra import read_spectra
+from apogaia.reduction.normalised_spectra import read_spectra
 from apogaia.survey import SpectraSettings, Survey
 from apogaia.workspace import Workspace
 
@@ -243,7 +243,7 @@ def reduce_survey(
         _say_what_was_not_fetched(table, allstar, workspace)
         table["reason"] = _reasons(table, workspace.release.folder_is_field)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
-    files.mark_current(workspace.stars, key, lambda path: star_file.write_stars(path, table, blocks))
+    files.mark_current(workspace.stars, key, lambda path: stars_h5.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
     return workspace.stars
 

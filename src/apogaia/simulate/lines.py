@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from apogaia.physics.hydrogen import RYDBERG_HYDROGEN, brackett_wavelength
+from apogaia.physics.hydrogen_lines import RYDBERG_HYDROGEN, brackett_wavelength
 from apogaia.simulate.atmosphere import WAVENUMBER_EV
 
 __all__ = ["BRACKETT_UPPER_LEVELS", "Lines", "all_lines", "atomic_lines", "brackett_lines", "carbon_monoxide_lines",

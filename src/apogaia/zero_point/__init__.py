@@ -1,1 +1,1 @@
-"""Notebook 03: the parallax zero point: its posterior, its surface, the refit, Gaia tables of any length."""
+"""Notebooks 02 and 03: the parallax zero point: the refit, the posterior and its surface, Gaia tables of any length."""

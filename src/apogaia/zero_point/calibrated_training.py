@@ -1,8 +1,8 @@
 """The network trained with the refitted zero point, with errors calibrated on stars that it has not seen.
 
-The default for catalogue and maps. The zero point is fitted without a network (`apogaia.zero_point.refitted`); then the
-network is trained on parallaxes corrected for it, and half of the test set calibrates the errors that it states
-(`apogaia.model.predictions`).
+The default for catalogue and maps. The zero point is fitted without a network (`refit_zero_point`); then the network is
+trained on parallaxes corrected for it, and half of the test set calibrates the errors that it states
+(`apogaia.model.error_calibration`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import dataclasses
 from pathlib import Path
 
 from apogaia.model import inference, model_file, training
-from apogaia.model.predictions import ErrorCalibration, calibration_rows
+from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
-from apogaia.reduction import quality_cuts, star_file
+from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import Survey
-from apogaia.zero_point.refitted import calibrate, has_corrected_k0, usable
+from apogaia.zero_point.refit_zero_point import calibrate, has_corrected_k0, usable
 
 __all__ = ["network_settings", "train_calibrated_model"]
 
@@ -49,11 +49,11 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     path
         Model file to write.
     survey
-        Its sections ``cuts``, ``network``, ``training``, ``calibration`` and ``inference`` are used.
+        Its sections ``sources``, ``cuts``, ``network``, ``training``, ``calibration`` and ``inference`` are used.
     stars
         The survey's stars.h5.
     """
-    with star_file.open_stars(stars) as opened:
+    with stars_h5.open_stars(stars) as opened:
         selected = quality_cuts.select(opened.table, survey)
         rows = selected.training[has_corrected_k0(opened.table[selected.training])]
         sample = TrainingSet.from_stars(opened, rows)

@@ -10,7 +10,7 @@ import pytest
 from small_archive import SmallArchive, fetch, fits_like, sha1
 from stand_in import Fault, Response, StandIn, serve_folder
 
-from apogaia.archive.http import answers, transfers
+from apogaia.archive.http import server_responses, transfers
 from apogaia.archive.http.download import fetch_file
 from apogaia.archive.http.remote_files import RemoteFile, State
 
@@ -159,7 +159,7 @@ def test_files_that_are_absent_cost_no_connection(tmp_path):
 
 
 def test_retry_after_is_bounded(serve, get, monkeypatch):
-    monkeypatch.setattr(answers, "LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(server_responses, "LONGEST_WAIT_S", 0.1)
     begun = time.monotonic()
     assert get(serve(Fault("", "status", status=503, retry_after=86400))).whole
     assert 0.1 < time.monotonic() - begun < 4

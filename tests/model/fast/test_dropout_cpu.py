@@ -8,8 +8,8 @@ import pytest
 from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
 
 from apogaia.model import inference
+from apogaia.model.error_calibration import Prediction
 from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows
-from apogaia.model.predictions import Prediction
 
 
 @pytest.mark.parametrize("network", [SMALL, ODD], ids=["small", "odd sizes"])

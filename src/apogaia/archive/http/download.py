@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
-from apogaia.archive.http.answers import Scope
 from apogaia.archive.http.remote_files import FetchError, Outcome, RemoteFile, State, link_file, verify
+from apogaia.archive.http.server_responses import Scope
 from apogaia.archive.http.transfers import Shared, Stopped, Transfers
 
 __all__ = ["FetchError", "Outcome", "RemoteFile", "State", "fetch_file", "fetch_files", "link_file", "verify"]

@@ -13,18 +13,6 @@ import tenacity
 import urllib3.exceptions
 
 from apogaia import __version__
-from apogaia.archive.http.answers import (
-    Permanent,
-    Retryable,
-    Scope,
-    WrongHash,
-    error_of_attempt,
-    misfit,
-    refusal,
-    stated_length,
-    strong_validator,
-    transport_trouble,
-)
 from apogaia.archive.http.partial_files import Note, PartialFile, partial_names
 from apogaia.archive.http.remote_files import (
     FileTrouble,
@@ -36,6 +24,18 @@ from apogaia.archive.http.remote_files import (
     html_in_words,
     is_html,
     on_disk,
+)
+from apogaia.archive.http.server_responses import (
+    Permanent,
+    Retryable,
+    Scope,
+    WrongHash,
+    error_of_attempt,
+    misfit,
+    refusal,
+    stated_length,
+    strong_validator,
+    transport_trouble,
 )
 
 __all__ = ["Shared", "Stopped", "Transfers"]

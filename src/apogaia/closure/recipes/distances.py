@@ -11,7 +11,7 @@ from apogaia import files
 from apogaia.closure.coverage import coverage
 from apogaia.closure.recipes.paper import joint_model, write_model
 from apogaia.closure.trials import TRIALS, Trial, simulated
-from apogaia.model.predictions import calibration_rows
+from apogaia.model.error_calibration import calibration_rows
 from apogaia.products import calibrated_model
 from apogaia.reduction import quality_cuts
 from apogaia.trained_model import TrainedModel
@@ -35,7 +35,7 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
     clean = selected.training[np.asarray(truth["contamination"])[selected.training] == "none"]
     rows = np.sort(np.random.default_rng(survey.training.seed).permutation(clean)[:RELEASED])
     make = partial(write_model, survey=changed, sample=sample, rows=rows, offset="constant", verbose=verbose)
-    settings = changed.settings("cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
+    settings = changed.settings("sources", "cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
     released = files.kept(sample.workspace.closure_model("released"), make, settings, [sample.workspace.stars])
     models = {
         "calibrated": calibrated_model(survey, sample.workspace),

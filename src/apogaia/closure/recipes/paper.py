@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from apogaia import files
-from apogaia.closure.recipes.surface import surface_against_truth
+from apogaia.closure.surface_comparison import surface_against_truth
 from apogaia.closure.trials import Sample, Trial, simulated, training_rows
 from apogaia.model import model_file, training
 from apogaia.model.training_set import TrainingSet
@@ -55,7 +55,7 @@ def joint_model(trial: Trial, sample: Sample, *, verbose: bool = True) -> Path:
     if offset == "multivariate":
         relative = np.asarray(sample.table["parallax_error"])[rows] / np.asarray(sample.table["parallax"])[rows]
         rows = rows[relative < survey.cuts.max_relative_parallax_error_multivariate]
-    settings = survey.settings("cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
+    settings = survey.settings("sources", "cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
     make = partial(write_model, survey=survey, sample=sample, rows=rows, offset=offset, verbose=verbose)
     return files.kept(sample.workspace.closure_model(trial.name), make, settings, [sample.workspace.stars])
 

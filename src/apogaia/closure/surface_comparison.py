@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from apogaia.closure.trials import Sample
-from apogaia.reduction import quality_cuts, star_file
+from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.simulate.gaia import injected_surface
-from apogaia.zero_point.summaries import summaries
+from apogaia.zero_point.quadratic_summaries import summaries
 
 __all__ = ["surface_against_truth"]
 
@@ -24,7 +24,7 @@ def surface_against_truth(sample: Sample, at_uas: Callable[..., np.ndarray]) -> 
     at_uas
         The recovered zero point [uas] of stars of G, BP-RP [mag] and Teff [K], each (n,).
     """
-    with star_file.open_stars(sample.workspace.stars) as opened:
+    with stars_h5.open_stars(sample.workspace.stars) as opened:
         rows = quality_cuts.select(opened.table, sample.survey).test
         table = opened.table[rows]
     inputs = {name: np.asarray(table[name], float) for name in ("g_mag", "bp_rp", "teff")}

@@ -12,7 +12,7 @@ from apogaia.refit.least_squares import log_fakemag_to_abs_mag, luminosity_splin
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
-from apogaia.zero_point import refitted
+from apogaia.zero_point import refit_zero_point
 
 __all__ = ["decomposition", "naive_selections", "recover_decomposition", "recover_selections"]
 
@@ -34,7 +34,7 @@ def recover_decomposition(trial: Trial, workspace: Workspace, *, verbose: bool =
 
 def _usable(trial: Trial, workspace: Workspace) -> tuple[Sample, np.ndarray]:
     sample = simulated(trial, workspace)
-    usable = refitted.usable(sample.survey, sample.table)
+    usable = refit_zero_point.usable(sample.survey, sample.table)
     return sample, training_rows(trial, sample.table, sample.truth, sample.survey, usable)
 
 
@@ -43,11 +43,11 @@ def naive_selections(survey: Survey, table: Table, spectrum: np.ndarray) -> dict
 
     Positive parallaxes only, relative errors below a fifth only, and 1 / parallax as a distance to be matched.
     """
-    everything = refitted.calibrate(survey, table, spectrum)
+    everything = refit_zero_point.calibrate(survey, table, spectrum)
     parallax, error = (np.asarray(table[name], float) for name in ("parallax", "parallax_error"))
     result = {"all_stars_uas": everything.zero_point_uas, "stars": len(table)}
     for name, keep in {"positive": parallax > 0, "relative_error_below_20_percent": error < 0.2 * parallax}.items():
-        result[f"{name}_uas"] = refitted.calibrate(survey, table[keep], spectrum[keep]).zero_point_uas
+        result[f"{name}_uas"] = refit_zero_point.calibrate(survey, table[keep], spectrum[keep]).zero_point_uas
         result[f"{name}_stars"] = int(keep.sum())
     positive = parallax > 0
     true = np.exp(everything.fit.log_fakemag - 0.2 * LN10 * np.asarray(table["k0_mag"], float))[positive]
@@ -77,10 +77,13 @@ def decomposition(survey: Survey, table: Table, truth: Table, spectrum: np.ndarr
     place = [np.asarray(table[name], float) for name in ("glon", "glat")]
     fe_h = np.asarray(table["fe_h"], float)
     chemistry = (fe_h, np.asarray(table["mg_h"], float) - fe_h)
-    fitted = refitted.calibrate(survey, table, spectrum)
+    fitted = refit_zero_point.calibrate(survey, table, spectrum)
     start = fitted.fit.log_fakemag
     features = np.column_stack(
-        [luminosity_spline(start, refitted.SPLINE_COEFFICIENTS), refitted.spectral_features(survey, spectrum)]
+        [
+            luminosity_spline(start, refit_zero_point.SPLINE_COEFFICIENTS),
+            refit_zero_point.spectral_features(survey, spectrum),
+        ]
     )
     ridge = np.full(features.shape[1], survey.calibration.ridge)
     plain = least_squares.fit(parallax, error, k0_mag, start, features, ridge=ridge)

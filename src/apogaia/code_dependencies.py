@@ -1,4 +1,4 @@
-"""Which files of this package a piece of code rests on, read from its imports.
+"""Which files of this package a piece of code depends on, read from its imports.
 
 Products carry a fingerprint of the code that made them, and make runs a notebook again when code that it uses has
 changed. Both ask this module, so that no list of modules has to be kept by hand. It needs the standard library alone:
@@ -57,7 +57,7 @@ def imported_modules(source: str, package: Path = PACKAGE) -> set[Path]:
 
 
 def closure(start: Iterable[Path], package: Path = PACKAGE) -> list[Path]:
-    """Files that code rests on: those of `start`, what they import, and the data files that any of them reads.
+    """Files that code depends on: those of `start`, what they import, and the data files that any of them reads.
 
     A module reads a data file of its own folder if the file's name stands in it as a text ("atomic_lines.csv").
 
@@ -78,7 +78,7 @@ def closure(start: Iterable[Path], package: Path = PACKAGE) -> list[Path]:
 
 
 def code_digest(start: Iterable[Path], package: Path = PACKAGE) -> str:
-    """SHA-256 of all code and data that `start` rests on (`closure`).
+    """SHA-256 of all code and data that `start` depends on (`closure`).
 
     Comments, docstrings and the layout of the text do not count.
     """

@@ -1,4 +1,4 @@
-"""From the file of a star to its normalised spectrum: the one road that surveys and single stars take."""
+"""From the file of a star to its normalised spectrum: the single code path for surveys and individual stars."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from apogaia.survey import SpectraSettings
 
 __all__ = ["NormalisedSpectra", "read_spectra"]
 
-# Spectra normalised together. Always as many, with blank rows where there are fewer: matrix libraries choose their
-# kernels by the size of a batch, and a star read alone would differ in its last bits from the same star in a survey.
+# Spectra normalised together. Always this many, padded with blank rows: matrix libraries choose their kernels by the
+# size of a batch, and a star read alone would differ in its last bits from the same star in a survey.
 BLOCK_ROWS = 100
 
 
@@ -27,13 +27,13 @@ class NormalisedSpectra:
     flux: np.ndarray  # (n, 7514) float32; NaN where there is no spectrum
     status: np.ndarray  # (n,) int8, `Status`
     fault: list[str]  # what is wrong, without the file's name; empty where nothing is
-    headers: list[Mapping]  # what `read_apstar` knows of the star; empty where the file cannot be read
+    headers: list[Mapping]  # of `read_apstar`; empty where the spectrum cannot be used
 
 
 def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> NormalisedSpectra:
     """Read apStar files and normalise their spectra.
 
-    A star has the same bits whatever other files are read with it. Memory is that of the result and of 100 spectra.
+    A star has the same bits whatever other files are read with it. Memory use is that of the result plus 100 spectra.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from apogaia.formats.star_columns import OFFSET_INPUTS
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.physics.luminosity import has_extinction
 from apogaia.refit import least_squares
 from apogaia.refit.least_squares import Refit, density_shift, log_fakemag_to_abs_mag, luminosity_spline

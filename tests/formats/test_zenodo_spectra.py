@@ -7,7 +7,7 @@ import pytest
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.pixel_grid import N_PIXELS
-from apogaia.formats.released_spectra import NOT_RELEASED, ReleasedSpectra
+from apogaia.formats.zenodo_spectra import NOT_RELEASED, ReleasedSpectra
 
 N = 12
 RA, DEC = np.linspace(0, 330, N), np.linspace(-80, 80, N)

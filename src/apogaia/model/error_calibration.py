@@ -1,8 +1,9 @@
 """Predicted luminosities, and the calibration of their errors on stars that the network has not seen.
 
-A network's stated errors describe its training stars as dropout showed them. Here half of the test set, whose noisier
-spectra never trained a network, says how the luminosities scatter about Gaia's parallaxes: ln of the scatter is a sum
-of smooth functions of luminosity, stated error and SNR, as is a correction of ln fakemag. The other half tests.
+A network's own errors are tuned to its training stars. Here half of the test set, whose noisier spectra never trained a
+network, shows how the luminosities scatter about Gaia's parallaxes: ln of the scatter is a sum of smooth functions of
+luminosity, stated error and SNR, and a correction of ln fakemag one of luminosity and SNR. The other half is kept for
+testing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["ErrorCalibration", "Prediction", "calibration_rows"]
 # Spline coefficients: the correction bends most with luminosity; stated error and SNR act smoothly
 LUMINOSITY, ERROR, SNR = 8, 5, 5
 RIDGE = 1.0  # penalty on the correction's coefficients
-LEAST_STARS = 300  # fewer say too little: errors stay as the network states them
+LEAST_STARS = 300  # with fewer the calibration is skipped
 
 
 class Prediction(NamedTuple):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from apogaia import code_closure
-from apogaia.code_closure import closure, code_digest, imported_modules, module_file
+from apogaia import code_dependencies
+from apogaia.code_dependencies import closure, code_digest, imported_modules, module_file
 
 # What computes each product. `test_products_are_made_by_these` holds the first part to the code.
 MAKERS = {
@@ -21,7 +21,7 @@ MAKERS = {
     "refit trials": "apogaia.closure.recipes.refit",
     "paper trials": "apogaia.closure.recipes.paper",
     "distances trial": "apogaia.closure.recipes.distances",
-    "experiments": "apogaia.closure.recipes.experiments",
+    "experiments": "apogaia.closure.recipes.bias_experiments",
 }
 TRIALS = {name for name in MAKERS if "trial" in name} | {"experiments"}
 MODELS = {"joint models", "calibrated model", "predictions", "paper trials", "distances trial"}
@@ -32,10 +32,12 @@ CHANGES = [
     ("refit/splines.py", {"calibrated model", "predictions"} | TRIALS - {"paper trials"}),
     ("refit/stellar_density.py", {"calibrated model"} | TRIALS - {"paper trials"}),
     ("model/training_domain.py", MODELS),
-    ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "paper trials", "distances trial"}),
+    ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "distances trial"}),
+    ("model/likelihood.py", MODELS - {"predictions"}),
+    ("model/jacobian.py", set()),
     ("model/fast/training_jax.py", MODELS - {"predictions"}),
     ("model/networks.py", MODELS),
-    ("physics/luminosity.py", {"stars.h5", "closure sample"} | MODELS - {"predictions"} | TRIALS),
+    ("physics/luminosity.py", set(MAKERS) - {"predictions"}),
     ("formats/apogee_pixels.json", set(MAKERS)),
     ("simulate/atomic_lines.csv", SIMULATED),
     ("reduction/crossmatch.py", {"stars.h5", "closure sample"} | TRIALS),
@@ -50,7 +52,7 @@ CHANGES = [
 def package(tmp_path_factory):
     """A copy of the package's files, to be changed."""
     copy = tmp_path_factory.mktemp("source") / "apogaia"
-    shutil.copytree(code_closure.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(code_dependencies.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
@@ -82,7 +84,7 @@ def test_comments_and_docstrings_make_nothing_stale(package):
 
 def test_every_data_file_of_the_package_is_named_by_a_module():
     """Else a change of it would go unnoticed. Surveys are read by name, and count by their values."""
-    package = code_closure.PACKAGE
+    package = code_dependencies.PACKAGE
     modules = list(package.rglob("*.py"))
     data = {path for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc", ".typed")}
     assert {path for path in closure(modules) if path.suffix != ".py"} == {
@@ -110,7 +112,7 @@ def test_the_closure_covers_what_python_really_loads():
     """A fresh interpreter that imports a module loads no file of the package beyond its closure."""
     module = "apogaia.reduction.reduce"
     script = f"import sys, {module}; print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('apogaia')))"
-    environment = {"PYTHONPATH": str(code_closure.PACKAGE.parent), "PATH": ""}
+    environment = {"PYTHONPATH": str(code_dependencies.PACKAGE.parent), "PATH": ""}
     loaded = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert {Path(path) for path in loaded.stdout.split()} <= set(closure([module_file(module)]))
 

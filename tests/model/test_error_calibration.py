@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from apogaia.model import predictions
-from apogaia.model.predictions import ErrorCalibration, Prediction, calibration_rows
+from apogaia.model import error_calibration
+from apogaia.model.error_calibration import ErrorCalibration, Prediction, calibration_rows
 
 ZERO_POINT, UNDERSTATED = -40.0, 2.0
 
@@ -115,10 +115,10 @@ def test_it_travels_as_json(calibration, independent):
 
 
 def test_too_few_stars_change_nothing():
-    prediction, table, _ = stars(predictions.LEAST_STARS + 20, 3)
+    prediction, table, _ = stars(error_calibration.LEAST_STARS + 20, 3)
     table["a_k_mag"][:21] = np.nan  # their K0 is biased: they do not count
     few = ErrorCalibration.fit(prediction, table, ZERO_POINT)
-    assert few.stars == predictions.LEAST_STARS - 1
+    assert few.stars == error_calibration.LEAST_STARS - 1
     assert few.apply(prediction, table["snr"]) is prediction
     assert ErrorCalibration(**json.loads(json.dumps(few.to_dict()))) == few
     table["a_k_mag"][0] = 0.1

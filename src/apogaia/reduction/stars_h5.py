@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import N_PIXELS
-from apogaia.formats.star_columns import COLUMNS
+from apogaia.formats.stars_h5_columns import COLUMNS
 
 __all__ = ["Stars", "open_stars", "status_counts", "write_stars"]
 

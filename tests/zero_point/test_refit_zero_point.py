@@ -10,8 +10,8 @@ from astropy.table import Table
 from apogaia import files
 from apogaia.refit import stellar_density
 from apogaia.survey import load_survey
-from apogaia.zero_point import refitted
-from apogaia.zero_point.refitted import ZeroPointPlane, calibrate, has_corrected_k0, usable
+from apogaia.zero_point import refit_zero_point
+from apogaia.zero_point.refit_zero_point import ZeroPointPlane, calibrate, has_corrected_k0, usable
 
 SURVEY = load_survey("dr14")
 ZERO_POINT, SIGMA, PIXELS = -45.0, 0.15, 50
@@ -185,7 +185,7 @@ def test_few_stars_have_few_features():
     rng = np.random.default_rng(5)
     per_feature = SURVEY.calibration.stars_per_feature
     for n in (60, 100, 400, 3000):
-        features = refitted.spectral_features(SURVEY, rng.standard_normal((n, PIXELS)).astype(np.float32))
+        features = refit_zero_point.spectral_features(SURVEY, rng.standard_normal((n, PIXELS)).astype(np.float32))
         assert len(features) == n and 1 <= features.shape[1] <= max(2, n / per_feature)
         assert np.isfinite(features).all()
     assert features.shape[1] > 0.6 * 3000 / per_feature
