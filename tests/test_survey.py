@@ -413,9 +413,9 @@ def test_a_folder_of_ones_own_is_relative_to_the_survey_file(tmp_path):
 
 
 def test_a_limit_that_is_off_keeps_its_sign_through_json(tmp_path):
-    path = write(tmp_path, 'extends = "dr14"\n[cuts]\nmin_log_luminosity = -inf\nmin_a_k_targ = "-inf mag"\n')
+    path = write(tmp_path, 'extends = "dr14"\n[cuts]\nmin_log_luminosity = -inf\nmax_ruwe = inf\n')
     survey = load_survey(path)
-    assert survey.cuts.min_log_luminosity == survey.cuts.min_a_k_targ == -math.inf
+    assert survey.cuts.min_log_luminosity == -survey.cuts.max_ruwe == -math.inf
     files.write_json(tmp_path / "settings.json", survey.settings())
     assert restore_survey(files.read_json(tmp_path / "settings.json")) == survey
 

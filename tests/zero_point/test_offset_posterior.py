@@ -66,7 +66,7 @@ def test_draws_drop_and_scale_units_as_dropout_does(model, stars):
         dropped = factor == 0
         np.testing.assert_array_equal(dropped, dropped[:, :, :1] | np.zeros_like(dropped))  # a unit goes as a whole
     # the moments agree with Keras' own dropout, which draws masks for each star: within the draws' noise
-    from apogaia.model.inference import offset_draws
+    from apogaia.model.offset_draws import offset_draws
 
     inputs = dict(zip(("g_mag", "bp_rp", "teff"), stars, strict=True))
     reference = offset_draws(model, inputs, draws=400, seed=2)
