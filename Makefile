@@ -140,7 +140,7 @@ bench: $(READY)  ## Measure speed (benchmarks/), write docs/performance.md
 WORKERS ?= 2
 
 test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, and nbval over all notebooks
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 tests notebooks
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-cell-timeout=600 tests notebooks
 
 lint: $(READY)  ## Style, types, and which part of the package may import which
 	$(BIN)/ruff check src tests tools benchmarks notebooks

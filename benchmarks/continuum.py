@@ -39,14 +39,14 @@ def measure_here(quick: bool) -> dict:
     batch, compared, runs = (20, 4, 2) if quick else (1000, 100, 7)
     settings = load_survey("dr14").spectra
     flux, error, mask = random_spectra(batch)
-    normalised, _ = apogee_continuum(flux, error, mask, spectra=settings)  # fills the caches
+    normalised, _ = apogee_continuum(flux, error, mask, settings=settings)  # fills the caches
     expected = per_star(flux[:compared], error[:compared], settings)
     good = (normalised[:compared] > 0) & (normalised[:compared] != 1)  # masked and clipped pixels are left out
     ratio = normalised[:compared] / expected
     results = []
     for _ in range(runs):
         start = time.process_time()
-        clock = seconds(lambda: apogee_continuum(flux, error, mask, spectra=settings)) / batch
+        clock = seconds(lambda: apogee_continuum(flux, error, mask, settings=settings)) / batch
         core = (time.process_time() - start) / batch
         star = seconds(lambda: per_star(flux[:compared], error[:compared], settings)) / compared
         results.append(

@@ -29,3 +29,17 @@ def jax_process():
     interpreter = backends.Interpreter("jax")
     yield interpreter
     interpreter.close()
+
+
+# Whole files go to the processes of xdist in this order, so that no long one is left for the end.
+SLOWEST_FIRST = (
+    *("02_joint_training", "04_inference_catalogue", "03_offset_analysis", "05_jacobian", "07_milky_way_maps"),
+    *("test_benchmarks", "test_dropout_jax", "test_training_jax", "test_devices", "test_gaia_tables", "test_fetch"),
+    *("test_reduce_survival", "01_data_reduction", "test_reduce_damaged_input", "test_training", "test_networks"),
+    *("test_gaia", "test_plots", "test_dask_cluster", "test_training_domain", "test_commands", "test_synthesis"),
+)
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    rank = {name: i for i, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))

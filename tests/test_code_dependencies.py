@@ -1,5 +1,6 @@
 """Products know all code that they rest on: a change deep down makes just the right ones stale."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from apogaia import code_dependencies
+from apogaia import code_dependencies, products
+from apogaia.closure import run
 from apogaia.code_dependencies import closure, code_digest, imported_modules, module_file
+from apogaia.survey import SECTIONS, load_survey
+from apogaia.workspace import Workspace
 
 # What computes each product. `test_products_are_made_by_these` holds the first part to the code.
 MAKERS = {
@@ -117,12 +121,42 @@ def test_the_closure_covers_what_python_really_loads():
     assert {Path(path) for path in loaded.stdout.split()} <= set(closure([module_file(module)]))
 
 
-def test_products_are_made_by_these(monkeypatch):
-    from apogaia import products
-    from apogaia.closure import run
-    from apogaia.survey import load_survey
-    from apogaia.workspace import Workspace
+def sections_used(module):
+    """Sections of the survey that the code of a maker reads, by the names in its source."""
+    used = set()
+    for path in closure([module_file(module)]):
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    used |= {node.attr} & set(SECTIONS) if node.value.id in ("survey", "changed") else set()
+    return used
 
+
+def test_fingerprints_hold_all_settings_that_the_makers_read(monkeypatch):
+    declared = {}
+
+    def kept(product, make, settings, inputs=()):
+        declared[make.func.__module__] = set(settings)
+        raise InterruptedError
+
+    monkeypatch.setattr(products.files, "kept", kept)
+    survey = load_survey("smoke")
+    workspace = Workspace(survey, "/nowhere")
+    for make in (products.trained_model, products.predicted_stars):
+        with pytest.raises(InterruptedError):
+            make(survey, workspace, "none")
+    with pytest.raises(InterruptedError):
+        products.calibrated_model(survey, workspace)
+    assert sections_used("apogaia.zero_point.calibrated_training") >= {"cuts", "network", "calibration"}
+    # the passes come as that section, not as a survey; what `model_file` reads is for a file's provenance
+    declared[MAKERS["predictions"]] |= {"training"}
+    for module, sections in declared.items():
+        assert sections_used(module) <= sections, module
+    closure_trials = sections_used("apogaia.closure.recipes.distances") - {"maps", "counts", "archive"}
+    assert closure_trials <= set(run.SECTIONS)
+
+
+def test_products_are_made_by_these(monkeypatch):
     makers = {}
 
     def kept(product, make, settings, inputs=()):

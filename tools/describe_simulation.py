@@ -95,14 +95,14 @@ def compare_giant(realdata: Path, survey: Survey) -> tuple[dict, np.ndarray, np.
     The simulated flux goes through the same continuum normalisation with the real one's relative errors and mask.
     """
     star = read_apstar(realdata / GIANT["file"])
-    real = np.ravel(apogee_continuum(star.flux, star.error, star.mask, spectra=survey.spectra)[0])
+    real = np.ravel(apogee_continuum(star.flux, star.error, star.mask, settings=survey.spectra)[0])
     lit = star.flux > 0
     error = np.where(lit, star.error / np.where(lit, star.flux, 1.0), BAD_ERROR).astype(np.float32)
     usable = (gap_delete(error) < 0.05) & (real != 1)
 
     def simulate(x_h: Mapping[str, float]) -> np.ndarray:
         flux = synthesis.synthetic_flux(GIANT["teff"], GIANT["logg"], x_h, GIANT["v_micro"], GIANT["v_broad"])[0]
-        return np.ravel(apogee_continuum(flux, error, star.mask, spectra=survey.spectra)[0])
+        return np.ravel(apogee_continuum(flux, error, star.mask, settings=survey.spectra)[0])
 
     def agreement(simulated: np.ndarray) -> dict:
         rms = np.sqrt(np.mean((simulated - real)[usable] ** 2))

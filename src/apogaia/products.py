@@ -26,14 +26,14 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
     """The joint model of a survey with the offset "none", "constant" or "multivariate" (the paper's recipe)."""
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
     make = partial(train_joint_model, survey=survey, stars=workspace.stars, offset=offset)
-    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]))
+    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]), survey)
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default."""
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)
-    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]))
+    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]), survey)
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:

@@ -38,12 +38,19 @@ class TrainedModel:
     network: keras.Model  # the joint network; its parts are the layers "luminosity" and "offset"
     domain: TrainingDomain | None  # which stars are like the training set; None: the file does not say
     errors: ErrorCalibration  # changes nothing for a model whose errors were not calibrated
-    survey: Survey  # that the model was trained for
+    survey: Survey  # whose settings of spectra, extinction and inference are used
     provenance: Mapping  # survey, settings, sample counts, seed, history, versions
 
     @classmethod
-    def load(cls, path: str | Path) -> TrainedModel:
+    def load(cls, path: str | Path, survey: Survey | None = None) -> TrainedModel:
         """Read a model file (``.keras``).
+
+        Parameters
+        ----------
+        path
+            The file.
+        survey
+            Whose settings of spectra, extinction and inference are used; None: those with which it was trained.
 
         Raises
         ------
@@ -57,7 +64,7 @@ class TrainedModel:
             model_file.load_network(path),
             model_file.read_domain(path),
             read_error_calibration(path),
-            restore_survey(provenance["settings"]),
+            restore_survey(provenance["settings"]) if survey is None else survey,
             provenance,
         )
 

@@ -36,7 +36,7 @@ def normalised(observations):
 
 def normalise(flux, error, mask=None):
     mask = np.zeros(flux.shape, int) if mask is None else mask
-    return apogee_continuum(flux, error, mask, spectra=SURVEY.spectra)[0]
+    return apogee_continuum(flux, error, mask, settings=SURVEY.spectra)[0]
 
 
 def training_set(stars, rows=slice(None)):

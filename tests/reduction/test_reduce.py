@@ -80,7 +80,7 @@ def test_spectra_are_those_of_their_rows(reduced):
         for i in np.flatnonzero(stars.table["status"] == 0):
             row = stars.table[i]
             star = apstar.read_apstar(workspace.apstar(row["apogee_id"], row["location_id"]))
-            expected, _ = continuum.apogee_continuum(star.flux, star.error, star.mask, spectra=survey.spectra)
+            expected, _ = continuum.apogee_continuum(star.flux, star.error, star.mask, settings=survey.spectra)
             np.testing.assert_allclose(stars.spectra[i], expected, rtol=5e-7)
 
 

@@ -31,7 +31,6 @@ TESTED_BY = {
     "physics/hydrogen_lines.py": "simulate/test_synthesis.py",
     "physics/sun.py": "physics/test_galaxy.py",
     "plots": "plots/test_plots.py",
-    "reduction/normalised_spectra.py": "reduction/test_reduce.py",
     "reduction/stars_h5.py": "reduction/test_reduce.py",
     "refit/principal_components.py": "refit/test_least_squares.py",
     "refit/spectral_features.py": "refit/test_least_squares.py",

@@ -162,3 +162,15 @@ def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):
         said = planned("data", f"SURVEY={survey}", "FETCH=--limit 5")
         assert f"apogaia data {survey} --limit 5" in said and "touch" not in said.partition("apogaia data")[2]
     assert "touch data/sim/raw/manifest.json" in planned("data", f"SURVEY={simulated}")
+
+
+def test_long_functions_say_what_they_do():
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}: {node.name} has no docstring"
+
+
+def test_few_modules_stand_beside_the_parts_of_the_pipeline():
+    beside = sorted(path.name for path in (ROOT / "src" / "apogaia").glob("*.py"))
+    assert len(beside) <= 8, beside

@@ -324,7 +324,7 @@ def test_a_real_giant_looks_like_its_simulation(realdata):
     usable = (gap_delete(star.error) < 0.05 * gap_delete(star.flux)) & (reference != 1)
     flux = synthetic_flux(GIANT["teff"], GIANT["logg"], GIANT_X_H, 1.5, 2.5)
     settings = load_survey("dr14").spectra
-    ours, _ = apogee_continuum(flux, np.full_like(flux, 0.005), np.zeros(flux.shape, dtype=int), spectra=settings)
+    ours, _ = apogee_continuum(flux, np.full_like(flux, 0.005), np.zeros(flux.shape, dtype=int), settings=settings)
     assert usable.sum() > 7300
     assert np.corrcoef(ours[0][usable], reference[usable])[0, 1] > 0.85
     assert np.sqrt(np.mean((ours[0] - reference)[usable] ** 2)) < 0.04

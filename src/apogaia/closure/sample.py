@@ -87,7 +87,7 @@ def _spectra(
 def _normalised(design: Design, settings: SpectraSettings) -> np.ndarray:
     observed = [one.combined() for one in run.observe_stars(design, range(len(design.stars["row"])))]
     flux, error, mask = (np.stack(parts) for parts in zip(*observed, strict=True))
-    return continuum.apogee_continuum(flux, error, mask, spectra=settings)[0]
+    return continuum.apogee_continuum(flux, error, mask, settings=settings)[0]
 
 
 def read_sample_truth(workspace: Workspace) -> Table:

@@ -1,4 +1,4 @@
-"""APOGEE's combined spectra: continuum normalisation; the pixel grid and reading apStar files under the same name."""
+"""Continuum normalisation of APOGEE's combined spectra."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _fit(flux: np.ndarray, error: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def apogee_continuum(
-    flux: np.ndarray, error: np.ndarray, mask: np.ndarray, *, spectra: SpectraSettings
+    flux: np.ndarray, error: np.ndarray, mask: np.ndarray, *, settings: SpectraSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide spectra by their pseudo-continuum and set bad pixels to it, whole batches at once.
 
@@ -103,8 +103,8 @@ def apogee_continuum(
         (n, 8575) or (8575,), or already trimmed to 7514 pixels; in any unit, the same for both.
     mask
         APOGEE_PIXMASK, integers of the same shape.
-    spectra
-        The survey's settings: set of continuum pixels, degree, masked bits, clipping.
+    settings
+        The survey's section ``spectra``: set of continuum pixels, degree, masked bits, clipping.
 
     Returns
     -------
@@ -122,11 +122,11 @@ def apogee_continuum(
         )
     trimmed = detector_slices()
     sources = trimmed if flux.shape[-1] == N_PIXELS else DETECTORS
-    limit = np.float32(min(spectra.max_abs_flux, float(np.finfo(np.float32).max)))
+    limit = np.float32(min(settings.max_abs_flux, float(np.finfo(np.float32).max)))
     normalised, normalised_error = np.empty((2, len(flux), N_PIXELS), dtype=np.float32)
     positive = np.ones(len(flux), dtype=bool)
 
-    bases = _detector_bases(spectra.continuum_pixels, spectra.continuum_degree)
+    bases = _detector_bases(settings.continuum_pixels, settings.continuum_degree)
     for name, (pixels, basis, basis_everywhere) in zip(DETECTORS, bases, strict=True):
         at = pixels + sources[name].start
         with np.errstate(invalid="ignore"):  # a file may hold signalling NaNs
@@ -147,7 +147,7 @@ def apogee_continuum(
                 np.divide(error[rows, sources[name]], continuum, out=normalised_error[rows, trimmed[name]])
             np.maximum(out, 0, out=out)
             bad = ~(out <= limit)  # true for NaN, too
-            bad |= bitmask_boolean(mask[rows, sources[name]], spectra.masked_bits)
+            bad |= bitmask_boolean(mask[rows, sources[name]], settings.masked_bits)
             np.copyto(out, np.float32(1), where=bad)
     normalised[~positive] = np.nan
     normalised_error[~positive] = np.nan

@@ -58,7 +58,7 @@ def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> Norm
             else:
                 raw_flux[k], raw_error[k], mask[k] = star.flux, star.error, star.mask
                 headers[i] = star.header
-        flux[start:stop] = apogee_continuum(raw_flux, raw_error, mask, spectra=settings)[0][: stop - start]
+        flux[start:stop] = apogee_continuum(raw_flux, raw_error, mask, settings=settings)[0][: stop - start]
     flux[status != Status.OK] = np.nan
     for i in np.flatnonzero((status == Status.OK) & np.isnan(flux[:, 0])).tolist():
         status[i], fault[i] = Status.NO_CONTINUUM, Status.NO_CONTINUUM.reason
