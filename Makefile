@@ -9,7 +9,17 @@ LOCK    ?= $(if $(NVIDIA),requirements-cuda.lock,requirements.lock)
 # uv, or pip where uv is not available; INSTALLER=pip leaves uv out
 INSTALLER ?= uv
 
+# One word: the name of a survey, or the path of a .toml file. Folders are named after it, and `make clean` removes them.
+ifneq ($(words $(SURVEY)),1)
+$(error SURVEY="$(SURVEY)" is not one survey: give one name, or the path of one .toml file without blanks)
+endif
 NAME    := $(basename $(notdir $(SURVEY)))
+ifeq ($(wildcard src/apogaia/surveys/$(NAME).toml)$(filter %.toml,$(SURVEY)),)
+$(error SURVEY=$(SURVEY): there is no such survey; make help lists them, or give the path of a .toml file)
+endif
+ifneq ($(if $(NAME),,empty)$(filter .%,$(NAME))$(if $(filter %.toml,$(SURVEY)),,$(findstring /,$(SURVEY))),)
+$(error SURVEY=$(SURVEY) names no survey, but a place: give a name, or the path of a .toml file)
+endif
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.complete
 BUILD   := build/$(NAME)

@@ -101,6 +101,15 @@ def test_every_kind_of_damage_keeps_its_row(model_path, tmp_path):
     np.testing.assert_array_equal(table["reason"] != "", ~good)
 
 
+def test_a_refused_file_keeps_the_name_and_the_magnitude_that_it_has(model_path, tmp_path):
+    flux, error, mask = tiny.spectrum(np.random.default_rng(8))
+    path = tmp_path / "apStar-r8-2M00000017+0000017.fits"
+    tiny.write_apstar(path, "2M00000017+0000017", 0 * flux, error, mask, unread_rows=1)
+    (row,) = TrainedModel.load(model_path).distances(path, passes=5)
+    assert row["status"] == "BLANK" and row["apogee_id"] == "2M00000017+0000017" and row["snr"] == 100.0
+    assert row["flags"] & Flags.NO_RESULT and not row["flags"] & Flags.MISSING_PHOTOMETRY
+
+
 @pytest.mark.parametrize(
     "value",
     [-9999.99, 99.999, "unknown", "", None, True, pytest.param(fits.card.Undefined(), id="undefined")],

@@ -41,7 +41,7 @@ def test_the_globally_weighted_row_is_read(tmp_path, visits):
 def faulty(path, fault):
     """Write the file with a fault; the status that it must give."""
     flux, error, mask = (array[0] for array in spectra(1))
-    name = "2M1"
+    name = "2M00000001+0000001"
     if fault == "blank":
         flux = flux * 0
     elif fault == "nan flux":
@@ -53,7 +53,7 @@ def faulty(path, fault):
     elif fault == "dead detector":
         error[DETECTORS["green"]] = 1e10
     elif fault == "other star":
-        name = "2M2"
+        name = "2M00000002+0000002"
     write_apstar(path, name, flux, error, mask)
     content = path.read_bytes()
     if fault == "empty":
@@ -99,7 +99,7 @@ def faulty(path, fault):
     ],
 )
 def test_every_fault_has_its_status_and_names_the_file(tmp_path, fault, status):
-    path = tmp_path / "apStar-r8-2M1.fits"
+    path = tmp_path / "apStar-r8-2M00000001+0000001.fits"
     faulty(path, fault)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -186,3 +186,63 @@ def test_statuses_are_what_products_say_they_are():
     listed = [line for line in readme.splitlines() if line[:3].strip("| ").isdigit()]
     assert listed == [f"| {status:d} | {status.name} | {status.reason} |" for status in Status]
     assert all(status.reason in str(SpectrumError(status, "star.fits")) for status in Status if status)
+
+
+ID = "2M03434763+3209025"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"apStar-r6-{ID}.fits",
+        f"apStar-r8-{ID} (1).fits",
+        f"apStar-r6-{ID}-55960.fits",
+        f"apStar-1.3-apo25m-{ID}.fits",
+        f"copy of {ID.lower()}.fit",
+        "my star.fits",
+        "12345678.fits",
+    ],
+)
+def test_a_name_that_names_no_other_star_is_fine(tmp_path, name):
+    write_apstar(tmp_path / name, ID, *(array[0] for array in spectra(1)))
+    assert read_apstar(tmp_path / name).header["apogee_id"] == ID
+
+
+@pytest.mark.parametrize(
+    ("name", "apogee_id"),
+    [
+        ("apStar-r8-2M03434763+3209026.fits", ID),
+        ("apStar-r8-2M03434763-3209025 (1).fits", ID),
+        ("apStar-1.3-apo25m-2M13434763+3209025.fits", ID),
+        (f"apStar-r8-{ID}.fits", "VESTA"),
+    ],
+)
+def test_a_name_that_names_another_star_is_refused(tmp_path, name, apogee_id):
+    write_apstar(tmp_path / name, apogee_id, *(array[0] for array in spectra(1)))
+    with pytest.raises(SpectrumError, match="OBJID is") as caught:
+        read_apstar(tmp_path / name)
+    assert caught.value.status == Status.WRONG_STAR
+
+
+@pytest.mark.parametrize("card", ["K       =                 10.0", "SNR     =                100.0"])
+def test_a_card_that_cannot_be_parsed_is_unknown_and_costs_no_other(tmp_path, card):
+    path = tmp_path / f"apStar-r8-{ID}.fits"
+    write_apstar(path, ID, *(array[0] for array in spectra(1)))
+    whole = read_apstar(path).header
+    content = path.read_bytes()
+    assert card.encode() in content
+    path.write_bytes(content.replace(card.encode(), card[:10].encode() + b"nan".rjust(len(card) - 10)))
+    changed = {"K": "k_mag", "SNR": "snr"}[card.split()[0]]
+    header = read_apstar(path).header
+    assert header.pop(changed) is None and whole.pop(changed) is not None
+    assert header == whole
+
+
+def test_a_refused_file_still_says_which_star_it_is(tmp_path):
+    path = tmp_path / f"apStar-r8-{ID}.fits"
+    flux, error, mask = (array[0] for array in spectra(1))
+    write_apstar(path, ID, 0 * flux, error, mask)
+    with pytest.raises(SpectrumError) as caught:
+        read_apstar(path)
+    assert caught.value.status == Status.BLANK
+    assert caught.value.header["apogee_id"] == ID and caught.value.header["k_mag"] == 10.0

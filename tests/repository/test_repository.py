@@ -174,3 +174,23 @@ def test_long_functions_say_what_they_do():
 def test_few_modules_stand_beside_the_parts_of_the_pipeline():
     beside = sorted(path.name for path in (ROOT / "src" / "apogaia").glob("*.py"))
     assert len(beside) <= 8, beside
+
+
+@pytest.mark.parametrize(
+    "survey", ["dr14 test.toml", "", "smoke mock", "..", ".", "../..", "../smoke", "no-such", "/", "surveys/", "/.toml"]
+)
+@pytest.mark.parametrize("target", ["clean", "all"])
+def test_make_refuses_what_is_not_one_survey_before_anything_happens(survey, target):
+    command = ["make", "--dry-run", target, f"SURVEY={survey}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "SURVEY" in done.stderr
+    assert "rm -rf" not in done.stdout and "apogaia data" not in done.stdout
+
+
+@pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml"])
+def test_make_cleans_the_folders_of_one_survey(survey):
+    done = subprocess.run(["make", "--dry-run", "clean", f"SURVEY={survey}"], cwd=ROOT, capture_output=True, text=True)
+    name = Path(survey).name.removesuffix(".toml")
+    removed = next(line for line in done.stdout.splitlines() if line.startswith("rm -rf")).split()[2:]
+    assert removed[:3] == [f"build/{name}", f"results/{name}", f"figures/{name}"]
+    assert all(f"/{name}" in path for path in removed)

@@ -97,6 +97,7 @@ class SpectrumError(ValueError):
 
     def __init__(self, status: Status, path: str | Path, detail: str = ""):
         self.status = status
+        self.header: dict = {}  # what the file says of the star all the same, as `ApStar.header`
         self.detail = f"{status.reason} ({detail})" if detail else status.reason
         super().__init__(f"{path}: {self.detail}; {status.remedy}")
 
@@ -131,7 +132,7 @@ _CARDS = {
     "v_scatter": "VSCATTER",
 }
 
-_FILE_NAME = re.compile(r"a[ps]StarC?-[^-]+-(?P<apogee_id>.+)\.fits")
+_DESIGNATION = re.compile(r"(?<!\d)\d{8}[+-]\d{7}(?!\d)")  # of 2MASS: the part of a name that is a position
 
 
 def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
@@ -155,6 +156,7 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
         usable pixels.
     """
     path = Path(path)
+    header: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error or harmless here
         try:
@@ -166,19 +168,29 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
                 # of a compressed file the length says nothing
                 size = found.st_size if handle.peek(6).startswith(b"SIMPLE") else None
                 with fits.open(handle, memmap=False) as hdus:
-                    header = _header(hdus[0].header, path)
+                    header = _cards(hdus[0].header)
+                    _check_star(header, path)
                     images = [_image(hdus, i, path, size) for i in (1, 2, 3)]
                     flux, error, mask = _combined(images, header, path)
         except FileNotFoundError:
             raise SpectrumError(Status.NO_FILE, path, _instead(path)) from None
-        except (SpectrumError, MemoryError):
+        except SpectrumError as error:
+            error.header = header
+            raise
+        except MemoryError:
             raise
         except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
-            raise SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault)) from fault
+            error = SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault))
+            error.header = header
+            raise error from fault
     n_visits = header.pop("n_visits")
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
         star = ApStar(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32), n_visits, header)
-    _check_pixels(star, masked_bits, path)
+    try:
+        _check_pixels(star, masked_bits, path)
+    except SpectrumError as error:
+        error.header = header
+        raise
     return star
 
 
@@ -190,20 +202,34 @@ def _instead(path: Path) -> str:
     return f"{packed.name} is there: unpack it with gunzip" if packed.exists() else ""
 
 
-def _header(primary: fits.Header, path: Path) -> dict:
-    """Return the cards of `_CARDS` and the number of visits, after a check that file and header are of one star."""
-    header = {key: primary.get(card) for key, card in _CARDS.items()}
-    header = {key: None if isinstance(value, fits.card.Undefined) else value for key, value in header.items()}
-    header["n_visits"] = n_visits = primary.get("NVISITS")
+def _cards(primary: fits.Header) -> dict:
+    """Return the cards of `_CARDS` and the number of visits; None where there is none, or one that cannot be parsed."""
+    cards = {}
+    for key, card in {**_CARDS, "n_visits": "NVISITS"}.items():
+        try:
+            value = primary.get(card)
+        except (fits.VerifyError, ValueError):  # one damaged card says nothing about the others
+            value = None
+        cards[key] = None if isinstance(value, fits.card.Undefined) else value
+    return cards
+
+
+def _check_star(header: dict, path: Path) -> None:
+    """Check that the header is an apStar file's, and that the file's name does not name another star.
+
+    A copy may be called ``apStar-r8-2M... (1).fits``, a visit's combination ``apStar-r6-2M...-55960.fits``, SDSS-V has
+    ``apStar-1.3-apo25m-2M....fits``: of a name, only the designation of a star counts.
+    """
+    n_visits = header["n_visits"]
     if type(n_visits) is not int or n_visits < 1:
         found = "no card NVISITS: perhaps a single visit" if n_visits is None else f"NVISITS is {n_visits}"
         raise SpectrumError(Status.NOT_APSTAR, path, found)
     if header["apogee_id"] is None:
         raise SpectrumError(Status.NOT_APSTAR, path, "no card OBJID")
-    name, apogee_id = _FILE_NAME.fullmatch(path.name), str(header["apogee_id"]).strip()
-    if name and name["apogee_id"].casefold() != apogee_id.casefold():
+    apogee_id, named = str(header["apogee_id"]).strip(), _DESIGNATION.findall(path.name)
+    stated = _DESIGNATION.search(apogee_id)
+    if named and (stated.group() if stated else apogee_id) not in named:
         raise SpectrumError(Status.WRONG_STAR, path, f"OBJID is {apogee_id}")
-    return header
 
 
 def _image(hdus: fits.HDUList, index: int, path: Path, size: int | None) -> fits.ImageHDU | fits.CompImageHDU:

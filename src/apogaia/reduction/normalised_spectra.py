@@ -27,7 +27,7 @@ class NormalisedSpectra:
     flux: np.ndarray  # (n, 7514) float32; NaN where there is no spectrum
     status: np.ndarray  # (n,) int8, `Status`
     fault: list[str]  # what is wrong, without the file's name; empty where nothing is
-    headers: list[Mapping]  # of `read_apstar`; empty where the spectrum cannot be used
+    headers: list[Mapping]  # of `read_apstar`; empty where the file cannot be read
 
 
 def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> NormalisedSpectra:
@@ -54,7 +54,7 @@ def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> Norm
             try:
                 star = read_apstar(paths[i], masked_bits=settings.masked_bits)
             except SpectrumError as error:
-                status[i], fault[i] = error.status, error.detail
+                status[i], fault[i], headers[i] = error.status, error.detail, error.header
             else:
                 raw_flux[k], raw_error[k], mask[k] = star.flux, star.error, star.mask
                 headers[i] = star.header
