@@ -174,22 +174,22 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
                     flux, error, mask = _combined(images, header, path)
         except FileNotFoundError:
             raise SpectrumError(Status.NO_FILE, path, _instead(path)) from None
-        except SpectrumError as error:
-            error.header = header
+        except SpectrumError as refusal:
+            refusal.header = header
             raise
         except MemoryError:
             raise
         except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
-            error = SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault))
-            error.header = header
-            raise error from fault
+            unreadable = SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault))
+            unreadable.header = header
+            raise unreadable from fault
     n_visits = header.pop("n_visits")
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
         star = ApStar(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32), n_visits, header)
     try:
         _check_pixels(star, masked_bits, path)
-    except SpectrumError as error:
-        error.header = header
+    except SpectrumError as refusal:
+        refusal.header = header
         raise
     return star
 
