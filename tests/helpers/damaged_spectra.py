@@ -232,7 +232,7 @@ harmless("bytes beyond ASCII in a card that is not read")(
 kind("bytes beyond ASCII in OBJID", Status.WRONG_STAR, "OBJID is 2M.+")(
     lambda path: overwrite(path, b"OBJID   = '2M0", b"OBJID   = '2M\xb0")
 )
-kind("an unreadable card NVISITS", Status.NOT_APSTAR, "no card NVISITS")(
+kind("an unreadable card NVISITS", Status.NOT_APSTAR, "NVISITS is unreadable")(
     lambda path: overwrite(path, b"NVISITS =                    3", b"NVISITS =                 3,.,")
 )
 kind("rows without end", Status.UNREADABLE, "a header states an impossible size")(

@@ -209,7 +209,7 @@ def _cards(primary: fits.Header) -> dict:
         try:
             value = primary.get(card)
         except (fits.VerifyError, ValueError):  # one damaged card says nothing about the others
-            value = None
+            value = "unreadable" if key == "n_visits" else None  # that one is needed: the reason says so
         cards[key] = None if isinstance(value, fits.card.Undefined) else value
     return cards
 
