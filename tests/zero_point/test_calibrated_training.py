@@ -1,8 +1,17 @@
 """The network that is trained with the refitted zero point."""
 
+import contextlib
 import dataclasses
+import types
 
+import numpy as np
+from small_networks import small_survey, synthetic_stars, table_and_spectra
+
+from apogaia.model import model_file, networks, training
+from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
+from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import load_survey
+from apogaia.zero_point import calibrated_training
 from apogaia.zero_point.calibrated_training import network_settings
 
 SURVEY = load_survey("dr14")
@@ -23,3 +32,45 @@ def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
         contaminant_width=settings.contaminant_width,
     )
     assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == SURVEY
+
+
+def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are_calibrated_with_it(
+    tmp_path, monkeypatch
+):
+    """Sign and unit: a zero point of -50 uas makes every parallax 0.05 mas larger."""
+    survey, sample = small_survey(), synthetic_stars(60)
+    opened = table_and_spectra(tmp_path / "stars.h5", sample)
+    opened.table["a_k_mag"] = np.where(np.arange(60) == 3, np.nan, 0.1)  # one star without extinction does not train
+    opened.table["glon"], opened.table["snr"] = np.full(60, 90.0), np.full(60, 120.0)
+    opened.table["apogee_id"] = [f"2M{i:08d}+0000000" for i in range(60)]
+    selected = types.SimpleNamespace(training=np.arange(40), test=np.arange(40, 60))
+    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
+    monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
+    fitted = types.SimpleNamespace(zero_point_uas=-50.0, in_uas=lambda: {"value_uas": -50.0})
+    monkeypatch.setattr(calibrated_training, "calibrate", lambda survey, table, spectra: fitted)
+    seen = {}
+
+    def train(changed, stars, offset):
+        seen.update(stars=stars, offset=offset, dropout=changed.network.dropout)
+        mean = stars.spectrum.mean(axis=0)
+        return networks.build_joint_network(changed.network, offset, mean_spectrum=mean, parallax_scale=1.4), {
+            "loss": [1.0]
+        }
+
+    def fit(cls, prediction, table, zero_point_uas):
+        seen.update(zero_point_uas=zero_point_uas, calibrating=list(table["apogee_id"]))
+        return cls.none()
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(ErrorCalibration, "fit", classmethod(fit))
+    calibrated_training.train_calibrated_model(tmp_path / "m.keras", survey, tmp_path / "stars.h5")
+    rows = np.delete(np.arange(40), 3)
+    np.testing.assert_allclose(seen["stars"].parallax, sample.parallax[rows] + 0.050, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(seen["stars"].parallax_error, sample.parallax_error[rows])
+    assert seen["offset"] == "none" and seen["dropout"] == survey.calibration.dropout
+    assert seen["zero_point_uas"] == -50.0
+    assert seen["calibrating"] == list(opened.table["apogee_id"][calibration_rows(opened.table, selected.test)])
+    origin = model_file.read_provenance(tmp_path / "m.keras")
+    assert origin["calibration"] == {"value_uas": -50.0} and origin["offset"] == "calibrated"
+    assert origin["history"] == {"loss": [1.0]} and "error_calibration" in origin
+    assert model_file.read_domain(tmp_path / "m.keras") is not None
