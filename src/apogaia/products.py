@@ -23,21 +23,44 @@ __all__ = ["calibrated_model", "predicted_stars", "trained_model"]
 
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:
-    """The joint model of a survey with the offset "none", "constant" or "multivariate" (the paper's recipe)."""
+    """The joint model of a survey with the offset "none", "constant" or "multivariate": the paper's recipe (section 2).
+
+    Raises
+    ------
+    FileNotFoundError
+        If stars.h5 is not there yet; the message says what makes it.
+    ValueError
+        If the sample is too small, or has values that are not finite.
+    """
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
     make = partial(train_joint_model, survey=survey, stars=workspace.stars, offset=offset)
     return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]), survey)
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
-    """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default."""
+    """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default.
+
+    Not in the paper (docs/closure.md, section 3). Raises as `trained_model` does.
+    """
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)
     return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]), survey)
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:
-    """Luminosities of every row of stars.h5 by the model with this offset, or by "calibrated", whose errors are."""
+    """Luminosities of every row of stars.h5 by the model with this offset, or by the "calibrated" one.
+
+    Returns
+    -------
+    Prediction
+        Each (n,), in fakemag's unit [mas]; NaN where there is no spectrum. Errors are calibrated where the model file
+        has a calibration.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model or stars.h5 is not there yet.
+    """
     model, stars = workspace.model(offset), workspace.stars
     make = partial(predict_survey, model=model, stars=stars, settings=survey.inference)
     path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars])

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from apogaia.distances.catalogue import distance_table
 from apogaia.formats.apstar import Status
-from apogaia.formats.fits_columns import MISSING_BELOW
+from apogaia.formats.fits_columns import known_number
 from apogaia.formats.survey_tables import MISSING_MAG_ABOVE
 from apogaia.model import model_file
 from apogaia.model.error_calibration import ErrorCalibration, Prediction
@@ -173,10 +173,4 @@ class TrainedModel:
 
 def _numbers(headers: Sequence[Mapping], name: str, below: float) -> np.ndarray:
     """(n,) numbers of the headers; NaN where there is none, or a text or a placeholder."""
-    return np.array([_number(header.get(name), below) for header in headers], dtype=float)
-
-
-def _number(value: object, below: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not MISSING_BELOW <= value < below:
-        return np.nan
-    return float(value)
+    return np.array([known_number(header.get(name), below) for header in headers], dtype=float)

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ["ReductionError", "find_column", "foreign_format", "native", "open_table", "raw_values"]
+__all__ = ["ReductionError", "find_column", "foreign_format", "known_number", "native", "open_table", "raw_values"]
 
 MISSING = -9999  # stands for unknown in APOGEE's tables, in tables of Gaia without NaN, and in our catalogue
 MISSING_BELOW = -9000.0  # -9999.99, too
@@ -149,6 +149,21 @@ def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integ
     whole = np.where(unknown, 0, values).astype(kind)  # first without what has no counterpart among whole numbers
     whole[unknown] = unknown_integer
     return whole
+
+
+def known_number(value: object, below: float = MISSING_ABOVE) -> float:
+    """The number of a header card; NaN where there is none, or a text or a placeholder.
+
+    Parameters
+    ----------
+    value
+        What the card holds.
+    below
+        Larger numbers are placeholders too, such as 99.999 for a magnitude.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not MISSING_BELOW <= value < below:
+        return float("nan")
+    return float(value)
 
 
 def _numbers(texts: np.ndarray, whole: bool) -> np.ndarray:

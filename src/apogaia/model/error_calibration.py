@@ -96,7 +96,15 @@ class ErrorCalibration:
         return cls(luminosity, error_knots, snr_knots, weights, log_scatter.tolist(), len(rows))
 
     def apply(self, prediction: Prediction, snr) -> Prediction:
-        """Calibrated luminosities; both parts of the error change together. Unknown SNR counts as the lowest."""
+        """Calibrate luminosities and their errors, both parts of which change by the same factor.
+
+        Parameters
+        ----------
+        prediction
+            Of (n,) stars, in fakemag's unit.
+        snr
+            (n,) signal-to-noise ratios of their spectra; unknown counts as the lowest that calibrated the errors.
+        """
         if not self.correction:
             return prediction
         fakemag = np.asarray(prediction.fakemag, float)

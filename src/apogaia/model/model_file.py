@@ -69,6 +69,17 @@ def save_model(
 
     The last two are the members ``apogaia.json`` and ``domain.npz``. The optimiser's state stays out, and so do dates:
     the same model gives the same bytes.
+
+    Parameters
+    ----------
+    model
+        A joint network.
+    path
+        File to write.
+    provenance
+        What `provenance` gives, and what else is to travel with the network, as it goes into JSON.
+    training_domain
+        Of the stars that trained it; without one, no star is flagged as outside.
     """
     bare = keras.Model.from_config(model.get_config())
     bare.set_weights(model.get_weights())
