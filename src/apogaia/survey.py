@@ -232,6 +232,15 @@ class SimulationSettings:
 class SpectraSettings:
     """Continuum normalisation and masking."""
 
+    combined_row: Annotated[
+        int,
+        Number(
+            "Combination of several visits that is read: 0, with weights for each pixel; 1, with a weight for each "
+            "visit, which has a mask up to DR16 only.",
+            ge=0,
+            le=1,
+        ),
+    ]
     continuum_pixels: Annotated[Literal["dr14", "dr17"], Meaning("Set of continuum pixels.")]
     continuum_degree: Annotated[int, Number("Chebyshev degree per detector.", ge=0, le=10)]  # beyond, it fits lines
     masked_bits: Annotated[

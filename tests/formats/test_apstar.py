@@ -38,6 +38,60 @@ def test_the_globally_weighted_row_is_read(tmp_path, visits):
     np.testing.assert_array_equal(star.mask, mask)
 
 
+@pytest.mark.parametrize("combined_row", [0, 1])
+@pytest.mark.parametrize("visits", [1, 3])
+@pytest.mark.parametrize("layout", ["dr17", "dr19"])
+def test_from_dr17_on_the_first_row_is_read_whatever_the_survey(tmp_path, layout, visits, combined_row):
+    flux, error, mask = (array[0] for array in spectra(1))
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", flux, error, mask, visits, layout=layout)
+    star = read_apstar(path, combined_row=combined_row)
+    np.testing.assert_array_equal(star.flux, flux.astype(np.float32))
+    np.testing.assert_array_equal(star.error, error.astype(np.float32))
+    np.testing.assert_array_equal(star.mask, mask)
+    assert star.mask.any() and star.row == 0 and star.n_visits == visits
+
+
+@pytest.mark.parametrize("combined_row", [0, 1])
+def test_of_dr14_files_the_row_of_the_survey_is_read(tmp_path, combined_row):
+    flux, error, mask = (array[0] for array in spectra(1))
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", flux, error, mask, 3)
+    star = read_apstar(path, combined_row=combined_row)
+    np.testing.assert_array_equal(star.flux, flux[:: 1 if combined_row else -1].astype(np.float32))
+    assert star.row == combined_row
+
+
+@pytest.mark.parametrize("visits", [1, 2])
+def test_two_rows_that_may_be_two_visits_are_refused(tmp_path, visits):
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)), layout="dr17")
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["NVISITS"] = visits
+        hdus[1].data[1, 4000] = visits % 2
+    with pytest.raises(SpectrumError, match=f"NVISITS is {visits}, but each HDU holds 2") as caught:
+        read_apstar(path)
+    assert caught.value.status == Status.NOT_APSTAR
+
+
+def test_a_star_without_light_in_a_detectors_edge_is_read(tmp_path):
+    # DR17's combinations are NaN, with an error of zero, where one of the visits has no light
+    flux, error, mask = (array[0] for array in spectra(1))
+    flux[:260], error[:260] = np.nan, 0
+    write_apstar(tmp_path / "apStar-dr17-2M1.fits", "2M1", flux, error, mask, 2, layout="dr17")
+    assert np.isnan(read_apstar(tmp_path / "apStar-dr17-2M1.fits", combined_row=0).flux[:260]).all()
+
+
+def test_sdss_v_names_its_magnitudes_otherwise(tmp_path):
+    path = tmp_path / f"apStar-1.3-apo25m-{ID}.fits"
+    write_apstar(path, ID, *(array[0] for array in spectra(1)), layout="dr19")
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["K"]
+        hdus[0].header["KMAG"], hdus[0].header["HMAG"], hdus[0].header["VHBARY"] = 9.5, "NaN", -31.5
+    header = read_apstar(path).header
+    assert header["k_mag"] == 9.5 and header["v_helio"] == -31.5 and header["h_mag"] is None
+
+
 def faulty(path, fault):
     """Write the file with a fault; the status that it must give."""
     flux, error, mask = (array[0] for array in spectra(1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["EDR3_IMAGE_QUALITY", "EDR3_SOLUTION", "GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
 
@@ -43,6 +44,7 @@ class Release:
     n_rows: int  # of allStar
     mean_spectrum_bytes: float  # about, for estimates before a file has been seen
     commissioning_apart: bool  # visits of commissioning are combined apart: a row and an apStarC file of their own
+    apstar_layout: Literal["dr14", "dr17", "dr19"]  # first release with its rows, mask and header (data/README.md)
 
     def spectrum(
         self, apogee_id: str, telescope: str = "apo25m", location_id: int = 0, field: str = "", file: str = ""
@@ -112,6 +114,7 @@ RELEASES = {
         n_rows=277_371,
         mean_spectrum_bytes=1.1e6,  # mean of four real files, of one to five visits
         commissioning_apart=True,
+        apstar_layout="dr14",
     ),
     "dr17": Release(
         name="dr17",
@@ -128,5 +131,6 @@ RELEASES = {
         n_rows=733_901,
         mean_spectrum_bytes=1.1e6,
         commissioning_apart=False,
+        apstar_layout="dr17",
     ),
 }

@@ -30,8 +30,8 @@ class Design:
     stars
         Arrays with one entry per row of allStar, by name: truth and 2MASS photometry (`population.draw_population`),
         the observing log (`imperfections.observing_log`), what is wrong with a row (`imperfections.spoil_catalogue`),
-        and identity (``apogee_id``, ``telescope``, ``location_id``, ``spectrum_file``). Units are in the names
-        (``_kpc``, ``_mag``, ``_msun``); Teff in K, abundances in dex, velocities in km/s, angles in deg.
+        and identity (``apogee_id``, ``telescope``, ``location_id``, ``spectrum_file``, ``apstar_layout``). Units are
+        in the names (``_kpc``, ``_mag``, ``_msun``); Teff in K, abundances in dex, velocities in km/s, angles in deg.
     sources
         Gaia's table, column by column, sorted by source id.
     seed
@@ -61,7 +61,7 @@ def design_survey(survey: Survey) -> Design:
     simulation = survey.simulation
     if simulation is None:
         raise ValueError(f"survey {survey.name!r} has no [simulation] section: it is fetched, not simulated")
-    two_telescopes = survey.sources.apogee_release == "dr17"
+    two_telescopes = survey.sources.apogee_release != "dr14"
     seed, n = simulation.seed, simulation.n_stars
     rng = [np.random.default_rng([seed, 4, k]) for k in range(5)]
     stars = draw_population(n, seed, simulation.fields, southern=two_telescopes)
@@ -81,7 +81,9 @@ def design_survey(survey: Survey) -> Design:
     stars |= _extinction(rng[4], stars)
     stars["telescope"] = _telescope(stars, two_telescopes)
     stars["location_id"] = np.where(stars["one_metre"], 1, stars["location_id"]).astype(np.int16)
-    stars["spectrum_file"] = _spectrum_files(stars, RELEASES[survey.sources.apogee_release])
+    release = RELEASES[survey.sources.apogee_release]
+    stars["spectrum_file"] = _spectrum_files(stars, release)
+    stars["apstar_layout"] = np.full(n, release.apstar_layout)
 
     order = np.argsort(sources["source_id"], kind="stable")
     rank = np.empty_like(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,13 +96,14 @@ def write_apstar(path: Path, rng: np.random.Generator, observation: Observation,
     """Write one star's apStar file in the state that the design asks for: complete, cut, blank, or with NaN errors."""
     state = star["spectrum_state"]
     if state == "blank":
-        observation = Observation(
-            np.zeros_like(observation.flux),
-            np.full_like(observation.error, BAD_ERROR),
-            np.ones_like(observation.mask),
+        observation = replace(
+            observation,
+            flux=np.zeros_like(observation.flux),
+            error=np.full_like(observation.error, BAD_ERROR),
+            mask=np.ones_like(observation.mask),
         )
     elif state == "NaN errors":
-        observation = Observation(observation.flux, np.full_like(observation.error, np.nan), observation.mask)
+        observation = replace(observation, error=np.full_like(observation.error, np.nan))
     content = apstar_bytes(observation, star)
     if state == "cut":
         content = content[: int(len(content) * rng.uniform(0.05, 0.55))]
@@ -112,4 +114,6 @@ def is_written(path: Path, star: Mapping) -> bool:
     """Return whether an earlier run completed this file; a file to be cut counts if it is not empty."""
     if not path.is_file():
         return False
-    return path.stat().st_size >= (1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"])))
+    return path.stat().st_size >= (
+        1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"]), star["apstar_layout"])
+    )

@@ -62,11 +62,9 @@ def simulate_survey(
     rows = np.flatnonzero(has_file(design))
     paths = {i: _path(workspace, design, i) for i in rows.tolist()}
     _sweep_temporary_files(paths.values())
-    states = design.stars["spectrum_state"], design.stars["n_visits"]
+    described = {name: design.stars[name] for name in ("spectrum_state", "n_visits", "apstar_layout")}
     lacking = [
-        i
-        for i, path in paths.items()
-        if not is_written(path, {"spectrum_state": states[0][i], "n_visits": states[1][i]})
+        i for i, path in paths.items() if not is_written(path, {name: values[i] for name, values in described.items()})
     ]
     tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters, workspace.truth)
     if workspace.raw_manifest.is_file() and not lacking and all(path.is_file() for path in tables):
