@@ -156,7 +156,13 @@ class SourcesSettings:
         Meaning("apstar: one file per star; released: the paper's training and test set from Zenodo, DR14 only."),
     ]
     apogee_release: Annotated[Literal["dr14", "dr17"], Meaning("File names, layout and columns of the spectra.")]
-    gaia_release: Annotated[Literal["dr2", "edr3"], Meaning("Gaia's release.")]
+    gaia_release: Annotated[
+        str,
+        Text(
+            "Gaia's release: dr2, edr3, dr3 or a later one, as in its table gaiadr2.gaia_source of the archive.",
+            pattern="^(dr[2-9]|edr3|dr[1-9][0-9]+)$",
+        ),
+    ]
     # The oldest and the newest epochs of any survey that could be matched.
     gaia_epoch: Annotated[float, Quantity("yr", "Epoch of Gaia's positions.", ge=1900, le=2100)]
     apogee_epoch: Annotated[
@@ -496,6 +502,8 @@ class _Rule:
     says: str
 
 
+_EDR3 = ("edr3", "dr3")  # one astrometry
+
 _RULES = (
     _Rule(
         ("sources.folder", "sources.kind"),
@@ -504,13 +512,13 @@ _RULES = (
     ),
     _Rule(
         ("sources.parallax_zero_point", "sources.gaia_release"),
-        lambda zero_point, release: zero_point != "lindegren2021" or release == "edr3",
-        "sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone",
+        lambda zero_point, release: zero_point != "lindegren2021" or release in _EDR3,
+        "sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone, whose parallaxes are DR3's",
     ),
     _Rule(
         ("simulation.zero_point", "sources.gaia_release"),
-        lambda zero_point, release: zero_point != "lindegren2021" or release == "edr3",
-        "simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone",
+        lambda zero_point, release: zero_point != "lindegren2021" or release in _EDR3,
+        "simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone, whose parallaxes are DR3's",
     ),
     _Rule(
         ("sources.spectra", "sources.apogee_release"),

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from apogaia.formats.releases import GAIA_RELEASES, RELEASES, GaiaRelease, Release
+from apogaia.formats.releases import RELEASES, GaiaRelease, Release
 from apogaia.survey import Survey
 
 __all__ = ["Workspace"]
@@ -55,7 +55,7 @@ class Workspace:
     @property
     def gaia_release(self) -> GaiaRelease:
         """Gaia's table, columns and file."""
-        return GAIA_RELEASES[self.survey.sources.gaia_release]
+        return GaiaRelease(self.survey.sources.gaia_release)
 
     @property
     def allstar(self) -> Path:

@@ -10,7 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["EDR3_IMAGE_QUALITY", "EDR3_SOLUTION", "GAIA_RELEASES", "RELEASES", "GaiaRelease", "Release", "TableFile"]
+__all__ = [
+    "EDR3_IMAGE_QUALITY",
+    "EDR3_SOLUTION",
+    "RELEASES",
+    "GaiaRelease",
+    "Release",
+    "TableFile",
+]
 
 _STAR_FILE = re.compile(r"a[ps]StarC?-[A-Za-z0-9.]+-.+\.fits")  # C: of commissioning
 
@@ -68,16 +75,6 @@ class Release:
         return f"{telescope}/{folder}/{self.reduction}_stars_{telescope}_{folder}.sha1sum"
 
 
-@dataclass(frozen=True)
-class GaiaRelease:
-    """One release of Gaia: its source table in the ESA archive, and the file that the raw folder keeps of it."""
-
-    name: str
-    table: str
-    file: str
-    columns: tuple[str, ...]
-
-
 _DR2_COLUMNS = (
     *("source_id", "ra", "dec", "ra_error", "dec_error", "pmra", "pmdec", "pmra_error", "pmdec_error"),
     *("parallax", "parallax_error", "phot_g_mean_mag", "bp_rp"),
@@ -87,12 +84,30 @@ _DR2_COLUMNS = (
 EDR3_IMAGE_QUALITY = ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")
 EDR3_SOLUTION = ("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved")
 
-GAIA_RELEASES = {
-    "dr2": GaiaRelease("dr2", "gaiadr2.gaia_source", "gaia_dr2_sources.fits", _DR2_COLUMNS),
-    "edr3": GaiaRelease(
-        "edr3", "gaiaedr3.gaia_source", "gaia_edr3_sources.fits", (*_DR2_COLUMNS, *EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)
-    ),
-}
+_EDR3_COLUMNS = (*_DR2_COLUMNS, *EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)
+
+
+@dataclass(frozen=True)
+class GaiaRelease:
+    """One release of Gaia, by its name in the archive: "dr2", "edr3", or a later one, which has EDR3's columns."""
+
+    name: str
+
+    @property
+    def table(self) -> str:
+        """Name of its table of sources in the archive."""
+        return f"gaia{self.name}.gaia_source"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of that table that are fetched, in its order."""
+        return _DR2_COLUMNS if self.name == "dr2" else _EDR3_COLUMNS
+
+    @property
+    def file(self) -> str:
+        """Name of the file that the raw folder keeps of it."""
+        return f"gaia_{self.name}_sources.fits"
+
 
 RELEASES = {
     "dr14": Release(

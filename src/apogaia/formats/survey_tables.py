@@ -16,7 +16,7 @@ from apogaia import files
 from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
-from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, Release
+from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, GaiaRelease, Release
 from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS
 
 __all__ = [
@@ -92,7 +92,6 @@ GAIA_COLUMNS = {
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
     **{name: name for name in (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)},
 }
-GAIA_EDR3_COLUMNS = (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)  # not in DR2
 
 _COLUMN = {column.name: column for column in COLUMNS}
 # Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
@@ -131,7 +130,7 @@ def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     Parameters
     ----------
     release
-        "dr2" or "edr3", which has more columns.
+        Of Gaia, "dr2" or a later one, whose columns must be there.
 
     Raises
     ------
@@ -139,7 +138,7 @@ def read_gaia(path: str | Path, release: str = "dr2") -> Table:
         If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
         source numbers that lost digits, or describes one source in two ways.
     """
-    required = [name for name in GAIA_COLUMNS if release != "dr2" or name not in GAIA_EDR3_COLUMNS]
+    required = [new for new, old in GAIA_COLUMNS.items() if old in GaiaRelease(release).columns]
     table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)
     for name in ("pmra_error", "pmdec_error", "parallax_error"):
         table[name][~(table[name] > 0)] = np.nan
