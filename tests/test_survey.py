@@ -167,7 +167,7 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path, case):
             " (inf mas: no limit), not 0.1",
         ),
         ('[sources]\ngaia_epoch = "2016 m"', "such as '1900 yr', from 1900 to 2100 yr, not '2016 m'"),
-        ('[sources]\napogee_release = "dr15"', "sources.apogee_release must be one of 'dr14', 'dr17', not 'dr15'"),
+        ('[sources]\napogee_release = "dr15"', "sources.apogee_release must be one of 'dr14', 'dr17', 'dr19', not"),
         ("[network]\nconv_filters = []", "must be a list that is not empty, each item a whole number from 1 to 100000"),
         (
             "[network]\nconv_filters = [2, -4]",

@@ -155,7 +155,9 @@ class SourcesSettings:
         Literal["apstar", "released"],
         Meaning("apstar: one file per star; released: the paper's training and test set from Zenodo, DR14 only."),
     ]
-    apogee_release: Annotated[Literal["dr14", "dr17"], Meaning("File names, layout and columns of the spectra.")]
+    apogee_release: Annotated[
+        Literal["dr14", "dr17", "dr19"], Meaning("File names, layout and columns of the spectra.")
+    ]
     gaia_release: Annotated[
         str,
         Text(
@@ -182,7 +184,9 @@ class ArchiveSettings:
     """Where `apogaia fetch` finds the files, and how hard it may pull."""
 
     sas: Annotated[str, Text("Root of SDSS's Science Archive Server.", pattern=_WEB)]
-    allstar_sha1: Annotated[str, Text("SHA-1 of the release's allStar file.", pattern="^[0-9a-f]{40}$")]
+    allstar_sha1: Annotated[
+        str, Text("SHA-1 of the release's allStar file; empty: none is known.", pattern="^([0-9a-f]{40})?$")
+    ]
     gaia_tap: Annotated[str, Text("TAP service with Gaia's tables.", pattern=_WEB)]
     stellar_parameters: Annotated[
         str, Text("The stellar-parameter catalogue, if it is not on the SAS; else empty.", pattern=rf"^$|{_WEB}")
@@ -519,6 +523,21 @@ _RULES = (
         ("simulation.zero_point", "sources.gaia_release"),
         lambda zero_point, release: zero_point != "lindegren2021" or release in _EDR3,
         "simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone, whose parallaxes are DR3's",
+    ),
+    _Rule(
+        ("sources.parallax_zero_point", "sources.apogee_release"),
+        lambda zero_point, release: zero_point == "none" or release != "dr19",
+        "sources.parallax_zero_point must be 'none' for DR19, whose table lacks Gaia's columns of its solution",
+    ),
+    _Rule(
+        (
+            "sources.apogee_release",
+            "cuts.min_visibility_periods",
+            *(f"cuts.max_{name}" for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")),
+        ),
+        lambda release, periods, *limits: release != "dr19" or (periods == -1 and all(map(math.isinf, limits))),
+        "DR19's table has no column for cuts.min_visibility_periods, which must be -1, nor for cuts.max_ruwe, "
+        "cuts.max_ipd_frac_multi_peak and cuts.max_ipd_gof_harmonic_amplitude, which must be inf",
     ),
     _Rule(
         ("sources.spectra", "sources.apogee_release"),

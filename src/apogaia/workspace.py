@@ -63,13 +63,26 @@ class Workspace:
         return self.raw / self.release.allstar.name
 
     def apstar(
-        self, apogee_id: str, location_id: int, telescope: str = "apo25m", field: str = "", file: str = ""
+        self,
+        apogee_id: str,
+        location_id: int = 0,
+        telescope: str = "apo25m",
+        field: str = "",
+        file: str = "",
+        healpix: int = 0,
+        reduction: str = "",
     ) -> Path:
-        """The combined spectrum of one star, ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
+        """The combined spectrum of one star, such as ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
 
         See `apogaia.formats.releases.Release.spectrum` for the parameters, which are columns of allStar.
         """
-        return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file)
+        return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file, healpix, reduction)
+
+    @property
+    def raw_tables(self) -> list[Path]:
+        """The tables that the reduction needs; Gaia's is not among them where allStar holds its columns."""
+        gaia = [] if self.release.gaia_in_allstar else [self.gaia]
+        return [self.allstar, *gaia, self.stellar_parameters]
 
     @property
     def released_spectra(self) -> tuple[Path, Path]:

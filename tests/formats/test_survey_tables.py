@@ -23,7 +23,7 @@ def label_table(n=3):
 
 def read_labels(table, path):
     table.write(path, overwrite=True)
-    return survey_tables.read_stellar_parameters(path, np.array([f"2M{i}" for i in range(len(table))]))
+    return survey_tables.read_stellar_parameters(path, Table({"apogee_id": [f"2M{i}" for i in range(len(table))]}))
 
 
 def test_both_forms_of_the_catalogue_give_the_same_labels(tmp_path):
@@ -80,7 +80,7 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 def read(path):
     table = survey_tables.read_allstar(path)
-    survey_tables.read_stellar_parameters(path, table["apogee_id"].data)
+    survey_tables.read_stellar_parameters(path, table)
     files.fingerprint({}, [path])
     return len(table)
 read(sys.argv[1])

@@ -22,6 +22,7 @@ from apogaia.files import write_json
 from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.releases import RELEASES
 from apogaia.reduction import reduce as reduction
 from apogaia.reduction.quality_cuts import select
 from apogaia.reduction.reduce import reduce_survey
@@ -312,7 +313,7 @@ def test_a_lost_folder_is_told_by_its_column():
     """Spectra lie in folders called by FIELD from DR17 on, where LOCATION_ID 0 says nothing."""
     columns = {"apogee_id": ["2M1", "2M1", "", "2M1"], "location_id": [0, 5, 5, 0], "field": ["M13", "", "", ""]}
     table = Table(columns | {"status": [1, 1, 1, 5], "reason": 4 * ["as read"]})
-    said = reduction._reasons(table, folder_is_field=True).tolist()
+    said = reduction._reasons(table, RELEASES["dr17"]).tolist()
     assert said[0] == said[3] == "as read"
     assert said[1].startswith("FIELD is unknown") and said[2].startswith("APOGEE_ID is empty")
-    assert reduction._reasons(table, folder_is_field=False)[0].startswith("LOCATION_ID is unknown")
+    assert reduction._reasons(table, RELEASES["dr14"])[0].startswith("LOCATION_ID is unknown")

@@ -144,6 +144,13 @@ def test_data_readme_names_the_files_that_the_code_reads():
             assert not listed.folder or f"`{listed.folder}/`" in table
         assert f"`{release.spectra_folder}/" in table and f"`{release.reduction}_stars_" in table
         assert f"`{workspace.gaia.name}`" in table and f"`{workspace.gaia_release.table}`" in table
+    dr19 = Workspace(load_survey("dr19"), ROOT).release
+    for listed in (dr19.allstar, dr19.stellar_parameters):
+        assert f"| `{listed.name}` (HDU {listed.hdu}) | `{listed.folder}/` |" in table
+    place = dr19.spectrum("<OBJ>", "<TELESCOPE>", healpix=0, reduction="<APRED>").replace(
+        "/0/0/", "/<HEALPIX // 1000>/<HEALPIX>/"
+    )
+    assert f"| `{place}` | `{dr19.spectra_folder}/<APRED>/stars/...` |" in table
     assert all(f"`{path.name}`" in table for path in Workspace(load_survey("dr14-light"), ROOT).released_spectra)
     assert load_survey("dr14").archive.sas in text and load_survey("dr14").archive.zenodo.rpartition("/")[2] in table
 

@@ -30,7 +30,7 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     folder = Path(survey.sources.folder)
     if not folder.is_dir():
         raise FetchError(f"{folder}: no such folder; it is sources.folder of survey {survey.name}")
-    for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
+    for path in workspace.raw_tables:
         if not (folder / path.name).is_file():
             raise FetchError(f"{folder / path.name} is missing: data/README.md says what your own folder must contain")
     # not hidden files: fingerprints in a copied raw folder would vouch for tables that have changed since

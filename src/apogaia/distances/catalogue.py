@@ -132,14 +132,17 @@ EXTRA = (
     ("logg", "", "log10 of surface gravity in cm/s2"),
     ("telescope", "", "telescope"),
     ("field", "", "APOGEE field"),
+    ("sdss_id", "", "SDSS-V's number of the star (DR19)"),
+    ("spectrum_pk", "", "Astra's number of the spectrum (DR19)"),
     ("training_distance", "", "of the spectrum from training set; 1: its edge"),
 )
 
 COLUMNS = TABLE_1 + EXTRA
 
 _TEXT = ("apogee_id", "reason", "telescope", "field")
-_INTEGER = {"location_id": np.int32, "flags": np.int32, "status": np.int16, "gaia_source_id": np.int64}
-_ZERO_IS_UNKNOWN = ("location_id", "gaia_source_id")  # no row or source bears the number 0
+_NUMBERS = ("gaia_source_id", "sdss_id", "spectrum_pk")
+_INTEGER = {"location_id": np.int32, "flags": np.int32, "status": np.int16, **dict.fromkeys(_NUMBERS, np.int64)}
+_ZERO_IS_UNKNOWN = ("location_id", *_NUMBERS)  # no row, source, star or spectrum bears the number 0
 _RENAMED = {"phot_g_mean_mag": "g_mag"}  # column here: column of stars.h5
 
 # provenance key: card, comment. A fingerprint leaves no room for one.

@@ -21,8 +21,8 @@ class ReductionError(ValueError):
     """A raw table that cannot be used; the message names the file and the remedy."""
 
 
-def open_table(path: str | Path) -> fits.HDUList:
-    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU 1.
+def open_table(path: str | Path, hdu: int = 1) -> fits.HDUList:
+    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU `hdu`.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def open_table(path: str | Path) -> fits.HDUList:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error below
             hdus = fits.open(path, memmap=True)
-            _check_table(path, hdus)
+            _check_table(path, hdus, hdu)
             return hdus
     except FileNotFoundError:
         raise ReductionError(
@@ -47,12 +47,12 @@ def open_table(path: str | Path) -> fits.HDUList:
         raise ReductionError(f"{path} cannot be read ({_why(path, fault)}): {again}") from fault
 
 
-def _check_table(path: str | Path, hdus: fits.HDUList) -> None:
-    found = hdus[1] if len(hdus) > 1 else None
+def _check_table(path: str | Path, hdus: fits.HDUList, number: int) -> None:
+    found = hdus[number] if len(hdus) > number else None
     if not isinstance(found, fits.BinTableHDU):
         tables = [f"HDU {i}" for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU)]
         where = f", but in {' and '.join(tables)}: it is not as released" if tables else ""
-        raise ReductionError(f"holds no table in HDU 1{where}")
+        raise ReductionError(f"holds no table in HDU {number}{where}")
     size, needed = Path(path).stat().st_size, found.fileinfo()["datLoc"] + found.size
     if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
         raise ReductionError(f"is cut short: {size} bytes instead of {needed} or more")

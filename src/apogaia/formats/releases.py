@@ -30,6 +30,7 @@ class TableFile:
     folder: str = ""
     rows: int | None = None
     needed: bool = True  # by the reduction; others are for comparison
+    hdu: int = 1
 
     @property
     def sas_path(self) -> str:
@@ -44,7 +45,7 @@ class Release:
     name: str  # in file names on the SAS
     reduction: str  # in the names of spectra: apStar-<reduction>-<APOGEE_ID>.fits
     spectra_folder: str
-    folder_is_field: bool  # spectra of one pointing lie in a folder called by FIELD, else by LOCATION_ID
+    spectra_by: Literal["location_id", "field", "healpix"]  # whose number or name is that of the spectra's folders
     allstar: TableFile
     stellar_parameters: TableFile
     comparisons: tuple[TableFile, ...]
@@ -52,9 +53,17 @@ class Release:
     mean_spectrum_bytes: float  # about, for estimates before a file has been seen
     commissioning_apart: bool  # visits of commissioning are combined apart: a row and an apStarC file of their own
     apstar_layout: Literal["dr14", "dr17", "dr19"]  # first release with its rows, mask and header (data/README.md)
+    gaia_in_allstar: bool = False  # the rows of allStar have Gaia's measurements: no cross-match, no table of Gaia's
 
     def spectrum(
-        self, apogee_id: str, telescope: str = "apo25m", location_id: int = 0, field: str = "", file: str = ""
+        self,
+        apogee_id: str,
+        telescope: str = "apo25m",
+        location_id: int = 0,
+        field: str = "",
+        file: str = "",
+        healpix: int = 0,
+        reduction: str = "",
     ) -> str:
         """Place of a star's combined spectrum below `spectra_folder`, and below a raw folder.
 
@@ -64,15 +73,28 @@ class Release:
             As in allStar. FILE is taken where it is the name of a combined spectrum; otherwise the name follows from
             the telescope: asStar at Las Campanas, apStar at Apache Point. Only FILE distinguishes a spectrum of
             commissioning, apStarC, from the survey's of the same star.
+        healpix, reduction
+            DR19 only: the HEALPix pixel of the folder, and the reduction's version (column apred). Spectra of DR17 are
+            served again at their places in DR17, below a folder called dr17.
         """
+        if self.spectra_by == "healpix" and reduction == "dr17":
+            return f"dr17/stars/{RELEASES['dr17'].spectrum(apogee_id, telescope, location_id, field, file)}"
+        if self.spectra_by == "healpix":
+            reduction = reduction or self.reduction
+            folder = f"{reduction}/stars/{telescope}/{healpix // 1000}/{healpix}"
+            return f"{folder}/apStar-{reduction}-{telescope}-{apogee_id}.fits"
         if not _STAR_FILE.fullmatch(file):
             kind = "asStar" if telescope.startswith("lco") else "apStar"
             file = f"{kind}-{self.reduction}-{apogee_id}.fits"
-        return f"{telescope}/{field if self.folder_is_field else location_id}/{file}"
+        return f"{telescope}/{field if self.spectra_by == 'field' else location_id}/{file}"
 
-    def hash_list(self, telescope: str, folder: str) -> str:
-        """Place, below `spectra_folder`, of the SHA-1 list of one pointing's spectra."""
-        return f"{telescope}/{folder}/{self.reduction}_stars_{telescope}_{folder}.sha1sum"
+    def hash_list(self, folder: str) -> str:
+        """Place, below `spectra_folder`, of the SHA-1 list of the spectra in one folder, such as ``apo25m/4405``.
+
+        Its name is the folder's path below that of all reductions.
+        """
+        path = folder if self.spectra_by == "healpix" else f"{self.reduction}/stars/{folder}"
+        return f"{folder}/{path.replace('/', '_')}.sha1sum"
 
 
 _DR2_COLUMNS = (
@@ -114,7 +136,7 @@ RELEASES = {
         name="dr14",
         reduction="r8",
         spectra_folder="dr14/apogee/spectro/redux/r8/stars",
-        folder_is_field=False,
+        spectra_by="location_id",
         allstar=TableFile(
             "allStar-l31c.2.fits",
             "dr14/apogee/spectro/redux/r8/stars/l31c/l31c.2",
@@ -135,7 +157,7 @@ RELEASES = {
         name="dr17",
         reduction="dr17",
         spectra_folder="dr17/apogee/spectro/redux/dr17/stars",
-        folder_is_field=True,
+        spectra_by="field",
         allstar=TableFile(
             "allStar-dr17-synspec_rev1.fits",
             "dr17/apogee/spectro/aspcap/dr17/synspec_rev1",
@@ -147,5 +169,19 @@ RELEASES = {
         mean_spectrum_bytes=1.1e6,
         commissioning_apart=False,
         apstar_layout="dr17",
+    ),
+    "dr19": Release(
+        name="dr19",
+        reduction="1.4",
+        spectra_folder="dr19/spectro/apogee/redux",
+        spectra_by="healpix",
+        allstar=TableFile("mwmAllStar-0.6.0.fits.gz", "dr19/spectro/astra/0.6.0/summary", hdu=2),
+        stellar_parameters=TableFile("astraAllStarAstroNN-0.6.0.fits.gz", "dr19/spectro/astra/0.6.0/summary", hdu=2),
+        comparisons=(),
+        n_rows=1_000_000,  # about, DR17's 733,901 among them; for estimates before the table has been seen
+        mean_spectrum_bytes=1.1e6,
+        commissioning_apart=False,
+        apstar_layout="dr19",
+        gaia_in_allstar=True,
     ),
 }
