@@ -16,7 +16,7 @@ from apogaia import files
 from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
-from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, Release
+from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, GAIA_RELEASES, Release
 from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS
 
 __all__ = [
@@ -138,7 +138,11 @@ def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     ReductionError
         If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
         source numbers that lost digits, or describes one source in two ways.
+    ValueError
+        If the release is none of those.
     """
+    if release not in GAIA_RELEASES:
+        raise ValueError(f"release must be one of {', '.join(GAIA_RELEASES)}, not {release!r}")
     required = [name for name in GAIA_COLUMNS if release != "dr2" or name not in GAIA_EDR3_COLUMNS]
     table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)
     for name in ("pmra_error", "pmdec_error", "parallax_error"):
