@@ -576,3 +576,8 @@ def test_any_value_is_read_or_refused_by_name_and_the_schema_refuses_no_good_one
 def test_a_survey_that_is_read_already_stays_as_it_is():
     survey = load_survey("smoke")
     assert load_survey(survey) is survey
+
+
+def test_an_unknown_section_of_settings_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no section 'cut' in a survey; there are sources, archive.*cuts"):
+        load_survey("smoke").settings("sources", "cut")

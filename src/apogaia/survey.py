@@ -476,7 +476,15 @@ class Survey:
         return self
 
     def settings(self, *sections: str) -> dict[str, Any]:
-        """The named sections (by default the whole survey) as plain values, for provenance."""
+        """The named sections (by default the whole survey) as plain values, for provenance.
+
+        Raises
+        ------
+        ValueError
+            If there is no such section.
+        """
+        if unknown := set(sections) - set(SECTIONS):
+            raise ValueError(f"no section {min(unknown)!r} in a survey; there are {', '.join(SECTIONS)}")
         if not sections:
             return dataclasses.asdict(self)
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}

@@ -11,6 +11,8 @@ from apogaia.survey import Survey
 
 __all__ = ["Workspace"]
 
+MODELS = ("none", "constant", "multivariate", "calibrated")
+
 
 @dataclass(frozen=True, init=False)
 class Workspace:
@@ -115,7 +117,15 @@ class Workspace:
         return self.data / "stars.h5"
 
     def model(self, offset: str) -> Path:
-        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one."""
+        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one.
+
+        Raises
+        ------
+        ValueError
+            If `offset` is none of these.
+        """
+        if offset not in MODELS:
+            raise ValueError(f"offset must be one of {', '.join(MODELS)}, not {offset!r}")
         return self.data / "models" / f"{offset}.keras"
 
     def closure_model(self, name: str) -> Path:

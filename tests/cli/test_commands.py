@@ -349,3 +349,18 @@ def test_every_command_explains_itself(command, capsys):
     values = {line.split()[1] for line in said.splitlines() if line.startswith("  --") and len(line.split()) > 1}
     assert not {value for value in values if value.isupper()} - {"N", "FILE", "FOLDER", "COLUMN", "ADDRESS"}
     assert not np.any([f" {name.upper()} " in said for name in ("passes", "seed", "model", "draws", "processes")])
+
+
+@pytest.mark.parametrize(("command", "backend"), [("distance", "nonsense"), ("zeropoint", "torch")])
+def test_a_backend_that_cannot_be_imported_is_one_line_with_those_that_can(tmp_path, command, backend):
+    (tmp_path / "m.keras").touch()
+    script = f"import sys; sys.modules['torch'] = None; {COMMAND}"  # as if it were not installed
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, "a.fits", "--model", str(tmp_path / "m.keras")],
+        env=os.environ | {"KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    (line,) = (line for line in done.stderr.splitlines() if "port.cc" not in line and "absl" not in line)
+    assert done.returncode == 2 and line.startswith(f"apogaia {command}: ") and backend in line
+    assert line.endswith("tensorflow, jax and torch train and predict, numpy predicts")

@@ -119,3 +119,8 @@ def test_a_table_read_in_blocks_is_that_read_at_once(tmp_path, monkeypatch):
     for name in whole.colnames:
         assert pieces[name].dtype == whole[name].dtype
         np.testing.assert_array_equal(pieces[name], whole[name])
+
+
+def test_an_unknown_release_of_gaia_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match=r"release must be one of dr2, edr3.*, not 'DR2'"):
+        survey_tables.read_gaia(tmp_path / "gaia.fits", "DR2")

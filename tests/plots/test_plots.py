@@ -340,3 +340,10 @@ def test_the_truth_is_in_the_frame_wherever_the_stars_are():
     axes = plots.offset_dependence("g_mag", g_mag, 50.0 + g_mag, np.ones(600), truth_uas=np.full(600, 15.0))
     low, high = axes.get_ylim()
     assert low < 15 - 0.05 * (high - low)
+
+
+def test_an_unknown_quantity_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="quantity 'mag'; there are teff, logg"):
+        plots.coverage("mag", np.arange(9.0), np.zeros(9))
+    with pytest.raises(ValueError, match="quantity 'dist'; there are fakemag, parallax, distance"):
+        plots.coverage_panels({}, quantity="dist")

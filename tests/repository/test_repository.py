@@ -201,3 +201,8 @@ def test_make_cleans_the_folders_of_one_survey(survey):
     removed = next(line for line in done.stdout.splitlines() if line.startswith("rm -rf")).split()[2:]
     assert removed[:3] == [f"build/{name}", f"results/{name}", f"figures/{name}"]
     assert all(f"/{name}" in path for path in removed)
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="offset must be one of none, constant, multivariate, calibrated, not 'joint'"):
+        Workspace(load_survey("smoke")).model("joint")

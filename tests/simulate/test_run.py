@@ -387,6 +387,8 @@ def test_selection_holds_for_every_star(stars):
     assert np.all((j_k0 >= stars["min_j_k_mag"]) | stars["any_colour"])
     names = [field.name for field in survey_fields()]
     assert len(set(names)) == len(names) and {"000+00", "060-04", "030+60"} <= set(names)
+    with pytest.raises(ValueError, match="layout must be one of apogee, kepler, not 'tess'"):
+        survey_fields("tess")
 
 
 def test_stars_move_as_the_galaxy_turns(stars):

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 _STAR_FILE = re.compile(r"a[ps]StarC?-[A-Za-z0-9.]+-.+\.fits")  # C: of commissioning
+_GAIA_RELEASE = re.compile(r"dr[2-9]|edr3|dr[1-9]\d+")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,10 @@ class GaiaRelease:
     """One release of Gaia, by its name in the archive: "dr2", "edr3", or a later one, which has EDR3's columns."""
 
     name: str
+
+    def __post_init__(self):
+        if not _GAIA_RELEASE.fullmatch(self.name):
+            raise ValueError(f"release must be one of dr2, edr3, dr3 or a later one such as dr4, not {self.name!r}")
 
     @property
     def table(self) -> str:

@@ -213,6 +213,8 @@ def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     ReductionError
         If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
         source numbers that lost digits, or describes one source in two ways.
+    ValueError
+        If there is no such release.
     """
     required = [new for new, old in GAIA_COLUMNS.items() if old in GaiaRelease(release).columns]
     table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)

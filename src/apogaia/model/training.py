@@ -49,8 +49,9 @@ def train(
     Raises
     ------
     ValueError
-        If the sample has values that are not finite or too few stars to split.
+        If the sample has values that are not finite or too few stars to split, or Keras' backend has no gradients.
     """
+    devices.check_gradients("training")
     settings = survey.training
     gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     inputs, targets = sample.arrays(offset)
