@@ -94,7 +94,8 @@ $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCE
 endef
 
 STARS       := $(DATA)/stars.h5
-MODELS      := $(foreach offset,none constant multivariate calibrated,$(DATA)/models/$(offset).keras)
+# and multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it
+MODELS      := $(foreach offset,none constant calibrated,$(DATA)/models/$(offset).keras)
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json

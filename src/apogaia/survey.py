@@ -271,7 +271,14 @@ class CutsSettings:
         int, Number("Strictly more visibility periods than this.", ge=-1, le=1000)
     ]
     max_v_scatter: Annotated[float, Quantity("km / s", "Largest scatter of the radial velocity.", ge=0, le=math.inf)]
-    snr_split: Annotated[float, Number("Training above this SNR, test below.", ge=0, le=100_000)]
+    snr_split: Annotated[
+        float,
+        Number(
+            "Stars above this SNR train, stars below it test: the stars of the survey must lie on both sides.",
+            ge=0,
+            le=100_000,
+        ),
+    ]
     min_log_luminosity: Annotated[  # no star has 10 dex
         float,
         Number("Least luminosity in dex of solar Ks; negative parallaxes always pass.", ge=-math.inf, le=10),
@@ -372,6 +379,24 @@ class CalibrationSettings:
         float,
         Quantity("deg", "Stars nearer to the Galactic centre's longitude do not calibrate: the bar.", ge=0, le=179),
     ]
+    min_stars: Annotated[
+        int, Number("With fewer stars that can calibrate, the survey is refused before any training.", ge=1, le=_ROWS)
+    ]
+    zero_point: Annotated[
+        Literal["refit", "fixed"],
+        Meaning("refit: found from the spectra; fixed: fixed_zero_point, for a survey that the refit refuses."),
+    ]
+    # 10 mas: a hundred times that of any release of Gaia
+    fixed_zero_point: Annotated[
+        float,
+        Quantity(
+            "uas",
+            "Gaia's minus the true parallax, less what sources.parallax_zero_point subtracts; only if it is fixed.",
+            ge=-10_000,
+            le=10_000,
+        ),
+    ]
+    fixed_zero_point_error: Annotated[float, Quantity("uas", "Its error; 0 if it is not fixed.", ge=0, le=10_000)]
     components: Annotated[  # beyond, a feature per few pixels
         int,
         Number("Principal components of the spectra in which the fitted luminosity is linear.", ge=1, le=1000),
@@ -516,6 +541,12 @@ class _Rule:
 
 _EDR3 = ("edr3", "dr3")  # one astrometry
 
+
+def _is_zero(value: float | str) -> bool:
+    """Whether a quantity is zero, given as a number or as the text of a file."""
+    return float(u.Quantity(value).value) == 0
+
+
 _RULES = (
     _Rule(
         ("sources.folder", "sources.kind"),
@@ -546,6 +577,12 @@ _RULES = (
         lambda release, periods, *limits: release != "dr19" or (periods == -1 and all(map(math.isinf, limits))),
         "DR19's table has no column for cuts.min_visibility_periods, which must be -1, nor for cuts.max_ruwe, "
         "cuts.max_ipd_frac_multi_peak and cuts.max_ipd_gof_harmonic_amplitude, which must be inf",
+    ),
+    _Rule(
+        ("calibration.zero_point", "calibration.fixed_zero_point", "calibration.fixed_zero_point_error"),
+        lambda kind, value, error: not _is_zero(error) if kind == "fixed" else _is_zero(value) and _is_zero(error),
+        "calibration.zero_point = 'fixed' needs a calibration.fixed_zero_point_error that is not 0;"
+        " 'refit' needs it and calibration.fixed_zero_point to be 0",
     ),
     _Rule(
         ("sources.spectra", "sources.apogee_release"),

@@ -499,6 +499,11 @@ def test_a_folder_of_ones_own_is_linked_to_and_reduced(simulated, tmp_path):
     (own / workspace.gaia.name).unlink()
     with pytest.raises(FetchError, match=rf"{workspace.gaia.name} is missing: data/README"):
         link_folder(survey, workspace)
+    (own / workspace.allstar.name).unlink()
+    with pytest.raises(
+        FetchError, match=rf"{workspace.allstar.name} and .*{workspace.gaia.name} are missing: data/READ"
+    ):
+        link_folder(survey, workspace)
     with pytest.raises(FetchError, match=r"sources\.folder"):
         link_folder(replace(survey, sources=replace(survey.sources, folder=str(tmp_path / "no"))), workspace)
 

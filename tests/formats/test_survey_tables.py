@@ -63,6 +63,54 @@ def test_a_label_that_is_missing_or_never_filled_is_an_error(tmp_path, name):
     assert np.isnan(read_labels(table, tmp_path / "catalogue.fits")[name.lower().replace("err", "error")][[0, 2]]).all()
 
 
+def test_all_missing_columns_are_named_at_once_with_those_that_may_be_unknown(tmp_path):
+    _, workspace = tiny.write_tiny_survey(tmp_path)
+
+    def fault(read, path, *names):
+        table = Table.read(path)
+        table.remove_columns(names)
+        table.write(path, overwrite=True)
+        with pytest.raises(fits_columns.ReductionError) as caught:
+            read(path)
+        return str(caught.value)
+
+    said = fault(survey_tables.read_allstar, workspace.allstar, "SNR", "AK_TARG", "K", "GLON")
+    assert said.startswith(f"{workspace.allstar} has no columns SNR, KS or K, AK_TARG: fetch or make it again.")
+    assert "own AK_TARG may hold NaN in every row, and TELESCOPE, FIELD," in said and "GLON, GLAT" in said
+    assert said.endswith("may be absent: data/README.md says what is then left out")
+    said = fault(survey_tables.read_gaia, workspace.gaia, "parallax", "pmra", "visibility_periods_used", "bp_rp")
+    assert " has no columns PMRA, PARALLAX, VISIBILITY_PERIODS_USED: " in said
+    assert "own PMRA may hold NaN in every row, and PHOT_G_MEAN_MAG, " in said and "BP_RP" in said.partition("and")[2]
+    said = fault(survey_tables.read_gaia, workspace.gaia, "parallax_error")
+    assert " PARALLAX, PARALLAX_ERROR, " in said
+
+
+def test_all_missing_labels_are_named_at_once(tmp_path):
+    table = label_table()
+    table.remove_columns(["MG_H", "CI_H_ERR", "NI_H"])
+    with pytest.raises(
+        fits_columns.ReductionError, match=r"no columns CI_H_ERR or .*, MG_H, NI_H: .*values may be NaN.*astroNN_error"
+    ):
+        read_labels(table, tmp_path / "catalogue.fits")
+    with pytest.raises(fits_columns.ReductionError, match="no columns astroNN, astroNN_error: "):
+        read_labels(table["APOGEE_ID", "LOGG"], tmp_path / "catalogue.fits")
+
+
+@pytest.mark.parametrize("names", [("bp_rp",), ("bp_rp", "phot_g_mean_mag", "pmra_error", "astrometric_chi2_al")])
+def test_what_the_luminosity_does_not_need_may_be_absent_from_gaias_table(tmp_path, names):
+    _, workspace = tiny.write_tiny_survey(tmp_path)
+    whole, table = survey_tables.read_gaia(workspace.gaia), Table.read(workspace.gaia)
+    table.remove_columns(names)
+    table.write(workspace.gaia, overwrite=True)
+    read = survey_tables.read_gaia(workspace.gaia)
+    ours = {name.replace("phot_g_mean_mag", "g_mag") for name in names}
+    for name in whole.colnames:
+        if name in ours:
+            assert np.isnan(read[name]).all()
+        else:
+            np.testing.assert_array_equal(read[name], whole[name])
+
+
 def test_labels_of_another_star_are_an_error(tmp_path):
     table = label_table()
     table["APOGEE_ID"][2] = "2M7"

@@ -5,7 +5,7 @@ from pathlib import Path
 import ledger
 import pytest
 
-from apogaia.files import write_json
+from apogaia.files import read_json, write_json
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -40,6 +40,20 @@ def test_every_number_of_the_paper_stands_beside_ours(workspace):
         assert f"{1000.5 + number:,.1f}" in row
         assert ledger._number(entry.paper, entry.unit) in row
     assert text.count("-77.7") == sum(bool(entry.truth) for entry in ledger.ENTRIES)
+
+
+def test_a_fixed_zero_point_and_a_model_that_was_left_out_are_marked(workspace):
+    path = workspace.result("03_offset_analysis")
+    results = read_json(path)
+    assert "not measured" not in ledger.ledger(workspace) + ledger.result_lines(workspace)
+    results["calibrated"]["fixed"] = True
+    results["multivariate"] = {"left_out": "Left out: no BP-RP."}
+    write_json(path, results)
+    lines = ledger.ledger(workspace).splitlines()
+    assert sum("constant zero point, fixed in the survey file, not measured" in line for line in lines) == 1
+    assert not any("refit" in line for line in lines)
+    assert next(line for line in lines if "mean multivariate" in line).split("|")[3].strip() == "left out"
+    assert "constant zero point, fixed in the survey file, not measured" in ledger.result_lines(workspace)
 
 
 def test_readme_results_come_from_the_files(workspace):

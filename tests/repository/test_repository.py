@@ -107,11 +107,16 @@ def test_make_knows_what_each_notebook_imports():
     ]
 
 
-def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
-    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+@pytest.fixture
+def run_notebook():
     specification = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools" / "run_notebook.py")
-    run_notebook = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(run_notebook)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch, run_notebook):
+    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
     (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
@@ -127,6 +132,33 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
     assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
     assert seen["survey"] == str(tmp_path / "my.toml")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
+
+
+def test_a_long_notebook_shows_epochs_and_bars_in_the_terminal(tmp_path, monkeypatch, run_notebook, capsys):
+    """What the cells print of their progress, and nothing else of it, some lines in a while."""
+    now = [0.0]
+    monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(os, "fdopen", lambda *_: sys.stderr)
+    monkeypatch.setattr(run_notebook.time, "monotonic", lambda: now[0])
+
+    def execute(notebook, running, stdout_file, stderr_file, **_):
+        stdout_file.write("survey smoke\n")
+        for epoch in range(1, 61):
+            now[0] += 1.0
+            stdout_file.write(f"epoch {epoch}/60  none  loss {1 / epoch:.2f}  {60 - epoch} s left\n")
+            stdout_file.flush()
+        now[0] += 60.0
+        stderr_file.write("\rspectra:  10%|#         | 60/600\rspectra:  45%|####      | 270/600 [00:10<00:12]")
+        stderr_file.write("TqdmWarning: IProgress not found")
+        Path(running).write_text("{}")
+
+    monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
+    assert run_notebook.main(["02_joint_training", "--survey", "smoke"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "02_joint_training: epoch 1/60  none  loss 1.00  59 s left"
+    assert [line.split()[2] for line in shown[:-1]] == [f"{epoch}/60" for epoch in range(1, 61, 10)]
+    assert shown[-1] == "02_joint_training: spectra:  45%|####      | 270/600 [00:10<00:12]"
 
 
 def test_data_readme_names_the_files_that_the_code_reads():

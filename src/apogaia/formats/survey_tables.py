@@ -88,6 +88,8 @@ ALLSTAR_REQUIRED = (
     *("apogee_id", "location_id", "ra_apogee", "dec_apogee"),
     *("snr", "v_scatter", "starflag", "k_mag", "a_k_mag"),
 )
+# Needed columns that may be NaN in every row of a table of one's own: data/README.md says what is then left out
+MAY_BE_NAN = ("a_k_mag", "pmra", "pmdec", *EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)
 
 GAIA_COLUMNS = {
     "gaia_source_id": "source_id",
@@ -97,6 +99,11 @@ GAIA_COLUMNS = {
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
     **{name: name for name in (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)},
 }
+# What neither luminosity nor constant zero point needs: photometry is for the multivariate one, errors for orbits
+GAIA_OPTIONAL = (
+    *("g_mag", "bp_rp", "pmra_error", "pmdec_error"),
+    *("astrometric_chi2_al", "astrometric_n_good_obs_al"),
+)
 
 # Column of stars.h5 -> column of Astra's mwmAllStar, a row for each spectrum
 MWM_COLUMNS = {
@@ -158,8 +165,8 @@ def read_allstar(path: str | Path, release: Release = RELEASES["dr14"]) -> Table
     Raises
     ------
     ReductionError
-        If the file cannot be read, has no rows, lacks a column without which there is no distance, or has one of
-        another kind.
+        If the file cannot be read, has no rows, lacks columns without which there is no distance (all are named), or
+        has one of another kind.
     """
     if release.gaia_in_allstar:
         table = _read_columns(path, MWM_COLUMNS, required=MWM_REQUIRED, hdu=release.allstar.hdu)
@@ -201,7 +208,8 @@ def _complete_mwm(table: Table) -> None:
 def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     """Gaia's columns of stars.h5, one row per source, each source once; NaN where Gaia has none.
 
-    An error that is not positive, and a position outside the sphere's coordinates, are unknown, too.
+    Photometry and errors of proper motions may be absent, and are unknown then. An error that is not positive, and a
+    position outside the sphere's coordinates, are unknown, too.
 
     Parameters
     ----------
@@ -211,12 +219,13 @@ def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     Raises
     ------
     ReductionError
-        If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
-        source numbers that lost digits, or describes one source in two ways.
+        If the file cannot be read, has no rows, lacks needed columns of the release (all are named) or has one of
+        another kind, holds source numbers that lost digits, or describes one source in two ways.
     ValueError
         If there is no such release.
     """
-    required = [new for new, old in GAIA_COLUMNS.items() if old in GaiaRelease(release).columns]
+    needed = set(GaiaRelease(release).columns)
+    required = [new for new, old in GAIA_COLUMNS.items() if old in needed and new not in GAIA_OPTIONAL]
     table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)
     _forget_impossible_errors(table)
     _forget_impossible_positions(table, "ra", "dec")
@@ -269,8 +278,8 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
     Raises
     ------
     ReductionError
-        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17), holds no value at
-        all in such a column, or is not row by row as allStar where it should be.
+        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17; all missing ones
+        are named), holds no value at all in such a column, or is not row by row as allStar where it should be.
     """
     hdu, by_row = release.stellar_parameters.hdu, not release.gaia_in_allstar
     apogee_id = np.asarray(allstar["apogee_id"])
@@ -318,11 +327,15 @@ def _in_order(table: Table, numbers: np.ndarray, wanted: np.ndarray) -> Table:
 def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[str, int | None]]:
     """Column of each label and its error, with its place in a row of 22 values (DR14) or None (DR17)."""
     places: dict[str, tuple[str, int | None]] = {}
+    missing = []
     if "ASTRONN" in present or "TEFF" not in present:
         for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
             if column.upper() not in present:
-                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
+                missing.append(column)
+                continue
             places |= {label + suffix: (present[column.upper()], i) for i, label in enumerate(LABELS)}
+        if missing:
+            raise ReductionError(f"{path} has no {_columns(missing)}: is it the stellar-parameter catalogue?")
         return places
     for label in LABELS:
         spellings = [label.upper(), *LABEL_SPELLINGS.get(label, ())]
@@ -332,9 +345,19 @@ def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[
         ):
             found = next((present[text] for text in candidates if text in present), None)
             if found is None:
-                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
-            places[name] = (found, None)
+                missing.append(" or ".join(candidates))
+            else:
+                places[name] = (found, None)
+    if missing:
+        raise ReductionError(
+            f"{path} has no {_columns(missing)}: fetch it again. In a table of your own single values may be NaN; for"
+            " labels that nobody measured give columns astroNN and astroNN_error of 22 values, -9999 where unknown"
+        )
     return places
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, start: int) -> None:
@@ -352,19 +375,33 @@ def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required
     for data in _blocks(path, hdu):
         if not len(data):
             raise ReductionError(f"{path} has no rows: fetch or make it again")
+        _check_columns(path, data.names, names, required)
         for new, candidates in names.items():
-            pieces[new].append(_piece(path, data, new, candidates, new in required))
+            pieces[new].append(_piece(path, data, new, candidates))
     return Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
 
 
-def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str], required: bool) -> np.ndarray:
+def _check_columns(
+    path: str | Path, present: Sequence[str], names: Mapping[str, Sequence[str]], required: Sequence[str]
+) -> None:
+    """Name all needed columns that are missing, which of them may be filled with NaN, and which are not needed."""
+    spelt = {new: " or ".join(name.upper() for name in candidates) for new, candidates in names.items()}
+    missing = [new for new in required if find_column(present, names[new]) is None]
+    if not missing:
+        return
+    nan = [spelt[new] for new in missing if new in MAY_BE_NAN]
+    absent = [spelt[new] for new in names if new not in required]
+    raise ReductionError(
+        f"{path} has no {_columns([spelt[new] for new in missing])}: fetch or make it again."
+        f" In a table of your own {', '.join(nan) or 'none of these'} may hold NaN in every row, and"
+        f" {', '.join(absent)} may be absent: data/README.md says what is then left out"
+    )
+
+
+def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str]) -> np.ndarray:
     """One column of some rows."""
     column = _COLUMN.get(new, _RP_MAG)
     old = find_column(data.names, candidates)
-    if old is None and required:
-        raise ReductionError(
-            f"{path} has no column {' or '.join(name.upper() for name in candidates)}: fetch or make it again"
-        )
     if old is None:
         return np.full(len(data), column.unknown, dtype=_numpy_kind(column))
     try:

@@ -23,7 +23,15 @@ from apogaia.refit.spectral_features import SpectralFeatures
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import Survey
 
-__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "has_corrected_k0", "spectral_features", "usable"]
+__all__ = [
+    "Calibration",
+    "FixedZeroPoint",
+    "ZeroPointPlane",
+    "calibrate",
+    "has_corrected_k0",
+    "spectral_features",
+    "usable",
+]
 
 SPLINE_COEFFICIENTS = 10  # at most, of the correction by the luminosity of the iteration before
 STARS_PER_SPLINE_COEFFICIENT = 100  # fewer coefficients in small samples, but at least four: one cubic
@@ -55,6 +63,18 @@ class ZeroPointPlane:
 
 
 @dataclass(frozen=True)
+class FixedZeroPoint:
+    """A zero point that the survey file states: nothing is fitted."""
+
+    zero_point_uas: float  # Gaia minus true parallax
+    error_uas: float
+
+    def in_uas(self) -> dict:
+        """As written to the results."""
+        return {"value_uas": self.zero_point_uas, "error_uas": self.error_uas, "fixed": True, "plane": None}
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A constant zero point with the parts of its error, a plane, and the fit that they come from."""
 
@@ -78,6 +98,7 @@ class Calibration:
         return {
             "value_uas": self.zero_point_uas,
             "error_uas": self.error_uas,
+            "fixed": False,
             "statistical_error_uas": self.statistical_error_uas,
             "without_density_uas": self.without_density_uas,
             "without_chemistry_uas": self.without_chemistry_uas,
@@ -91,11 +112,12 @@ class Calibration:
 def usable(survey: Survey, table: Table) -> np.ndarray:
     """Stars of a stars.h5 table that calibrate the zero point: K0 is corrected, and they are not towards the bar.
 
-    Stars of the bar have other ages at a given spectrum than the rest, and the density model is axisymmetric.
+    Stars of the bar have other ages at a given spectrum than the rest, and the density model is axisymmetric. Stars
+    without Galactic coordinates have no place in it.
     """
-    glon = np.asarray(table["glon"], float)
+    glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
     away = np.minimum(glon % 360, -glon % 360) >= survey.calibration.min_abs_glon
-    return away & has_corrected_k0(table)
+    return away & np.isfinite(glat) & has_corrected_k0(table)
 
 
 def has_corrected_k0(table: Table) -> np.ndarray:
