@@ -2,14 +2,22 @@
 
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny_survey as tiny
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.table import Table
+from mutations import mutate_table
 
 from apogaia.formats import fits_columns, survey_tables
+from apogaia.simulate.design import design_survey
+from apogaia.simulate.files import write_tables
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
 
 
 def label_table(n=3):
@@ -172,3 +180,68 @@ def test_a_table_read_in_blocks_is_that_read_at_once(tmp_path, monkeypatch):
 def test_an_unknown_release_of_gaia_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match=r"release must be one of dr2, edr3.*, not 'DR2'"):
         survey_tables.read_gaia(tmp_path / "gaia.fits", "DR2")
+
+
+@pytest.fixture(scope="module")
+def sdss_v(tmp_path_factory):
+    """Tables of DR19, simulated: path of each, and what reads it."""
+    survey = load_survey("smoke-dr19")
+    survey = replace(survey, simulation=replace(survey.simulation, n_stars=30))
+    workspace = Workspace(survey, tmp_path_factory.mktemp("dr19"))
+    write_tables(design_survey(survey), workspace)
+    return workspace
+
+
+def table_readers(kind, root, sdss_v):
+    """A good table, the HDU that it is in, and what reads it."""
+    if kind.startswith("sdss_v"):
+        release = sdss_v.release
+        if kind == "sdss_v allstar":
+            return sdss_v.allstar, 2, lambda path: survey_tables.read_allstar(path, release)
+        allstar = survey_tables.read_allstar(sdss_v.allstar, release)
+        read = lambda path: survey_tables.read_stellar_parameters(path, allstar, release)  # noqa: E731
+        return sdss_v.stellar_parameters, 2, read
+    _, workspace = tiny.write_tiny_survey(root)
+    allstar = survey_tables.read_allstar(workspace.allstar)
+    return {
+        "allstar": (workspace.allstar, 1, survey_tables.read_allstar),
+        "gaia": (workspace.gaia, 1, survey_tables.read_gaia),
+        "labels": (
+            workspace.stellar_parameters,
+            1,
+            lambda path: survey_tables.read_stellar_parameters(path, allstar),
+        ),
+    }[kind]
+
+
+def is_known_or_unknown(good, found):
+    """Where a value is the good file's, or unknown; a text with a letter that is not ASCII may differ."""
+    if good.dtype.kind == "f":
+        return np.isnan(found) | np.isclose(good, found, rtol=2e-7, atol=0)
+    if good.dtype.kind in "iu":
+        return (found == good) | np.isin(found, (0, -1))
+    return (good == found) | np.isin(found, ("", "apo25m")) | (np.char.find(found.astype(str), "nig") >= 0)
+
+
+@pytest.mark.parametrize("kind", ["allstar", "gaia", "labels", "sdss_v allstar", "sdss_v labels"])
+def test_a_hundred_mutated_tables_are_refused_by_name_or_read_right_or_unknown(tmp_path, sdss_v, kind):
+    source, hdu, read = table_readers(kind, tmp_path, sdss_v)
+    good, path, refused = read(source), tmp_path / "mutated.fits", 0
+    for seed in range(100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of astropy, about what is written here
+            done = mutate_table(source, path, np.random.default_rng([seed, len(kind)]), hdu)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", VerifyWarning)  # names the odd column
+            warnings.simplefilter("ignore", ResourceWarning)
+            try:
+                found = read(path)
+            except fits_columns.ReductionError as fault:
+                assert path.name in str(fault) and "\n" not in str(fault), done
+                refused += 1
+                continue
+        assert len(found) == len(good), done
+        for name in good.colnames:
+            assert is_known_or_unknown(np.asarray(good[name]), np.asarray(found[name])).all(), (done, name)
+    assert 10 < refused < 90

@@ -284,12 +284,17 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
     hdu, by_row = release.stellar_parameters.hdu, not release.gaia_in_allstar
     apogee_id = np.asarray(allstar["apogee_id"])
     with _open_table(path, hdu) as hdus:
-        n_rows, present = hdus[hdu].header["NAXIS2"], {name.upper(): name for name in hdus[hdu].columns.names}
+        n_rows, names = hdus[hdu].header["NAXIS2"], hdus[hdu].columns.names
+    present = {name.upper(): name for name in names}
     if by_row and n_rows != len(apogee_id):
         raise ReductionError(f"{path} has {n_rows} rows, allStar {len(apogee_id)}: they must agree row by row")
     if not by_row and "SPECTRUM_PK" not in present:
         raise ReductionError(f"{path} has no column spectrum_pk: is it {release.stellar_parameters.name}?")
     places = _label_places(path, present)
+    for column in {column for column, _ in places.values()}:
+        twins = [name for name in names if name.upper() == column.upper()]
+        if len(twins) > 1:  # a table that was joined with another
+            raise ReductionError(f"{path} has {len(twins)} columns {' and '.join(twins)}: keep the catalogue's own")
     table = Table({label: np.empty(n_rows, "f4") for label in places}, copy=False)
     numbers = np.zeros(n_rows, "i8")
     start = 0
@@ -298,18 +303,32 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
         if by_row and "APOGEE_ID" in present:
             _check_names(path, raw_values(data, present["APOGEE_ID"]), apogee_id[rows], start)
         if not by_row:
-            numbers[rows] = _native(data[present["SPECTRUM_PK"]], "i8")
-        columns = {column: _native(data[column], "f4") for column in {column for column, _ in places.values()}}
+            numbers[rows] = _numbers(path, data, present["SPECTRUM_PK"], "i8")
+        columns = {column: _numbers(path, data, column, "f4") for column in {column for column, _ in places.values()}}
         for label, (column, place) in places.items():
             values = columns[column]
-            if place is not None and values.shape != (len(data), len(LABELS)):
-                raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
+            expected = (len(data),) if place is None else (len(data), len(LABELS))
+            if values.shape != expected:
+                must = "one value" if place is None else f"{len(LABELS)} values"
+                raise ReductionError(
+                    f"{path}: column {column} must hold {must} a row, not {values.shape}: fetch it again"
+                )
             table[label][rows] = values if place is None else values[:, place]
         start = rows.stop
     for label, (column, place) in places.items():
         if place is None and n_rows and not np.isfinite(table[label]).any():  # a mistake of whoever made the table
             raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
     return table if by_row else _in_order(table, numbers, np.asarray(allstar["spectrum_pk"]))
+
+
+def _numbers(path: str | Path, data: fits.FITS_rec, column: str, kind: str) -> np.ndarray:
+    try:
+        values = _native(raw_values(data, column), kind, data.columns[column].null)
+    except (TypeError, ValueError) as fault:
+        raise ReductionError(f"{path}: column {column} holds {fault}; fetch it again") from fault
+    if kind == "i8" and values.ndim > 1:
+        raise ReductionError(f"{path}: column {column} must hold one value a row, not {values.shape}: fetch it again")
+    return values
 
 
 def _in_order(table: Table, numbers: np.ndarray, wanted: np.ndarray) -> Table:
