@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import mutate_apstar
 from real_files import APSTAR
 from tiny_survey import image, spectra, write_apstar
 
@@ -300,3 +301,27 @@ def test_a_refused_file_still_says_which_star_it_is(tmp_path):
         read_apstar(path)
     assert caught.value.status == Status.BLANK
     assert caught.value.header["apogee_id"] == ID and caught.value.header["k_mag"] == 10.0
+
+
+@pytest.mark.parametrize("layout", ["dr14", "dr17"])
+def test_a_hundred_mutated_files_are_refused_or_read_right(tmp_path, layout):
+    source, path = tmp_path / f"source-{ID}.fits", tmp_path / f"apStar-r8-{ID}.fits"
+    flux, error, mask = (array[0] for array in spectra(1))
+    write_apstar(source, ID, flux, error, mask, 3, unread_rows=1, layout=layout)
+    row = 1 if layout == "dr14" else 0
+    good, refused = read_apstar(source, combined_row=row), 0
+    for seed in range(100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of astropy, about what is written here
+            done = mutate_apstar(source, path, np.random.default_rng([seed, row]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                star = read_apstar(path, combined_row=row)
+            except SpectrumError as fault:
+                assert str(fault).startswith(f"{path}: {fault.status.reason}") and "\n" not in str(fault), done
+                refused += 1
+                continue
+        for name in ("flux", "error", "mask"):
+            np.testing.assert_array_equal(getattr(star, name), getattr(good, name), err_msg=done)
+    assert 30 < refused < 90

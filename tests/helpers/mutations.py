@@ -161,3 +161,107 @@ def replace(content, rng):
 
 
 DAMAGES = (cut, spoil_card, spoil_card, spoil_card, pack, pack_and_cut, replace)
+
+
+# --- apStar files -----------------------------------------------------------------------------------------------------
+
+
+def mutate_apstar(source: Path, target: Path, rng: np.random.Generator) -> str:
+    """Write an apStar file of several visits, changed in one or more ways, to `target`; return what was done."""
+    with fits.open(source, memmap=False) as hdus:
+        parts = [fits.PrimaryHDU(header=hdus[0].header)]
+        parts += [fits.ImageHDU(np.array(hdu.data), hdu.header) for hdu in hdus[1:]]
+    done = [APSTAR_EDITS[rng.integers(len(APSTAR_EDITS))](parts, rng) for _ in range(rng.integers(1, 3))]
+    fits.HDUList(parts).writeto(target, overwrite=True, output_verify="silentfix")
+    if rng.random() < 0.3:
+        content, what = DAMAGES[rng.integers(len(DAMAGES))](target.read_bytes(), rng)
+        target.write_bytes(content)
+        done.append(what)
+    return ", ".join(done)
+
+
+def _each(parts, change):
+    """Change the arrays of flux, error and mask alike; headers stay."""
+    for i in (1, 2, 3):
+        header = parts[i].header
+        parts[i] = fits.ImageHDU(change(parts[i].data))
+        for card in ("CRVAL1", "CDELT1", "CRPIX1"):
+            if card in header:
+                parts[i].header[card] = header[card]
+
+
+def other_bits(parts, rng):
+    wide = bool(rng.integers(2))
+    _each(parts, lambda data: data.astype((">f8" if wide else "<f4") if data.dtype.kind == "f" else ">i8"))
+    return "numbers of other length or byte order"
+
+
+def fewer_or_more_rows(parts, rng):
+    rows = int(rng.integers(1, 8))
+    _each(parts, lambda data: np.concatenate([data] * 2)[:rows] if data.ndim == 2 else data)
+    return f"{rows} rows"
+
+
+def rows_of_one(parts, rng):
+    i = int(rng.integers(1, 4))
+    if parts[i].data.ndim == 2:
+        parts[i].data = parts[i].data[:-1]
+    return f"HDU {i} with a row less"
+
+
+def turned(parts, rng):
+    _each(parts, lambda data: np.ascontiguousarray(data.T))
+    return "rows and pixels exchanged"
+
+
+def deeper(parts, rng):
+    _each(parts, lambda data: data[None])
+    return "one axis more"
+
+
+def fewer_pixels(parts, rng):
+    _each(parts, lambda data: np.ascontiguousarray(data[..., :-1]))
+    return "8574 pixels"
+
+
+def lose_hdu(parts, rng):
+    if len(parts) > 2:
+        del parts[int(rng.integers(1, len(parts)))]
+    return "an HDU less"
+
+
+def mask_as_float(parts, rng):
+    if len(parts) > 3:
+        parts[3] = fits.ImageHDU(parts[3].data.astype(">f4"))
+    return "mask of floating-point numbers"
+
+
+def odd_card(parts, rng):
+    name = str(rng.choice(["OBJID", "NVISITS", "K", "SNR", "AKTARG", "TELESCOP", "RA"]))
+    value = [None, "", "x", -1, 0, 2.5, 10**9, True, "NaN", fits.card.Undefined()][rng.integers(10)]
+    if value is None:
+        parts[0].header.remove(name, ignore_missing=True)
+    else:
+        parts[0].header[name] = value
+    return f"{name} is {value!r}"
+
+
+def odd_grid(parts, rng):
+    name = str(rng.choice(["CRVAL1", "CDELT1", "CRPIX1"]))
+    parts[1].header[name] = [0, "4.179", 4.0, True, -1][rng.integers(5)]
+    return f"{name} of HDU 1 is {parts[1].header[name]!r}"
+
+
+def spoil_pixels(parts, rng):
+    """Flux or errors of all rows, so that no row is the good one."""
+    i = int(rng.integers(1, 3))
+    value = (np.nan, np.inf, -1.0, 0.0, 1e10)[rng.integers(5)]
+    if len(parts) > i:
+        parts[i].data = np.full_like(parts[i].data, value)
+    return f"HDU {i} full of {value}"
+
+
+APSTAR_EDITS = (
+    *(other_bits, fewer_or_more_rows, rows_of_one, turned, deeper, fewer_pixels, lose_hdu, mask_as_float),
+    *(odd_card, odd_card, odd_card, odd_grid, spoil_pixels),
+)
