@@ -202,7 +202,12 @@ def _add_distance_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", type=Path, metavar="TABLE", help="a .parquet, .fits or .csv file of Gaia sources")
+    parser.add_argument(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="Gaia sources: a .parquet, .fits, .csv or .ecsv file, or a folder of Parquet files",
+    )
     _add_file(
         parser,
         "--model",

@@ -138,7 +138,7 @@ def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integ
         values = _numbers(np.char.strip(values.astype(str)), whole=kind[0] == "i")
     unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
     if kind[0] == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN
             values = values.astype(kind)
         values[unknown | ~((values >= MISSING_BELOW) & (values < MISSING_ABOVE))] = np.nan
         return values
