@@ -112,6 +112,8 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
     specification = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools" / "run_notebook.py")
     run_notebook = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(run_notebook)
+    tmp_path = tmp_path / "größer als {alles}"  # papermill replaces what stands in braces
+    tmp_path.mkdir()
     (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
@@ -120,12 +122,13 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
     seen = {}
 
     def execute(notebook, running, parameters, **_):
-        seen.update(parameters)
-        Path(running).write_text("{}")
+        seen.update(parameters, notebook=notebook.format())
+        Path(running.format()).write_text("{}")
 
     monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
     assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
     assert seen["survey"] == str(tmp_path / "my.toml")
+    assert seen["notebook"] == str(tmp_path / "notebooks" / "01_data_reduction.ipynb")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
 
 
