@@ -167,12 +167,13 @@ def ledger(workspace: Workspace) -> str:
         If a notebook whose results are needed has not run.
     """
     survey = workspace.survey
+    title = re.sub(r"([\\`*_{}\[\]<>$|#~&])", r"\\\1", " ".join(survey.title.split()))  # as it is, in one line
     results = {name: read_json(workspace.result(name)) for name in sorted({entry.result for entry in ENTRIES})}
     simulated = survey.sources.kind == "simulated"
     lines = [
         "# Ledger",
         "",
-        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({survey.title}).",
+        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({title}).",
         "Written by `make report`; N: from the notebooks released with the paper.",
     ]
     if simulated:

@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.survey.endswith(".toml"):
         options.survey = str(Path(options.survey).resolve())  # the notebook runs in another folder
     workspace = Workspace(load_survey(options.survey), ROOT)
+    notebook = ROOT / "notebooks" / f"{options.notebook}.ipynb"
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(log.fileno(), 2)  # the kernel inherits this
     try:
         papermill.execute_notebook(
-            str(ROOT / "notebooks" / f"{options.notebook}.ipynb"),
-            str(running),
+            # papermill would replace what stands in braces
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)),
             parameters={"survey": options.survey},
             cwd=str(ROOT / "notebooks"),
             progress_bar=sys.stderr.isatty(),

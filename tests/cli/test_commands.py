@@ -1,5 +1,7 @@
 """What `apogaia data`, `fetch` and `mock` say: room, time, advice, and how they end when they are stopped."""
 
+import io
+import json
 import os
 import re
 import shutil
@@ -205,6 +207,25 @@ def own_folder(tmp_path) -> str:
     path = tmp_path / "mine.toml"
     path.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "spectra"\n')
     return str(path)
+
+
+def test_a_folder_of_any_name_is_linked_to_and_named_as_far_as_the_terminal_can(tmp_path, monkeypatch):
+    monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path / "Übersicht {1}"))
+    survey = tmp_path / "größer als alles.toml"
+    folder = tmp_path / "raw «1»\n$x %"
+    folder.mkdir()
+    section = f'[sources]\nkind = "folder"\nfolder = {json.dumps(folder.name)}\n'
+    survey.write_text(f'extends = "dr14"\ntitle = "größer\\nals alles"\n{section}', encoding="utf-8")
+    workspace = Workspace(load_survey(survey))
+    for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
+        (folder / path.name).touch()
+    said = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, "ascii"))
+    assert commands.main(["data", str(survey)]) == 0
+    sys.stdout.flush()
+    assert workspace.allstar.resolve() == folder / workspace.allstar.name
+    assert b"raw \\xab1\\xbb" in said.getvalue()
+    assert commands.main(["data", str(survey)]) == 0  # the manifest is understood
 
 
 @pytest.mark.parametrize("more", [["--dry-run"], []])

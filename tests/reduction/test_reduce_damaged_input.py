@@ -285,6 +285,22 @@ def test_an_impossible_name_is_a_flagged_row(whole, copy, name, status, reason):
     assert after.table["apogee_id"][star] == name.replace("\xc9", "\ufffd")
 
 
+def test_a_name_in_utf_8_and_with_blanks_finds_its_file(whole, copy):
+    _, _, before = whole
+    star, name = damaged_tables.STAR, "Größer als alles %1 $x"
+    spectrum = spectrum_of(copy, star, before.table)
+    spectrum.rename(copy.apstar(name, int(before.table["location_id"][star])))
+    for path in (copy.allstar, copy.stellar_parameters):
+        table = Table.read(own(path))
+        names = np.asarray(table["APOGEE_ID"]).astype("U40")
+        names[star] = name
+        table["APOGEE_ID"] = np.char.encode(names, "utf-8")
+        table.write(path, overwrite=True)
+    after = reduce(copy)
+    same(before, after, ROWS >= 0, but=("apogee_id", "spectrum_file"))
+    assert after.table["apogee_id"][star] == name
+
+
 @pytest.mark.parametrize("field", [4400, 4401], ids=["twice the same row", "two fields"])
 def test_a_star_listed_twice_keeps_both_rows_and_one_is_flagged(whole, copy, field):
     survey, _, before = whole

@@ -1,5 +1,6 @@
 """The ledger and the README's tables are written from results, and only from them."""
 
+import dataclasses
 from pathlib import Path
 
 import ledger
@@ -77,3 +78,11 @@ def test_readme_and_make_name_the_same_notebooks_and_blocks():
     for _, notebook, name in ledger.FIGURES:
         source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
         assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name
+
+
+def test_a_title_of_any_characters_is_one_line_of_text(workspace):
+    title = "größer\nals `alles` <b> $x_1$ | *"
+    named = Workspace(dataclasses.replace(workspace.survey, title=title), workspace.root)
+    line = ledger.ledger(named).splitlines()[2]
+    assert r"(größer als \`alles\` \<b\> \$x\_1\$ \| \*)" in line
+    assert line.replace("\\", "").count("mock") == 1

@@ -117,6 +117,8 @@ def run_notebook():
 
 def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch, run_notebook):
     """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+    tmp_path = tmp_path / "größer als {alles}"  # papermill replaces what stands in braces
+    tmp_path.mkdir()
     (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
@@ -125,12 +127,13 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch, run_no
     seen = {}
 
     def execute(notebook, running, parameters, **_):
-        seen.update(parameters)
-        Path(running).write_text("{}")
+        seen.update(parameters, notebook=notebook.format())
+        Path(running.format()).write_text("{}")
 
     monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
     assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
     assert seen["survey"] == str(tmp_path / "my.toml")
+    assert seen["notebook"] == str(tmp_path / "notebooks" / "01_data_reduction.ipynb")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
 
 
@@ -226,7 +229,28 @@ def test_make_refuses_what_is_not_one_survey_before_anything_happens(survey, tar
     assert "rm -rf" not in done.stdout and "apogaia data" not in done.stdout
 
 
-@pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml"])
+@pytest.mark.parametrize("character", "'\"`$%*?[]{}<>|&;:\\()=#")
+def test_make_refuses_a_survey_whose_name_it_would_take_for_something_else(character):
+    command = ["make", "--dry-run", "clean", f"SURVEY=my{character}x.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and f"SURVEY=my{character}x.toml: make takes" in done.stderr
+    assert not done.stdout and len(done.stderr.splitlines()) == 1
+
+
+def test_make_finds_a_python_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "größer als alles"
+    folder.mkdir()
+    (folder / "python3.11").symlink_to(sys.executable)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    environment["PATH"] = f"{folder}:/usr/bin:/bin"
+    printing = ["make", "--file", "Makefile", "--file", "-", "print"]
+    done = subprocess.run(
+        printing, cwd=ROOT, env=environment, input='print: ; @echo "$(PYTHON)"', capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(folder / "python3.11"), done.stderr
+
+
+@pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml", "größer/Übersicht+1.toml"])
 def test_make_cleans_the_folders_of_one_survey(survey):
     done = subprocess.run(["make", "--dry-run", "clean", f"SURVEY={survey}"], cwd=ROOT, capture_output=True, text=True)
     name = Path(survey).name.removesuffix(".toml")

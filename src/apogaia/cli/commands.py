@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import os
 import shlex
@@ -44,6 +45,8 @@ KIND_OF_OPTION = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show ends no run
     options = _parser().parse_args(arguments)
     try:
         with _workers_end_with_ctrl_c():

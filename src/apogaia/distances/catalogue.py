@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from apogaia import files
-from apogaia.formats.fits_columns import MISSING
+from apogaia.formats.fits_columns import MISSING, ascii_column, ascii_text, raw_values, set_text_card
 from apogaia.model.error_calibration import Prediction
 from apogaia.model.training_domain import Placement
 from apogaia.physics import luminosity
@@ -381,7 +381,11 @@ def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> 
         value = provenance[key]
         if key == "versions":
             value = ", ".join(f"{package} {version}" for package, version in sorted(value.items()))
-        hdu.header[card] = (value.item() if isinstance(value, np.generic) else value, comment)
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, str):
+            set_text_card(hdu.header, card, value, comment)
+        else:
+            hdu.header[card] = (value, comment)
     _write_fits(hdu, path)
 
 
@@ -391,8 +395,9 @@ def write_table(table: Table, path: str | Path) -> None:
     if path.suffix == ".fits":
         _write_fits(_table_hdu(table), path)
     elif path.suffix == ".ecsv":
-        with files.atomic(path) as temporary:
-            table.write(temporary, format="ascii.ecsv")
+        # paths that are not UTF-8 keep their bytes
+        with files.atomic(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            table.write(file, format="ascii.ecsv")
     else:
         raise CatalogueError(f"{path}: a table is written to .fits or .ecsv")
 
@@ -403,8 +408,8 @@ def _table_hdu(table: Table) -> fits.BinTableHDU:
         if column.unit:
             hdu.header[f"TUNIT{index}"] = column.unit.to_string("fits")
         if column.description:
-            hdu.header.comments[f"TTYPE{index}"] = column.description
-            hdu.header[f"TCOMM{index}"] = column.description
+            hdu.header.comments[f"TTYPE{index}"] = ascii_text(column.description)
+            set_text_card(hdu.header, f"TCOMM{index}", column.description)
     hdu.header["UNKNOWN"] = (UNKNOWN, "stands for unknown in every column of numbers")
     for flag, meaning in FLAG_MEANINGS.items():
         hdu.header[f"FLAG{flag.bit_length() - 1:02d}"] = (flag.name, meaning)
@@ -422,7 +427,7 @@ def _write_fits(hdu: fits.BinTableHDU, path: str | Path) -> None:
 def _to_file(column) -> np.ndarray:
     values = np.asarray(column)
     if values.dtype.kind == "U":
-        return np.char.encode(values, "ascii", "replace")
+        return ascii_column(values)
     if values.dtype.kind == "f":
         return np.where(np.isfinite(values), values, float(UNKNOWN))
     if column.name in _ZERO_IS_UNKNOWN:
@@ -449,7 +454,7 @@ def read_catalogue(path: str | Path) -> Table:
             if not hdus[1].verify_datasum():
                 raise CatalogueError(f"{path} is damaged: its checksum does not agree; make or fetch it again")
             header, data = hdus[1].header, hdus[1].data
-            table = Table({name: _from_file(name, data[name]) for name in data.names})
+            table = Table({name: _from_file(name, raw_values(data, name)) for name in data.names})
             units = {name: hdus[1].columns[name].unit for name in data.names}
     except (OSError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, CatalogueError):
@@ -466,9 +471,8 @@ def read_catalogue(path: str | Path) -> Table:
 
 
 def _from_file(name: str, values) -> np.ndarray:
-    values = np.asarray(values)
-    if values.dtype.kind in "SU":
-        return np.char.rstrip(values.astype(str))
+    if values.dtype.kind == "U":
+        return values
     values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype.kind == "f":
         return np.where(values == UNKNOWN, np.nan, values)

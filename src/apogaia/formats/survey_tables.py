@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files
-from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
+from apogaia.formats.fits_columns import ReductionError, ascii_column, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
 from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, RELEASES, GaiaRelease, Release
@@ -479,8 +479,8 @@ def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str
     made = []
     for name, values in columns.items():
         if values.dtype.kind == "U":
+            values = ascii_column(values)
             # A column of empty texts still needs a width.
-            values = values.astype(f"S{max(1, values.dtype.itemsize // 4)}")
             width = max(1, int(np.char.str_len(values).max(initial=1)))
             made.append(fits.Column(name=name, format=f"{width}A", array=values, unit=units.get(name)))
         else:

@@ -145,6 +145,12 @@ def integer_ticks(axis: Axis) -> None:
     axis.set_major_locator(locator)
 
 
+def literal(text: str) -> str:
+    """Return a text from outside as a label that shows it as it is, in one line: no formulae, and not hidden."""
+    text = " ".join(text.split()).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # labels that begin with _ stay out of legends
+
+
 def legend_above(axes: Axes, columns: int) -> None:
     """Add a legend above the axes, where it covers no data; without labelled artists, add nothing."""
     handles, labels = axes.get_legend_handles_labels()
