@@ -382,6 +382,10 @@ class CalibrationSettings:
     min_stars: Annotated[
         int, Number("With fewer stars that can calibrate, the survey is refused before any training.", ge=1, le=_ROWS)
     ]
+    min_parallax_spread: Annotated[  # a survey of the whole disc has about 1
+        float,
+        Number("Likewise if the spread of their parallaxes is a smaller share of the median than this.", ge=0, le=10),
+    ]
     zero_point: Annotated[
         Literal["refit", "fixed"],
         Meaning("refit: found from the spectra; fixed: fixed_zero_point, for a survey that the refit refuses."),

@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from apogaia.model.error_calibration import LEAST_STARS
 from apogaia.survey import load_survey
-from apogaia.zero_point.sample_checks import SampleError, check_samples, without_multivariate
+from apogaia.zero_point.sample_checks import SampleError, check_samples, parallax_spread, without_multivariate
 
 SURVEY = load_survey("dr14")
 FIXED = "zero_point = 'fixed', fixed_zero_point .* and fixed_zero_point_error"
@@ -20,8 +20,8 @@ def stars(n=4000):
     return Table(
         {
             "apogee_id": [f"2M{i:06d}" for i in range(n)],
-            "parallax": np.full(n, 0.5),
-            "parallax_error": np.full(n, 0.03),
+            "parallax": np.geomspace(0.1, 2.0, n),
+            "parallax_error": np.full(n, 0.005),
             "k0_mag": np.full(n, 9.0),
             "a_k_mag": np.full(n, 0.1),
             "visibility_periods_used": np.full(n, 11),
@@ -85,17 +85,19 @@ def test_sizes_of_a_folder_against_what_happens(n, refit, fixed):
 def test_the_readme_states_the_limits():
     text = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
     assert f"fewer than {LEAST} usable stars" in text and f"| {LEAST} usable stars or more | runs" in text
+    assert f"spread by less than {SURVEY.calibration.min_parallax_spread:g} of their median" in text
     assert "fewer than 22 stars that train" in text and f"fewer than {LEAST_STARS} stars for it" in text
 
 
 REFUSED = [
     ({"a_k_mag": np.nan}, "none of 2000 training stars has an extinction.*AK_TARG of allStar"),
     ({"glon": 10.0}, "all 2000 training stars .* towards the bar, within 30 deg .*min_abs_glon.*add stars elsewhere"),
+    ({"parallax": 0.5}, "the parallaxes of 2000 usable stars spread by 0.00 .*min_parallax_spread.*nearer and farther"),
     ({"glat": np.nan}, "none of 2000 training stars has Galactic coordinates.*GLON and GLAT"),
 ]
 
 
-@pytest.mark.parametrize(("values", "message"), REFUSED, ids=["no extinction", "bar", "no coordinates"])
+@pytest.mark.parametrize(("values", "message"), REFUSED, ids=["no extinction", "bar", "one distance", "no coordinates"])
 def test_stars_that_cannot_bear_the_refit_are_refused_unless_the_zero_point_is_fixed(values, message):
     table = stars()
     for name, value in values.items():
@@ -161,3 +163,12 @@ def test_the_multivariate_model_is_left_out_with_a_sentence_and_the_rest_is_not(
     check_samples(SURVEY, table)
     said = without_multivariate(SURVEY, table)
     assert said.startswith("Left out: the model whose zero point depends on G, BP-RP and Teff") and why in said
+
+
+def test_the_spread_of_parallaxes_is_that_of_the_true_ones():
+    rng = np.random.default_rng(3)
+    true, error = rng.normal(0.5, 0.2, 20_000), 0.15
+    table = Table({"parallax": true + error * rng.standard_normal(20_000), "parallax_error": np.full(20_000, error)})
+    assert parallax_spread(table) == pytest.approx(0.4, rel=0.05)
+    table["parallax"] = 0.5 + error * rng.standard_normal(20_000)  # one distance
+    assert parallax_spread(table) < 0.1

@@ -10,7 +10,7 @@ from apogaia.reduction import quality_cuts
 from apogaia.survey import Survey
 from apogaia.zero_point.refit_zero_point import has_corrected_k0, usable
 
-__all__ = ["SampleError", "check_refit", "check_samples", "without_multivariate"]
+__all__ = ["SampleError", "check_refit", "check_samples", "parallax_spread", "without_multivariate"]
 
 FIXED = (
     "or fix the zero point in section [calibration] of the survey file: zero_point = 'fixed', fixed_zero_point (such"
@@ -36,7 +36,8 @@ def check_samples(survey: Survey, table: Table) -> None:
     ------
     SampleError
         If training or test set has too few stars, or the refit of the zero point would not be one: no star has an
-        extinction, all are towards the bar, or those left are fewer than ``calibration.min_stars``.
+        extinction, all are towards the bar, those left are fewer than ``calibration.min_stars``, or are all at much the
+        same distance (``calibration.min_parallax_spread``).
     """
     samples = quality_cuts.select(table, survey)
     if not (_can_train(survey, len(samples.training)) and len(samples.test)):
@@ -76,9 +77,25 @@ def check_refit(survey: Survey, star: Table) -> None:
         raise SampleError(
             f"{name}: {chosen.sum()} of {len(star)} training stars can calibrate the zero point (extinction known,"
             f" {settings.min_abs_glon:g} deg or more from the Galactic centre's longitude), fewer than the"
-            f" {settings.min_stars} (calibration.min_stars) below which the fit misses by tens of uas"
+            f" {settings.min_stars} (calibration.min_stars) below which the fit misses by more than it states"
             f" (docs/closure.md): add stars, {FIXED}"
         )
+    spread = parallax_spread(star[chosen])
+    if spread < settings.min_parallax_spread:
+        raise SampleError(
+            f"{name}: the parallaxes of {chosen.sum()} usable stars spread by {spread:.2f} of their median, less than"
+            f" {settings.min_parallax_spread:g} (calibration.min_parallax_spread): stars at much the same distance do"
+            f" not tell the zero point from their luminosities: add nearer and farther stars, {FIXED}"
+        )
+
+
+def parallax_spread(star: Table) -> float:
+    """Spread of the true parallaxes over their median: half the middle 68 per cent, less Gaia's errors; NaN of none."""
+    parallax, error = (np.asarray(star[name], float) for name in ("parallax", "parallax_error"))
+    if not len(parallax):
+        return float("nan")
+    low, median, high = np.percentile(parallax, [16, 50, 84])
+    return float(np.sqrt(max(0.0, (0.5 * (high - low)) ** 2 - np.median(error) ** 2)) / abs(median))
 
 
 def without_multivariate(survey: Survey, table: Table) -> str:
