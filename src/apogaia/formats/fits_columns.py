@@ -10,6 +10,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
+
 __all__ = ["ReductionError", "find_column", "foreign_format", "known_number", "native", "open_table", "raw_values"]
 
 MISSING = -9999  # stands for unknown in APOGEE's tables, in tables of Gaia without NaN, and in our catalogue
@@ -21,6 +24,7 @@ class ReductionError(ValueError):
     """A raw table that cannot be used; the message names the file and the remedy."""
 
 
+@takes(path=file_path)
 def open_table(path: str | Path) -> fits.HDUList:
     """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU 1.
 

@@ -22,6 +22,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from astropy.io import fits
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import MISSING
 
 __all__ = ["NewColumn", "TableFormatError", "open_table"]
@@ -44,6 +46,7 @@ class NewColumn:
     description: str
 
 
+@takes(path=file_path)
 def open_table(path: str | Path) -> ParquetTable | FitsTable | CsvTable:
     """Open a table by its suffix: .parquet or .pq, .fits or .fit (first binary table), .csv (one header line).
 

@@ -13,6 +13,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files
+from apogaia.arguments.plain import file_path, texts
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
@@ -103,6 +105,7 @@ LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+@takes(path=file_path)
 def read_allstar(path: str | Path) -> Table:
     """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
 
@@ -123,6 +126,7 @@ def read_allstar(path: str | Path) -> Table:
     return table
 
 
+@takes(path=file_path)
 def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     """Gaia's columns of stars.h5, one row per source, each source once; NaN where Gaia has none.
 
@@ -174,6 +178,7 @@ def _each_source_once(path: str | Path, table: Table) -> Table:
     return table[kept]
 
 
+@takes(path=file_path, apogee_id=texts)
 def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
     """Teff, log g and abundances with errors from a catalogue that is row by row as allStar.
 
@@ -297,11 +302,13 @@ def spectrum_places(allstar: Table, release: Release) -> list[str]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+@takes(path=file_path)
 def write_gaia(path: Path, sources: dict[str, np.ndarray]) -> None:
     """Write Gaia's sources under the archive's names, source_id first; simulated and fetched ones alike."""
     write_table(path, {"source_id": sources["source_id"]} | sources, GAIA_UNITS)
 
 
+@takes(path=file_path)
 def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str] | None = None) -> None:
     """Write one binary table in HDU 1, atomically; units as given. Bytes depend on nothing but the columns."""
     units = units or {}

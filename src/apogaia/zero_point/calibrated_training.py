@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.model import inference, model_file, training
 from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
 from apogaia.model.training_domain import TrainingDomain
@@ -38,6 +40,7 @@ def network_settings(survey: Survey) -> Survey:
     )
 
 
+@takes(path=file_path, stars=file_path)
 def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     """Fit the zero point, train the network with it, calibrate its errors, and write the model file.
 

@@ -24,6 +24,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import __version__, files
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.streamed_tables import NewColumn, open_table
 from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
 from apogaia.zero_point.surface import ZeroPointSurface, tabulate
@@ -121,6 +123,7 @@ def _teff_among(present: Sequence[str]) -> str:
     return found[0]
 
 
+@takes(model_path=file_path)
 def load_zero_point(
     model_path: str | Path, *, exact: bool = False, draws: int | None = None, seed: int | None = None
 ) -> ZeroPoint | ZeroPointSurface | OffsetPosterior:
@@ -242,11 +245,14 @@ def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarra
     return added
 
 
-def default_output(table: Path) -> Path:
+@takes(table=file_path)
+def default_output(table: str | Path) -> Path:
     """``gaia.parquet`` -> ``gaia_zero_point.parquet``, in the same folder."""
+    table = Path(table)
     return table.with_name(f"{table.stem}_zero_point{table.suffix}")
 
 
+@takes(table=file_path, output=file_path, model_path=file_path)
 def add_zero_point_to_file(
     table: str | Path,
     output: str | Path,
