@@ -12,7 +12,8 @@ The package follows the pipeline:
     cli                        the command line
 
 Beside them: `survey` (every number that may vary), `workspace` (where files are), `trained_model` (a model file in
-use), `products` (what the notebooks call), `files`, `code_dependencies` and `processes`.
+use), `products` (what the notebooks call), `arguments` (what users hand over, made plain), `files`,
+`code_dependencies` and `processes`.
 
 The names in `__all__` are those that most people import; they are loaded when they are asked for.
 """

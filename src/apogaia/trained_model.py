@@ -6,11 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 
+from apogaia.arguments.plain import file_path, file_paths
+from apogaia.arguments.takes import takes
 from apogaia.distances.catalogue import distance_table
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import known_number
@@ -42,6 +46,7 @@ class TrainedModel:
     provenance: Mapping  # survey, settings, sample counts, seed, history, versions
 
     @classmethod
+    @takes(path=file_path)
     def load(cls, path: str | Path, survey: Survey | None = None) -> TrainedModel:
         """Read a model file (``.keras``).
 
@@ -78,6 +83,7 @@ class TrainedModel:
         """Loss and learning rate per epoch of the training, and for "constant" the offset [mas]."""
         return self.provenance["history"]
 
+    @takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled)
     def predict(
         self, spectra, snr, *, passes: int | None = None, seed: int | None = None, progress: bool = True
     ) -> Prediction:
@@ -103,6 +109,7 @@ class TrainedModel:
         settings = dataclasses.replace(self.survey.inference, **changed)
         return predict_calibrated(self.network, self.errors, spectra, snr, settings, progress=progress)
 
+    @takes(spectra=u.dimensionless_unscaled, g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def place(self, spectra, g_mag=None, bp_rp=None, teff=None) -> Placement:
         """Where stars lie with respect to the training set (`TrainingDomain.place`); unknown if the file has none.
 
@@ -117,6 +124,7 @@ class TrainedModel:
             return Placement.unknown(len(spectra))
         return self.domain.place(spectra, g_mag, bp_rp, teff)
 
+    @takes(files=file_paths)
     def distances(
         self,
         files: str | Path | Iterable[str | Path],
@@ -144,7 +152,7 @@ class TrainedModel:
             `apogaia.distances.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come
             from the files' headers (cards K and AKTARG); missing extinction counts as none and is flagged.
         """
-        paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(path) for path in files]
+        paths = cast("list[Path]", files)
         read = read_spectra(paths, self.survey.spectra)
         snr = _numbers(read.headers, "snr", below=np.inf)
         k_mag = _numbers(read.headers, "k_mag", below=MISSING_MAG_ABOVE)

@@ -4,8 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, QTable, Table
+from astropy.utils.masked import Masked
 from catalogue_rows import TABLE_1, Prediction, prediction, stars
 
 from apogaia.distances import catalogue as cat
@@ -371,3 +373,24 @@ def test_describe_flags_names_the_bits():
 
 def test_corrected_parallax_is_larger():
     assert luminosity.corrected_parallax(0.5, -0.0523) == pytest.approx(0.5523)
+
+
+def test_masked_entries_are_written_as_unknown(tmp_path):
+    dist = Masked([1.0, 2.0] * u.kpc, mask=[False, True])
+    table = QTable({"dist": dist, "flags": MaskedColumn([1, 2], mask=[False, True])})
+    cat.write_table(table, tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits") as hdus:
+        assert hdus[1].data["dist"].tolist() == [1, -9999] and hdus[1].columns["dist"].unit == "kpc"
+        assert hdus[1].data["flags"].tolist() == [1, 0]
+
+
+def test_a_catalogue_of_quantities_is_written_in_the_units_of_table_1(tmp_path):
+    made = cat.build_catalogue(stars(2), prediction([20.0, 20.0]), 0.0, INFERENCE)
+    other = QTable(made)
+    other["dist"] = other["dist"].to(u.kpc)
+    origin = {"survey": "a", "model": "b", "zero_point": 0.0, "passes": 1, "seed": 1, "versions": {}}
+    for name, table in (("a.fits", made), ("b.fits", other)):
+        cat.write_catalogue(table, str(tmp_path / name), origin)
+    first, second = (cat.read_catalogue(str(tmp_path / name)) for name in ("a.fits", "b.fits"))
+    np.testing.assert_allclose(second["dist"], first["dist"])
+    assert second["dist"].unit == "pc" and second["dist"].description == first["dist"].description

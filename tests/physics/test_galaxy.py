@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from galpy.util import coords as galpy_coords
 
 from apogaia.physics import galaxy, sun
@@ -152,3 +153,17 @@ def test_orbits_of_the_stars_that_are_known():
     assert orbits.vR().shape == (2,)
     with pytest.raises(ValueError, match="no star"):
         galaxy.orbits(catalogue[2:], [1.0, 1.0], MAPS)
+
+
+def test_a_star_without_a_distance_has_neither_place_nor_orbit():
+    """However the distance is missing: the Sun's own place would be a plausible one."""
+    n = 5
+    catalogue = Table({name: np.full(n, 10.0) for name in ("ra", "dec", "pmra", "pmdec")})
+    catalogue["dist"] = MaskedColumn([2000.0, 0.0, 0.0, np.nan, -9999.0], mask=[False, True, False, False, False])
+    orbits, rows = galaxy.orbits(catalogue, np.zeros(n), MAPS)
+    assert rows.tolist() == [0] and orbits.R().shape == (1,)
+    x, _, _ = galaxy.galactocentric(catalogue["ra"], catalogue["dec"], catalogue["dist"], MAPS)
+    assert np.isnan(x[[1, 3, 4]]).all() and np.isfinite(x[0])
+    catalogue["dist"] = [2.0, 2.0, 2.0, 2.0, 2.0] * u.kpc
+    far, _ = galaxy.orbits(catalogue, np.zeros(n), MAPS)
+    assert far.R()[0] == pytest.approx(orbits.R()[0])

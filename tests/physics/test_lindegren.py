@@ -1,7 +1,8 @@
 """The published zero point of EDR3 is that of its authors' package, and unknown outside its validity."""
 
 import numpy as np
-from astropy.table import Table
+import pytest
+from astropy.table import MaskedColumn, Table
 from zero_point import zpt
 
 from apogaia.physics import lindegren
@@ -41,3 +42,14 @@ def test_a_parallax_without_a_zero_point_is_kept_flagged_and_does_not_train():
     assert table["parallax"][0] > 0.5 and table["parallax"][1] == 0.5 and np.isnan(table["parallax_zero_point"][1])
     cut = next(cut for cut in quality_cuts.cuts(load_survey("dr17")) if cut.name == "zero point")
     assert cut.keep(table).tolist() == [True, False]
+
+
+def test_masked_columns_have_no_zero_point_and_units_are_converted():
+    table = Table({"parallax": [0.5e-3, 0.5e-3, 0.5e-3], "ecl_lat": [10.0, 10.0, 10.0]})
+    table["g_mag"] = MaskedColumn([13.0, 13.0, 13.0], mask=[False, True, False])
+    table["nu_eff_used_in_astrometry"], table["pseudocolour"], table["astrometric_params_solved"] = 1.4, np.nan, 31
+    table["parallax"] = MaskedColumn(table["parallax"], mask=[False, False, True], unit="arcsec")
+    lindegren.correct_parallaxes(table)
+    first, second, third = table["parallax"]
+    assert 0.5 < first < 0.6 and second == pytest.approx(0.5) and np.isnan(third)
+    assert np.isnan(table["parallax_zero_point"][1:]).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy import units as u
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,13 @@ def test_weighted_parallax_lies_between_and_is_more_precise(nn, gaia, s, t):
     low, high = sorted((nn, lum.corrected_parallax(gaia, -0.05)))
     assert low - 1e-12 <= parallax <= high + 1e-12
     assert error <= min(s, t)
+
+
+def test_masked_is_unknown_and_units_are_converted():
+    assert np.isnan(lum.fakemag_to_pc(100, np.ma.masked))
+    masked = np.ma.array([10.0, 10.0], mask=[False, True])
+    np.testing.assert_allclose(lum.fakemag_to_pc(100, masked), [1000, np.nan])
+    assert lum.fakemag_to_pc(0.1 * u.arcsec, 10 * u.mag) == pytest.approx(1000)
+    assert lum.parallax_to_pc(0.001 * u.arcsec) == pytest.approx(1000)
+    with pytest.raises(u.UnitConversionError, match=r"fakemag_to_pc: mag is in mas and must be in mag"):
+        lum.fakemag_to_pc(100, 10 * u.mas)

@@ -12,12 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.table import Column, Table
 
 from apogaia import files
+from apogaia.arguments.plain import Columns, any_unit, file_path, texts, whole
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import MISSING, ascii_column, ascii_text, raw_values, set_text_card
-from apogaia.model.error_calibration import Prediction
+from apogaia.formats.stars_h5_columns import star_columns
+from apogaia.model.error_calibration import PREDICTION, Prediction
 from apogaia.model.training_domain import Placement
 from apogaia.physics import luminosity
 from apogaia.survey import InferenceSettings, Survey
@@ -143,6 +147,12 @@ _TEXT = ("apogee_id", "reason", "telescope", "field")
 _NUMBERS = ("gaia_source_id", "sdss_id", "spectrum_pk")
 _INTEGER = {"location_id": np.int32, "flags": np.int32, "status": np.int16, **dict.fromkeys(_NUMBERS, np.int64)}
 _ZERO_IS_UNKNOWN = ("location_id", *_NUMBERS)  # no row, source, star or spectrum bears the number 0
+_COLUMNS = Columns(
+    {
+        name: texts if name in _TEXT else whole(0) if name in _INTEGER else u.Unit(unit) if unit else any_unit
+        for name, unit, _ in COLUMNS
+    }
+)
 _RENAMED = {"phot_g_mean_mag": "g_mag"}  # column here: column of stars.h5
 
 # provenance key: card, comment. A fingerprint leaves no room for one.
@@ -161,6 +171,7 @@ def describe_flags(flags: int) -> list[str]:
     return [f"{flag:6d} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items() if int(flags) & flag]
 
 
+@takes(prediction=PREDICTION, k_mag=u.mag, a_k_mag=u.mag)
 def distance_table(
     prediction: Prediction, k_mag, a_k_mag, inference: InferenceSettings, placement: Placement | None = None
 ) -> Table:
@@ -233,6 +244,7 @@ def distance_table(
     return table
 
 
+@takes(stars=star_columns(), prediction=PREDICTION, zero_point=u.mas)
 def build_catalogue(
     stars: Table, prediction: Prediction, zero_point, inference: InferenceSettings, placement: Placement | None = None
 ) -> Table:
@@ -336,6 +348,7 @@ def _bits(flags: Mapping[Flags, np.ndarray]) -> np.ndarray:
     return np.bitwise_or.reduce(bits)
 
 
+@takes(model_path=file_path)
 def provenance(survey: Survey, model_path: Path, zero_point) -> dict:
     """Where a catalogue of `survey` comes from, as `write_catalogue` takes it.
 
@@ -353,6 +366,7 @@ def provenance(survey: Survey, model_path: Path, zero_point) -> dict:
     }
 
 
+@takes(catalogue=_COLUMNS, path=file_path)
 def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> None:
     """Write the catalogue as FITS, atomically, the same bytes for the same content.
 
@@ -389,6 +403,7 @@ def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> 
     _write_fits(hdu, path)
 
 
+@takes(path=file_path)
 def write_table(table: Table, path: str | Path) -> None:
     """Write a table of distances, as `distance_table` gives, atomically: FITS (.fits, -9999 for unknown) or ECSV."""
     path = Path(path)
@@ -403,6 +418,7 @@ def write_table(table: Table, path: str | Path) -> None:
 
 
 def _table_hdu(table: Table) -> fits.BinTableHDU:
+    table = Table(table, copy=False)  # quantities are columns, too
     hdu = fits.table_to_hdu(Table([_to_file(table[name]) for name in table.colnames], names=table.colnames))
     for index, column in enumerate(table.itercols(), start=1):
         if column.unit:
@@ -425,9 +441,10 @@ def _write_fits(hdu: fits.BinTableHDU, path: str | Path) -> None:
 
 
 def _to_file(column) -> np.ndarray:
-    values = np.asarray(column)
-    if values.dtype.kind == "U":
-        return ascii_column(values)
+    label = f"column {column.name!r}"
+    if column.dtype.kind in "SUO":
+        return ascii_column(texts(column, label))
+    values = (whole(0) if column.dtype.kind in "iu" else any_unit)(column, label)
     if values.dtype.kind == "f":
         return np.where(np.isfinite(values), values, float(UNKNOWN))
     if column.name in _ZERO_IS_UNKNOWN:
@@ -435,6 +452,7 @@ def _to_file(column) -> np.ndarray:
     return values
 
 
+@takes(path=file_path)
 def read_catalogue(path: str | Path) -> Table:
     """Read a catalogue: NaN for unknown (0 in columns of integers), texts as str, provenance in ``.meta``.
 

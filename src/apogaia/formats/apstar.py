@@ -19,6 +19,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import foreign_format
 from apogaia.formats.pixel_grid import (
     LOG10_WAVELENGTH_START,
@@ -136,6 +138,7 @@ _CARDS = {  # the first card that is there counts: SDSS-IV's name, then SDSS-V's
 _DESIGNATION = re.compile(r"(?<!\d)\d{8}[+-]\d{7}(?!\d)")  # of 2MASS: the part of a name that is a position
 
 
+@takes(path=file_path)
 def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = (), combined_row: int = 1) -> ApStar:
     """Read the combined spectrum of an apStar file.
 

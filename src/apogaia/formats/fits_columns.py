@@ -15,6 +15,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
+
 __all__ = [
     "ReductionError",
     "ascii_column",
@@ -37,6 +40,7 @@ class ReductionError(ValueError):
     """A raw table that cannot be used; the message names the file and the remedy."""
 
 
+@takes(path=file_path)
 def open_table(path: str | Path, hdu: int = 1) -> fits.HDUList:
     """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU `hdu`.
 

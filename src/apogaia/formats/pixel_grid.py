@@ -8,6 +8,9 @@ from importlib import resources
 
 import numpy as np
 
+from apogaia.arguments.plain import any_unit, bit_mask
+from apogaia.arguments.takes import takes
+
 __all__ = [
     "DETECTORS",
     "LOG10_WAVELENGTH_START",
@@ -37,6 +40,7 @@ def wavelength_solution() -> np.ndarray:
     return 10.0 ** (LOG10_WAVELENGTH_START + LOG10_WAVELENGTH_STEP * np.arange(N_PIXELS_APSTAR))
 
 
+@takes(array=any_unit)
 def gap_delete(array: np.ndarray) -> np.ndarray:
     """Drop the pixels outside the three detectors: (..., 8575) -> (..., 7514)."""
     array = np.asarray(array)
@@ -52,6 +56,7 @@ def detector_slices() -> dict[str, slice]:
     return {name: slice(*edges[i : i + 2]) for i, name in enumerate(DETECTORS)}
 
 
+@takes(mask=bit_mask)
 def bitmask_boolean(mask: np.ndarray, bits: Sequence[int]) -> np.ndarray:
     """Whether any of `bits` is set in APOGEE_PIXMASK, an integer array; boolean, of the same shape."""
     mask = np.asarray(mask)

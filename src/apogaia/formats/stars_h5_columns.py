@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
 
-__all__ = ["COLUMNS", "ELEMENTS", "OFFSET_INPUTS", "StarColumn"]
+from apogaia.arguments.plain import Columns, Kind, any_unit, texts, whole
+
+__all__ = ["COLUMNS", "ELEMENTS", "OFFSET_INPUTS", "StarColumn", "star_columns"]
 
 
 OFFSET_INPUTS = ("g_mag", "bp_rp", "teff")  # what a zero point may depend on: G, BP-RP [mag] and Teff [K]
@@ -99,3 +102,20 @@ COLUMNS = tuple(
         ("reason", "U", "", "why there is no spectrum; empty if there is one"),
     ]
 )
+
+# A star without APOGEE's flags counts as flagged, one without a status as one without a spectrum
+_UNKNOWN_INTEGER = {"starflag": -1, "status": 1}
+
+
+def star_columns(*names: str) -> Columns:
+    """Columns of stars.h5 as an argument of a function: whichever a table has of those named, or of all."""
+    return Columns({column.name: _kind(column) for column in COLUMNS if column.name in names or not names})
+
+
+def _kind(column: StarColumn) -> Kind:
+    if column.kind == "U":
+        return texts
+    if column.kind[0] == "i":
+        return whole(_UNKNOWN_INTEGER.get(column.name, 0))
+    # log g comes without a unit, in dex, and in dex(cm / s2)
+    return any_unit if column.name.endswith("logg") else u.Unit(column.unit)

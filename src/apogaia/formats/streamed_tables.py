@@ -34,6 +34,8 @@ import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import foreign_format, native
 
 __all__ = ["UNKNOWN_TEXTS", "NewColumn", "TableFormatError", "open_table", "table_suffix"]
@@ -64,6 +66,7 @@ class NewColumn:
     description: str
 
 
+@takes(path=file_path)
 def open_table(path: str | Path) -> ParquetTable | FitsTable | CsvTable:
     """Open a table: .parquet or .pq, .fits or .fit (first binary table), .csv or .ecsv, or a folder of Parquet files.
 

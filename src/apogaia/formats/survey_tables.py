@@ -14,6 +14,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import ReductionError, ascii_column, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
@@ -155,6 +157,7 @@ LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+@takes(path=file_path)
 def read_allstar(path: str | Path, release: Release = RELEASES["dr14"]) -> Table:
     """Columns of stars.h5 from a release's table of stars, row by row; NaN where it has a placeholder.
 
@@ -205,6 +208,7 @@ def _complete_mwm(table: Table) -> None:
     _forget_impossible_errors(table)
 
 
+@takes(path=file_path)
 def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     """Gaia's columns of stars.h5, one row per source, each source once; NaN where Gaia has none.
 
@@ -264,6 +268,7 @@ def _each_source_once(path: str | Path, table: Table) -> Table:
     return table[kept]
 
 
+@takes(path=file_path)
 def read_stellar_parameters(path: str | Path, allstar: Table, release: Release = RELEASES["dr14"]) -> Table:
     """Teff, log g and abundances with errors, row by row as `allstar`.
 
@@ -465,11 +470,13 @@ def spectrum_places(allstar: Table, release: Release) -> list[str]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+@takes(path=file_path)
 def write_gaia(path: Path, sources: dict[str, np.ndarray]) -> None:
     """Write Gaia's sources under the archive's names, source_id first; simulated and fetched ones alike."""
     write_table(path, {"source_id": sources["source_id"]} | sources, GAIA_UNITS)
 
 
+@takes(path=file_path)
 def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str] | None = None, hdu: int = 1) -> None:
     """Write a binary table in HDU 1, or behind empty ones, atomically; compressed if the name ends in ``.gz``.
 

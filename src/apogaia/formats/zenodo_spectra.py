@@ -11,7 +11,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from astropy import units as u
 
+from apogaia.arguments.plain import file_paths
+from apogaia.arguments.takes import takes
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.pixel_grid import N_PIXELS
@@ -38,6 +41,7 @@ class ReleasedSpectra:
         If a file cannot be read, lacks a dataset, has another number of pixels, or names rows of another allStar.
     """
 
+    @takes(paths=file_paths, ra=u.deg, dec=u.deg)
     def __init__(self, paths: Sequence[Path], ra: np.ndarray, dec: np.ndarray):
         self.paths = list(paths)
         self.file = np.full(len(ra), -1, dtype=np.int8)

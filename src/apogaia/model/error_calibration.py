@@ -13,17 +13,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 
+from apogaia.arguments.plain import Columns
+from apogaia.arguments.takes import takes
+from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.refit import least_squares
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["ErrorCalibration", "Prediction", "calibration_rows"]
+__all__ = ["PREDICTION", "ErrorCalibration", "Prediction", "calibration_rows"]
 
 # Spline coefficients: the correction bends most with luminosity; stated error and SNR act smoothly
 LUMINOSITY, ERROR, SNR = 8, 5, 5
 RIDGE = 1.0  # penalty on the correction's coefficients
 LEAST_STARS = 300  # with fewer the calibration is skipped
+
+PREDICTION = Columns(dict.fromkeys(("fakemag", "model_error", "predictive_error", "total_error"), u.mas))
+_CALIBRATING = star_columns("parallax", "parallax_error", "k0_mag", "snr", "a_k_mag")
 
 
 class Prediction(NamedTuple):
@@ -35,6 +42,7 @@ class Prediction(NamedTuple):
     total_error: np.ndarray  # the two in quadrature
 
 
+@takes(table=star_columns("apogee_id"))
 def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
     """The half of the test rows that calibrates; the other half is for tests. By name: a star is never in both."""
     names = np.asarray(table["apogee_id"])[test].tolist()
@@ -54,6 +62,7 @@ class ErrorCalibration:
     stars: int
 
     @classmethod
+    @takes(prediction=PREDICTION, table=_CALIBRATING, zero_point_uas=u.uas)
     def fit(cls, prediction: Prediction, table: Table, zero_point_uas: float) -> ErrorCalibration:
         """Fit on stars that did not train the network.
 
@@ -95,6 +104,7 @@ class ErrorCalibration:
         weights = fitted.weights.tolist()
         return cls(luminosity, error_knots, snr_knots, weights, log_scatter.tolist(), len(rows))
 
+    @takes(prediction=PREDICTION, snr=u.dimensionless_unscaled)
     def apply(self, prediction: Prediction, snr) -> Prediction:
         """Calibrate luminosities and their errors, both parts of which change by the same factor.
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from astropy import units as u
 from keras import ops
 from tqdm.auto import tqdm
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.model import model_file
 from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.fast import devices, dropout_jax
@@ -26,6 +29,7 @@ __all__ = [
 ]
 
 
+@takes(spectra=u.dimensionless_unscaled)
 def predict(
     model: keras.Model,
     spectra,
@@ -80,6 +84,7 @@ def predict(
     return _in_batches(outputs, spectra, batch_size, progress)
 
 
+@takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled)
 def predict_calibrated(
     network: keras.Model, errors: ErrorCalibration, spectra, snr, settings: InferenceSettings, *, progress: bool = True
 ) -> Prediction:
@@ -111,6 +116,7 @@ def predict_calibrated(
     return errors.apply(prediction, snr)
 
 
+@takes(path=file_path)
 def read_error_calibration(path: str | Path) -> ErrorCalibration:
     """The error calibration of a model file; one that changes nothing if it has none.
 
@@ -120,6 +126,7 @@ def read_error_calibration(path: str | Path) -> ErrorCalibration:
     return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
 
 
+@takes(path=file_path, model=file_path, stars=file_path)
 def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSettings) -> None:
     """Write the calibrated luminosities of every row of stars.h5 to a .npz file.
 
@@ -140,6 +147,7 @@ def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSett
     np.savez(path, **prediction._asdict())
 
 
+@takes(spectra=u.dimensionless_unscaled)
 def predict_reference(
     model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = False
 ) -> Prediction:

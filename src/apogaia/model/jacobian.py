@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from astropy import units as u
 
+from apogaia.arguments.takes import takes
 from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
 
 __all__ = ["jacobian"]
 
 
+@takes(spectra=u.dimensionless_unscaled)
 def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
     """Derivative of fakemag with respect to the normalised flux of every pixel, without dropout.
 

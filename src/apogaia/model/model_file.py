@@ -14,6 +14,8 @@ import keras
 import numpy as np
 
 from apogaia import files
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import networks  # noqa: F401 - Keras finds the layers of a file by their registration there
 from apogaia.model.training_domain import TrainingDomain
@@ -62,6 +64,7 @@ def _training_range(sample: TrainingSet, rows: np.ndarray) -> dict[str, list[flo
     return {name: np.percentile(getattr(sample, name)[rows], [0.5, 99.5]).tolist() for name in OFFSET_INPUTS}
 
 
+@takes(path=file_path)
 def save_model(
     model: keras.Model, path: str | Path, provenance: Mapping, training_domain: TrainingDomain | None = None
 ) -> None:
@@ -103,6 +106,7 @@ def save_model(
         temporary.write_bytes(content.getvalue())
 
 
+@takes(path=file_path)
 def load_network(path: str | Path) -> keras.Model:
     """Read the network of a file that `save_model` wrote.
 
@@ -118,6 +122,7 @@ def load_network(path: str | Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
 
 
+@takes(path=file_path)
 def read_provenance(path: str | Path) -> dict:
     """What a model file says about its origin; raises as `load_network` does."""
     path = Path(path)
@@ -140,6 +145,7 @@ def read_provenance(path: str | Path) -> dict:
     return origin
 
 
+@takes(path=file_path)
 def read_domain(path: str | Path) -> TrainingDomain | None:
     """The training domain of a model file, None if it has none; raises as `load_network` does."""
     read_provenance(path)

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
+from astropy import units as u
 from keras import ops
 
+from apogaia.arguments.plain import Columns
+from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 
 __all__ = ["offset_draws"]
 
 
+@takes(inputs=Columns(g_mag=u.mag, bp_rp=u.mag, teff=u.K))
 def offset_draws(model: keras.Model, inputs: Mapping[str, np.ndarray] | None, *, draws: int, seed: int) -> np.ndarray:
     """Dropout draws of the zero point, Gaia minus true parallax.
 

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from astropy import units as u
 
+from apogaia.arguments.takes import takes
 from apogaia.model.training_set import TrainingSet
 from apogaia.refit.principal_components import principal_components
 
@@ -142,6 +144,7 @@ class TrainingDomain:
         scatter = positions.std(axis=0)
         return cls(mean, components, scatter, positions, np.full(3, np.nan), np.full((3, 3), np.nan), np.ones(4))
 
+    @takes(spectra=u.dimensionless_unscaled)
     def spectrum_distance(self, spectra) -> np.ndarray:
         """Measure how far spectra are from those of the training set: 1 is the edge.
 
@@ -173,6 +176,7 @@ class TrainingDomain:
                 distance[start : start + BLOCK_SPECTRA][good] = scores.max(axis=0)
         return distance
 
+    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def label_distance(self, g_mag, bp_rp, teff) -> np.ndarray:
         """Measure how far stars are from the training set in G, BP-RP [mag] and Teff [K], each (n,): 1 is the edge.
 
@@ -189,16 +193,19 @@ class TrainingDomain:
             distance[rows] = np.sqrt(np.einsum("ni,ij,nj->n", away, inverse, away)) / self.limits[3]
         return distance
 
+    @takes(spectra=u.dimensionless_unscaled, g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def place(self, spectra, g_mag=None, bp_rp=None, teff=None) -> Placement:
         """Both distances of stars; labels that are not given are missing."""
         missing = np.full(spectra.shape[0], np.nan)
         labels = (missing if label is None else label for label in (g_mag, bp_rp, teff))
         return Placement(self.spectrum_distance(spectra), self.label_distance(*labels))
 
+    @takes(spectra=u.dimensionless_unscaled, g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def outside(self, spectra, g_mag=None, bp_rp=None, teff=None) -> np.ndarray:
         """Whether stars lie outside the training set, in spectrum or in labels: `Placement.outside`."""
         return self.place(spectra, g_mag, bp_rp, teff).outside
 
+    @takes(spectra=u.dimensionless_unscaled)
     def inflation(self, spectra) -> np.ndarray:
         """Factor by which the luminosity's error grows: `Placement.inflation`."""
         return self.place(spectra).inflation

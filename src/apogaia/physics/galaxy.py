@@ -13,6 +13,8 @@ from astropy.coordinates import CartesianDifferential, Galactocentric, SkyCoord
 from astropy.table import Table
 from scipy.stats import binned_statistic_2d
 
+from apogaia.arguments.plain import Columns, any_unit
+from apogaia.arguments.takes import takes
 from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
 from apogaia.survey import MapsSettings
 
@@ -33,6 +35,13 @@ __all__ = [
 # The 15 elements of Figure 11, as in the column names of stars.h5.
 MAP_ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "tiii", "v", "mn", "co", "ni")
 
+_DISTANCES = Columns(dist=u.pc, dist_model_error=u.pc)
+_PARAMETERS = Columns(
+    dict.fromkeys(("logg_error", "fe_h", "fe_h_error"), u.dex),
+    **{f"{element}_h{end}": u.dex for element in MAP_ELEMENTS for end in ("", "_error")},
+)
+_PHASE_SPACE = Columns(ra=u.deg, dec=u.deg, dist=u.pc, pmra=u.mas / u.yr, pmdec=u.mas / u.yr)
+
 
 def _frame(maps: MapsSettings) -> dict:
     return {
@@ -42,16 +51,21 @@ def _frame(maps: MapsSettings) -> dict:
     }
 
 
+@takes(ra=u.deg, dec=u.deg, dist=u.pc)
 def galactocentric(ra, dec, dist, maps: MapsSettings):
-    """Galactocentric x, y, z [kpc] of stars at ra, dec [deg, ICRS] and dist [pc]; NaN where one is unknown."""
+    """Galactocentric x, y, z [kpc] of stars at ra, dec [deg, ICRS] and dist [pc].
+
+    NaN where one is unknown; so is a negative distance.
+    """
     ra, dec, dist = (np.asarray(values, dtype=float) for values in np.broadcast_arrays(ra, dec, dist))
-    known = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(dist)
+    known = np.isfinite(ra) & np.isfinite(dec) & np.isfinite(dist) & (dist >= 0)
     xyz = np.full((3, *ra.shape), np.nan)
     stars = SkyCoord(ra=ra[known] * u.deg, dec=dec[known] * u.deg, distance=dist[known] * u.pc)
     xyz[:, known] = stars.transform_to(Galactocentric(**_frame(maps))).cartesian.xyz.to_value(u.kpc)
     return xyz[0], xyz[1], xyz[2]
 
 
+@takes(glon=u.deg, glat=u.deg, distance_kpc=u.kpc)
 def galactocentric_from_galactic(glon, glat, distance_kpc):
     """Galactocentric x, y, z [kpc] of stars at Galactic longitude and latitude [deg] and distance [kpc].
 
@@ -70,6 +84,7 @@ def map_edges(maps: MapsSettings) -> tuple[np.ndarray, np.ndarray]:
     return maps.centre_x + y_edges, y_edges
 
 
+@takes(x=u.kpc, y=u.kpc, values=any_unit)
 def binned_median(x, y, values, maps: MapsSettings) -> tuple[np.ndarray, np.ndarray]:
     """Median of `values` in square bins of the Galactic plane (Figures 10 and 11).
 
@@ -100,6 +115,7 @@ def binned_median(x, y, values, maps: MapsSettings) -> tuple[np.ndarray, np.ndar
     return np.where(counts >= maps.min_stars, grids[0], np.nan), counts
 
 
+@takes(catalogue=_DISTANCES, parameters=_PARAMETERS, z=u.kpc)
 def map_sample(catalogue: Table, parameters: Table, z, maps: MapsSettings) -> dict[str, np.ndarray]:
     """Which stars the maps take (section 6).
 
@@ -139,6 +155,7 @@ def map_sample(catalogue: Table, parameters: Table, z, maps: MapsSettings) -> di
     return {"fe": sample, **elements}
 
 
+@takes(parameters=_PARAMETERS)
 def abundance_ratio(parameters: Table, element: str) -> np.ndarray:
     """[X/Fe] of `element` as in `MAP_ELEMENTS`, or [Fe/H] for "fe" [dex].
 
@@ -157,13 +174,14 @@ def _columns(table: Table):
     return lambda name: np.asarray(table[name], dtype=float)
 
 
+@takes(catalogue=_PHASE_SPACE, v_helio=u.km / u.s)
 def orbits(catalogue: Table, v_helio, maps: MapsSettings) -> tuple[Orbit, np.ndarray]:
-    """Make galpy orbits of the stars whose position, distance and velocity are known.
+    """Make galpy orbits of the stars whose position, distance and velocity are known; the others have none.
 
     Parameters
     ----------
     catalogue
-        With ra, dec [deg], dist [pc], pmra, pmdec [mas/yr].
+        With ra, dec [deg], dist [pc], pmra, pmdec [mas/yr]. A distance that is not positive is unknown.
     v_helio
         Heliocentric radial velocity [km/s] of each row.
     maps
@@ -182,7 +200,8 @@ def orbits(catalogue: Table, v_helio, maps: MapsSettings) -> tuple[Orbit, np.nda
     from galpy.orbit import Orbit  # here: it takes seconds to import, and maps do not need it
 
     columns = [np.asarray(catalogue[name], dtype=float) for name in ("ra", "dec", "dist", "pmra", "pmdec")]
-    rows = np.flatnonzero(np.all(np.isfinite([*columns, np.asarray(v_helio, dtype=float)]), axis=0))
+    known = np.all(np.isfinite([*columns, np.asarray(v_helio, dtype=float)]), axis=0)
+    rows = np.flatnonzero(known & (columns[2] > 0))
     if not rows.size:
         raise ValueError(
             f"no star has a known position, distance, proper motion and radial velocity ({len(catalogue)} rows given)"

@@ -8,8 +8,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 from zero_point import zpt
+
+from apogaia.arguments.plain import numbers
+from apogaia.arguments.takes import takes
 
 __all__ = ["ONLY_EDR3", "correct_parallaxes", "zero_point"]
 
@@ -20,6 +24,7 @@ ONLY_EDR3 = ("nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometri
 zpt.load_tables()
 
 
+@takes(g_mag=u.mag, nu_eff=u.um**-1, pseudocolour=u.um**-1, ecl_lat=u.deg, params_solved=u.dimensionless_unscaled)
 def zero_point(g_mag, nu_eff, pseudocolour, ecl_lat, params_solved, *, extrapolate: bool = False) -> np.ndarray:
     """Compute the zero point of each source [mas].
 
@@ -61,8 +66,8 @@ def correct_parallaxes(table: Table) -> None:
     table
         Columns of stars.h5: ``parallax`` [mas], ``g_mag`` [mag] and `ONLY_EDR3`.
     """
-    subtracted = zero_point(*(np.asarray(table[name]) for name in ("g_mag", *ONLY_EDR3)))
-    parallax = np.asarray(table["parallax"], dtype=float)
+    subtracted = zero_point(*(table[name] for name in ("g_mag", *ONLY_EDR3)))
+    parallax = np.asarray(numbers(table["parallax"], u.mas, "correct_parallaxes: table['parallax']"), dtype=float)
     subtracted[~np.isfinite(parallax)] = np.nan
     table["parallax"] = np.where(np.isfinite(subtracted), parallax - subtracted, parallax)
     table["parallax_zero_point"] = subtracted

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
+
+from apogaia.arguments.takes import takes
 
 __all__ = ["LITERATURE", "PAPER_SUMMARIES", "LiteratureZeroPoint", "QuadraticSummary", "paper_summaries"]
 
@@ -22,6 +25,12 @@ class QuadraticSummary:
     x_range: tuple[float, float]
     source: str
 
+    @property
+    def unit(self) -> u.UnitBase:
+        """Unit of x, which the label ends with."""
+        return u.Unit(self.label.partition("[")[2].rstrip("]"))
+
+    @takes(x="self")
     def zero_point_uas(self, x):
         """Evaluate the zero point at x [uas], whether or not x is in the range."""
         return np.polyval(self.coefficients, np.asarray(x, dtype=float) - self.x0)

@@ -1,7 +1,8 @@
 """Luminosity, parallax, distance and extinction, with errors.
 
-Everything is a plain number or array: parallaxes in mas, distances in pc, magnitudes in mag. Unknown is NaN and stays
-NaN. A function that is given an error returns ``(value, error)``, the error being first-order propagation.
+Results are plain numbers or arrays: parallaxes in mas, distances in pc, magnitudes in mag, fakemag in mas. So are
+arguments without a unit; those with one are converted (`apogaia.arguments`). Unknown, which includes masked, is NaN and
+stays NaN. A function that is given an error returns ``(value, error)``, the error being first-order propagation.
 
 The luminosity scale is the paper's Eq. 1, ``fakemag = parallax 10^(0.2 K0) = 10^(0.2 M + 2)``: the parallax in mas that
 the star would have if it were moved to K0 = 0. It is linear in parallax, so that a Gaussian parallax error, negative
@@ -11,6 +12,10 @@ parallaxes included, stays Gaussian.
 from __future__ import annotations
 
 import numpy as np
+from astropy import units as u
+
+from apogaia.arguments.plain import any_unit
+from apogaia.arguments.takes import takes
 
 __all__ = [
     "SUN_ABSMAG",
@@ -38,20 +43,23 @@ _MAG_PER_LN = 5 / np.log(10)  # d(5 log10 x) / d(ln x)
 _MAS_PC = 1000.0  # parallax [mas] times distance [pc]
 
 
+@takes(mag=u.mag, parallax=u.mas, parallax_error=u.mas)
 def mag_to_fakemag(mag, parallax, parallax_error=None):
-    """Luminosity from an extinction-corrected magnitude and a parallax of any sign [mas] (Eq. 1)."""
+    """Luminosity [mas] from an extinction-corrected magnitude and a parallax of any sign [mas] (Eq. 1)."""
     factor = 10 ** (0.2 * _float(mag))
     return _with_error(_float(parallax) * factor, parallax_error, factor)
 
 
+@takes(fakemag=u.mas, mag=u.mag, fakemag_error=u.mas)
 def fakemag_to_parallax(fakemag, mag, fakemag_error=None):
-    """Parallax [mas] from luminosity and extinction-corrected magnitude (Eq. 1)."""
+    """Parallax [mas] from luminosity [mas] and extinction-corrected magnitude (Eq. 1)."""
     factor = 10 ** (-0.2 * _float(mag))
     return _with_error(_float(fakemag) * factor, fakemag_error, factor)
 
 
+@takes(fakemag=u.mas, mag=u.mag, fakemag_error=u.mas)
 def fakemag_to_pc(fakemag, mag, fakemag_error=None):
-    """Distance [pc] from luminosity and extinction-corrected magnitude (Eq. 1); NaN where fakemag <= 0.
+    """Distance [pc] from luminosity [mas] and extinction-corrected magnitude (Eq. 1); NaN where fakemag <= 0.
 
     The error is ``distance * fakemag_error / fakemag``.
     """
@@ -61,6 +69,7 @@ def fakemag_to_pc(fakemag, mag, fakemag_error=None):
         return _with_error(distance, fakemag_error, distance / fakemag)
 
 
+@takes(parallax=u.mas, parallax_error=u.mas)
 def parallax_to_pc(parallax, parallax_error=None):
     """Inverse parallax [pc] of a parallax [mas]; NaN where parallax <= 0."""
     parallax = _positive(parallax)
@@ -69,18 +78,21 @@ def parallax_to_pc(parallax, parallax_error=None):
         return _with_error(distance, parallax_error, distance / parallax)
 
 
+@takes(fakemag=u.mas, fakemag_error=u.mas)
 def fakemag_to_absmag(fakemag, fakemag_error=None):
-    """Absolute magnitude of a luminosity (Eq. 1); NaN where fakemag <= 0."""
+    """Absolute magnitude of a luminosity [mas] (Eq. 1); NaN where fakemag <= 0."""
     fakemag = _positive(fakemag)
     return _with_error(5 * (np.log10(fakemag) - 2), fakemag_error, _MAG_PER_LN / fakemag)
 
 
+@takes(absmag=u.mag, absmag_error=u.mag)
 def absmag_to_fakemag(absmag, absmag_error=None):
-    """Luminosity of an absolute magnitude (Eq. 1)."""
+    """Luminosity [mas] of an absolute magnitude (Eq. 1)."""
     fakemag = 10 ** (0.2 * _float(absmag) + 2)
     return _with_error(fakemag, absmag_error, fakemag / _MAG_PER_LN)
 
 
+@takes(mag=u.mag, parallax=u.mas, parallax_error=u.mas)
 def mag_to_absmag(mag, parallax, parallax_error=None):
     """Absolute magnitude from extinction-corrected magnitude and parallax [mas]; NaN where parallax <= 0.
 
@@ -90,6 +102,7 @@ def mag_to_absmag(mag, parallax, parallax_error=None):
     return _with_error(_float(mag) + 5 * np.log10(parallax) - 10, parallax_error, _MAG_PER_LN / parallax)
 
 
+@takes(fakemag=u.mas)
 def fakemag_to_logsol(fakemag, band="Ks"):
     """log10 of the luminosity in `band`, in the Sun's luminosity in that band [dex]; NaN where fakemag <= 0.
 
@@ -101,6 +114,7 @@ def fakemag_to_logsol(fakemag, band="Ks"):
     return 0.4 * (_sun_absmag(band) - fakemag_to_absmag(fakemag))
 
 
+@takes(logsol=u.dex)
 def logsol_to_fakemag(logsol, band="Ks"):
     """Luminosity of a log10 luminosity in `band` in the Sun's luminosity in that band [dex].
 
@@ -118,6 +132,7 @@ def _sun_absmag(band):
     return SUN_ABSMAG[band]
 
 
+@takes(k_mag=u.mag, a_k_mag=u.mag)
 def extinction_correction(k_mag, a_k_mag):
     """Extinction-corrected Ks magnitude.
 
@@ -126,11 +141,13 @@ def extinction_correction(k_mag, a_k_mag):
     return _float(k_mag) - np.where(has_extinction(a_k_mag), a_k_mag, 0.0)
 
 
+@takes(a_k_mag=u.mag)
 def has_extinction(a_k_mag):
     """Whether an extinction [mag] is known: neither NaN nor one of the placeholders below -1."""
     return _float(a_k_mag) >= -1
 
 
+@takes(h_mag=u.mag, w2_mag=u.mag)
 def rjce_a_k(h_mag, w2_mag):
     """Ks extinction by the Rayleigh-Jeans colour excess, from H and the 4.5 micron magnitude.
 
@@ -139,6 +156,7 @@ def rjce_a_k(h_mag, w2_mag):
     return 0.918 * (_float(h_mag) - _float(w2_mag) - 0.08)
 
 
+@takes(residuals=any_unit)
 def robust_scatter(residuals):
     """``1.4826 median |r - median r|`` of the finite residuals (Eq. 10); a Gaussian's standard deviation."""
     residuals = _float(residuals)
@@ -148,11 +166,13 @@ def robust_scatter(residuals):
     return float(1.4826 * np.median(np.abs(residuals - np.median(residuals))))
 
 
+@takes(parallax=u.mas, zero_point=u.mas)
 def corrected_parallax(parallax, zero_point):
     """Subtract the zero point from a Gaia parallax: ``parallax - zero_point``, both [mas] (Eq. 2)."""
     return _float(parallax) - _float(zero_point)
 
 
+@takes(nn_parallax=u.mas, nn_error=u.mas, gaia_parallax=u.mas, gaia_error=u.mas, zero_point=u.mas)
 def weighted_parallax(nn_parallax, nn_error, gaia_parallax, gaia_error, zero_point):
     """Inverse-variance mean of the network's parallax and Gaia's corrected one (Table 1, note 2).
 

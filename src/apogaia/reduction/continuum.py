@@ -7,6 +7,8 @@ import functools
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from apogaia.arguments.plain import any_unit, bit_mask
+from apogaia.arguments.takes import takes
 from apogaia.formats.apstar import ApStar, SpectrumError, Status, read_apstar
 from apogaia.formats.pixel_grid import (
     DETECTORS,
@@ -88,6 +90,7 @@ def _fit(flux: np.ndarray, error: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return coefficients
 
 
+@takes(flux=any_unit, error="flux", mask=bit_mask)
 def apogee_continuum(
     flux: np.ndarray, error: np.ndarray, mask: np.ndarray, *, settings: SpectraSettings
 ) -> tuple[np.ndarray, np.ndarray]:

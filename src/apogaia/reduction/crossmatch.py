@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+from apogaia.arguments.plain import Columns
+from apogaia.arguments.takes import takes
 from apogaia.survey import SourcesSettings
 
 __all__ = ["at_epoch", "cross_match"]
@@ -13,6 +16,7 @@ __all__ = ["at_epoch", "cross_match"]
 _RADIAN_ARCSEC = np.degrees(1.0) * 3600
 
 
+@takes(ra=u.deg, dec=u.deg, pmra=u.mas / u.yr, pmdec=u.mas / u.yr, years=u.yr)
 def at_epoch(ra, dec, pmra, pmdec, years: float) -> np.ndarray:
     """Carry positions [deg] by `years` with proper motions [mas/yr], pmra times cos(dec); return unit vectors (n, 3).
 
@@ -29,6 +33,7 @@ def at_epoch(ra, dec, pmra, pmdec, years: float) -> np.ndarray:
     return moved / np.linalg.norm(moved, axis=-1, keepdims=True)
 
 
+@takes(ra=u.deg, dec=u.deg, gaia=Columns(ra=u.deg, dec=u.deg, pmra=u.mas / u.yr, pmdec=u.mas / u.yr))
 def cross_match(ra, dec, gaia: Table, sources: SourcesSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the nearest Gaia source of each star within `sources.match_radius` at APOGEE's epoch.
 

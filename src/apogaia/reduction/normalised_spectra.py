@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from apogaia.arguments.plain import file_paths
+from apogaia.arguments.takes import takes
 from apogaia.formats.apstar import SpectrumError, Status, read_apstar
 from apogaia.formats.pixel_grid import N_PIXELS, N_PIXELS_APSTAR
 from apogaia.reduction.continuum import apogee_continuum
@@ -30,6 +32,7 @@ class NormalisedSpectra:
     headers: list[Mapping]  # of `read_apstar`; empty where the file cannot be read
 
 
+@takes(paths=file_paths)
 def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> NormalisedSpectra:
     """Read apStar files and normalise their spectra.
 

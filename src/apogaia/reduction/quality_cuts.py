@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from apogaia.arguments.takes import takes
 from apogaia.formats.apstar import Status
+from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.physics import luminosity
 from apogaia.survey import Survey
 
@@ -94,6 +96,7 @@ def cuts(survey: Survey) -> tuple[Cut, ...]:
     return tuple(chosen)
 
 
+@takes(table=star_columns())
 def cut_flow(table: Table, survey: Survey) -> Table:
     """How many stars survive each cut, one after the other.
 
@@ -106,6 +109,7 @@ def cut_flow(table: Table, survey: Survey) -> Table:
     return _apply(table, survey)[1]
 
 
+@takes(table=star_columns())
 def select(table: Table, survey: Survey) -> Samples:
     """Select the training and the test set, as rows of `table` (a stars.h5 table)."""
     kept, _ = _apply(table, survey)

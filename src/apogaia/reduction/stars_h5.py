@@ -11,9 +11,11 @@ import h5py
 import numpy as np
 from astropy.table import Table
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import N_PIXELS
-from apogaia.formats.stars_h5_columns import COLUMNS
+from apogaia.formats.stars_h5_columns import COLUMNS, star_columns
 
 __all__ = ["Stars", "open_stars", "status_counts", "write_stars"]
 
@@ -45,6 +47,7 @@ class Stars:
         return chosen
 
 
+@takes(path=file_path)
 def write_stars(path: str | Path, table: Table, spectra: Iterable[np.ndarray]) -> None:
     """Write stars.h5 from a table with the columns of `COLUMNS` and successive blocks (m, 7514) of its spectra.
 
@@ -71,6 +74,7 @@ def write_stars(path: str | Path, table: Table, spectra: Iterable[np.ndarray]) -
 
 
 @contextmanager
+@takes(path=file_path)
 def open_stars(path: str | Path) -> Iterator[Stars]:
     """Open stars.h5 for reading.
 
@@ -93,6 +97,7 @@ def open_stars(path: str | Path) -> Iterator[Stars]:
         yield Stars(table, file["spectrum"])
 
 
+@takes(table=star_columns("status"))
 def status_counts(table: Table) -> Table:
     """How many stars have each status: columns status, stars, meaning."""
     values, counts = np.unique(np.asarray(table["status"]), return_counts=True)

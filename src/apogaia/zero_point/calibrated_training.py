@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.model import inference, model_file, training
 from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
 from apogaia.model.training_domain import TrainingDomain
@@ -42,6 +44,7 @@ def network_settings(survey: Survey) -> Survey:
     )
 
 
+@takes(path=file_path, stars=file_path)
 def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     """Fit the zero point, train the network with it, calibrate its errors, and write the model file.
 

@@ -24,6 +24,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import __version__, files
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import native
 from apogaia.formats.streamed_tables import (
     UNKNOWN_TEXTS,
@@ -143,6 +145,7 @@ def _teff_among(present: Sequence[str]) -> str:
     return found[0]
 
 
+@takes(model_path=file_path)
 def load_zero_point(
     model_path: str | Path, *, exact: bool = False, draws: int | None = None, seed: int | None = None
 ) -> ZeroPoint | ZeroPointSurface | OffsetPosterior:
@@ -277,13 +280,16 @@ def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarra
     return added
 
 
-def default_output(table: Path) -> Path:
+@takes(table=file_path)
+def default_output(table: str | Path) -> Path:
     """``gaia.csv.gz`` -> ``gaia_zero_point.csv.gz``, in the same folder; for a folder a Parquet file beside it."""
+    table = Path(table)
     table = Path(os.path.abspath(table)) if table.is_dir() else table  # "." has no name
     suffix = table_suffix(table)
     return table.with_name(f"{table.name.removesuffix(suffix)}_zero_point{suffix}")
 
 
+@takes(table=file_path, output=file_path, model_path=file_path)
 def add_zero_point_to_file(
     table: str | Path,
     output: str | Path,

@@ -9,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
+
+from apogaia.arguments.plain import any_unit
+from apogaia.arguments.takes import takes
 
 __all__ = [
     "OffsetPosterior",
@@ -49,6 +53,7 @@ def constant_zero_point(model, *, draws: int, seed: int) -> ZeroPoint:
     return ZeroPoint(float(per_draw.mean()), float(per_draw.std()))
 
 
+@takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
 def zero_point(model, g_mag, bp_rp, teff, *, draws: int, seed: int, chunk: int = 64):
     """Zero point and its uncertainty for any Gaia sources: mean and sd over dropout draws of the offset (section 4).
 
@@ -128,6 +133,7 @@ class OffsetPosterior:
             return cls(mean, sd, tuple(layers), scale)
         return cls(mean, sd, tuple(layers), scale, tuple((low, high) for low, high in ranges))
 
+    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def draw(self, g_mag, bp_rp, teff) -> np.ndarray:
         """All draws of the zero point [mas] of n sources, (draws, n)."""
         x = (np.stack([g_mag, bp_rp, teff], axis=-1) - self.input_mean) / self.input_sd
@@ -137,6 +143,7 @@ class OffsetPosterior:
             np.tanh(x, out=x)
         return self.scale * x[..., 0]
 
+    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def at(self, g_mag, bp_rp, teff, *, chunk: int = 64):
         """Mean and standard deviation over the draws [mas], each (n,), on all cores.
 
@@ -159,6 +166,7 @@ class OffsetPosterior:
         return value, error
 
 
+@takes(value=any_unit, error="value")
 def inverse_variance_mean(value, error) -> tuple[float, float]:
     """Inverse-variance weighted mean and its error, of the entries with a finite value and a positive error."""
     value, error = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(error, dtype=float))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from astropy import units as u
 
+from apogaia.arguments.plain import Columns, any_unit
+from apogaia.arguments.takes import takes
 from apogaia.physics.literature import PAPER_SUMMARIES, QuadraticSummary
 
 __all__ = ["quadratic_summary", "summaries"]
 
 
+@takes(x=any_unit, zero_point_uas=u.uas, x0="x")
 def quadratic_summary(x, zero_point_uas, x0: float = 0.0) -> tuple[float, float, float]:
     """Least-squares quadratic in ``x - x0``, as Eqs. 7-9.
 
@@ -38,6 +42,7 @@ def quadratic_summary(x, zero_point_uas, x0: float = 0.0) -> tuple[float, float,
     return float(a2), float(a1), float(a0)
 
 
+@takes(inputs=Columns(g_mag=u.mag, bp_rp=u.mag, teff=u.K), zero_point_uas=u.uas)
 def summaries(inputs, zero_point_uas) -> dict[str, QuadraticSummary]:
     """Our own counterparts of Eqs. 7-9: a quadratic in each of G, BP-RP and Teff.
 

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from astropy import units as u
 from astropy.table import Table
 
-from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
+from apogaia.arguments.takes import takes
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS, star_columns
 from apogaia.physics.luminosity import has_extinction
 from apogaia.refit import least_squares
 from apogaia.refit.least_squares import Refit, density_shift, log_fakemag_to_abs_mag, luminosity_spline
@@ -40,6 +42,10 @@ MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first 
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
 
+_CALIBRATING = star_columns(
+    *("parallax", "parallax_error", "k0_mag", "glon", "glat", "fe_h", "mg_h", *OFFSET_INPUTS),
+)
+
 
 @dataclass(frozen=True)
 class ZeroPointPlane:
@@ -56,6 +62,7 @@ class ZeroPointPlane:
         names = ("mean", "sd", "weights_uas", "covariance_uas2")
         return cls(*(np.asarray(values[name], float) for name in names))
 
+    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def at_uas(self, g_mag, bp_rp, teff) -> tuple[np.ndarray, np.ndarray]:
         """Zero point and its error [uas] at G, BP-RP [mag] and Teff [K], each (n,); NaN where an input is unknown."""
         basis = _plane_basis(np.column_stack([g_mag, bp_rp, teff]), self.mean, self.sd)
@@ -109,6 +116,7 @@ class Calibration:
         }
 
 
+@takes(table=star_columns("glon", "a_k_mag", "k0_mag"))
 def usable(survey: Survey, table: Table) -> np.ndarray:
     """Stars of a stars.h5 table that calibrate the zero point: K0 is corrected, and they are not towards the bar.
 
@@ -120,11 +128,13 @@ def usable(survey: Survey, table: Table) -> np.ndarray:
     return away & np.isfinite(glat) & has_corrected_k0(table)
 
 
+@takes(table=star_columns("a_k_mag", "k0_mag"))
 def has_corrected_k0(table: Table) -> np.ndarray:
     """Stars with a Ks magnitude that is corrected for a known extinction; without one, K0 would be too faint."""
     return has_extinction(np.asarray(table["a_k_mag"], float)) & np.isfinite(np.asarray(table["k0_mag"], float))
 
 
+@takes(table=_CALIBRATING, spectra=u.dimensionless_unscaled)
 def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool = True) -> Calibration:
     """Fit the zero point.
 
@@ -202,6 +212,7 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     )
 
 
+@takes(spectra=u.dimensionless_unscaled)
 def spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
     """Features (n, features) of spectra (n, pixels): components and products, fewer of them in a small sample."""
     settings = survey.calibration

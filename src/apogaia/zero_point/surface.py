@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
+from astropy import units as u
 
+from apogaia.arguments.plain import any_unit, each
+from apogaia.arguments.takes import takes
 from apogaia.zero_point.offset_posterior import OffsetPosterior
 
 __all__ = ["ZeroPointSurface", "interpolate_cubic", "tabulate", "zero_point_surface"]
@@ -30,6 +33,7 @@ class ZeroPointSurface:
         """Lowest and highest G, BP-RP and Teff."""
         return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
 
+    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def at(self, g_mag, bp_rp, teff):
         """Value and error [mas] by cubic interpolation; NaN where an input is unknown or outside the grid."""
         points = np.broadcast_arrays(*(np.asarray(column, float) for column in (g_mag, bp_rp, teff)))
@@ -37,6 +41,7 @@ class ZeroPointSurface:
         return value.reshape(points[0].shape), error.reshape(points[0].shape)
 
 
+@takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
 def zero_point_surface(model, g_mag, bp_rp, teff, *, draws: int, seed: int, nodes: int = 33) -> ZeroPointSurface:
     """Tabulate the zero point's posterior: what `zero_point` gives, some hundred times as fast for a large table.
 
@@ -71,6 +76,7 @@ def tabulate(posterior: OffsetPosterior, nodes: int) -> ZeroPointSurface:
     return replace(surface, interpolation_error=float(difference))
 
 
+@takes(axes=each(any_unit), first=any_unit, second="first", points=each(any_unit))
 def interpolate_cubic(axes, first, second, points) -> tuple[np.ndarray, np.ndarray]:
     """Both tables at some points: the product of the cubics through the four nearest nodes of each axis.
 

@@ -1,0 +1,1 @@
+"""What public functions are handed (masked arrays, quantities, pandas, columns, paths), made plain."""
