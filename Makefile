@@ -3,7 +3,7 @@
 
 SURVEY  ?= mock
 VENV    ?= .venv
-PYTHON  ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
+PYTHON  ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 NVIDIA  := $(wildcard /proc/driver/nvidia/version)
 LOCK    ?= $(if $(NVIDIA),requirements-cuda.lock,requirements.lock)
 # uv, or pip where uv is not available; INSTALLER=pip leaves uv out
@@ -12,6 +12,11 @@ INSTALLER ?= uv
 # One word: the name of a survey, or the path of a .toml file. Folders are named after it, and `make clean` removes them.
 ifneq ($(words $(SURVEY)),1)
 $(error SURVEY="$(SURVEY)" is not one survey: give one name, or the path of one .toml file without blanks)
+endif
+# Any letters, but none of the characters that make or the shell would take for something else
+SPECIAL := ' " ` $$ % * ? [ ] { } < > | & ; : \ ( ) = \#
+ifneq ($(or $(findstring $$,$(value SURVEY)),$(strip $(foreach special,$(SPECIAL),$(findstring $(special),$(SURVEY))))),)
+$(error SURVEY=$(value SURVEY): make takes some of these characters for something else: give a path without $(SPECIAL))
 endif
 NAME    := $(basename $(notdir $(SURVEY)))
 ifeq ($(wildcard src/apogaia/surveys/$(NAME).toml)$(filter %.toml,$(SURVEY)),)
@@ -56,10 +61,10 @@ environment: $(READY)  ## Create the Python environment (.venv) from the lock fi
 
 $(READY): $(LOCK) requirements-uv.lock tools/environment.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "apogaia needs Python 3.11 or 3.12: install it, or give make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Creating $(VENV) from $(LOCK)"
-	@$(PYTHON) tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
+	@"$(PYTHON)" tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
 
 lock:  ## Resolve the lock files anew
 	tools/lock.sh
@@ -71,7 +76,7 @@ SOURCES := $(wildcard $(addprefix src/apogaia/,*.py */*.py */*/*.py))
 -include build/dependencies.mk
 build/dependencies.mk: tools/dependencies.py $(SOURCES) $(wildcard notebooks/*.ipynb src/apogaia/surveys/*.toml)
 	@mkdir -p $(@D)
-	@$(PYTHON) tools/dependencies.py > $@.new && mv $@.new $@
+	@"$(PYTHON)" tools/dependencies.py > $@.new && mv $@.new $@
 
 SURVEY_FILES = $(or $(SURVEY_FILES_$(SURVEY)),$(wildcard $(SURVEY)))
 
@@ -82,7 +87,7 @@ data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a 
 
 # Simulated raw files depend on the simulator. Of others `apogaia data` itself knows whether anything is left to do, at
 # every make: it writes the manifest anew, and only then is the rest made again.
-KIND = $(or $(KIND_$(SURVEY)),$(if $(wildcard $(SURVEY)),$(shell $(PYTHON) tools/dependencies.py $(SURVEY))))
+KIND = $(or $(KIND_$(SURVEY)),$(if $(wildcard $(SURVEY)),$(shell "$(PYTHON)" tools/dependencies.py $(SURVEY))))
 $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FORCE) | $(READY)
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@$(if $(filter simulated,$(KIND)),touch $@)
@@ -94,7 +99,8 @@ $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCE
 endef
 
 STARS       := $(DATA)/stars.h5
-MODELS      := $(foreach offset,none constant multivariate calibrated,$(DATA)/models/$(offset).keras)
+# and multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it
+MODELS      := $(foreach offset,none constant calibrated,$(DATA)/models/$(offset).keras)
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json

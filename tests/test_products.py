@@ -1,18 +1,22 @@
 """Products of a survey are made once, and again when something changes."""
 
 import contextlib
+import dataclasses
 import types
 
 import keras
 import numpy as np
+from catalogue_rows import stars
 from small_networks import N_PIXELS, small_survey, synthetic_stars, table_and_spectra
 
 from apogaia import products
+from apogaia.distances.catalogue import build_catalogue
 from apogaia.model import inference, model_file, networks, training
 from apogaia.model.error_calibration import ErrorCalibration
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.refit.splines import quantile_knots
 from apogaia.workspace import Workspace
+from apogaia.zero_point.sample_checks import check_samples, without_multivariate
 
 
 def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
@@ -82,3 +86,40 @@ def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "predict", lambda *_, **__: called.append(1))
     products.predicted_stars(survey, workspace, "calibrated")
     assert not called
+
+
+def test_a_tiny_survey_without_colours_and_extinction_goes_from_stars_to_distances_with_a_fixed_zero_point(
+    tmp_path, monkeypatch
+):
+    n = 80
+    survey, sample = small_survey(epochs=1), synthetic_stars(n)
+    fixed = {"zero_point": "fixed", "fixed_zero_point": -52.3, "fixed_zero_point_error": 2.0, "epochs": 1}
+    survey = dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, **fixed))
+    workspace = Workspace(survey, tmp_path)
+    workspace.data.mkdir(parents=True)
+    opened = table_and_spectra(workspace.stars, sample)
+    table = stars(n, visibility_periods_used=20, v_scatter=0.1, log_luminosity=2.0)
+    for name in opened.table.colnames:
+        table[name] = opened.table[name]
+    table["snr"] = np.where(np.arange(n) % 2, 100.0, 300.0)
+    for name in ("bp_rp", "a_k_mag", "glon", "glat"):
+        table[name] = np.full(n, np.nan)
+    opened = stars_h5.Stars(table, opened.spectra)
+    opened.spectra.file.flush()
+    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
+    check_samples(survey, table)
+    assert "no training star has BP-RP" in without_multivariate(survey, table)
+
+    assert products.trained_model(survey, workspace, "constant").provenance["gradient_stars"] == 36
+    model = products.calibrated_model(survey, workspace)
+    stated = model.provenance["calibration"]
+    assert stated == {"value_uas": -52.3, "error_uas": 2.0, "fixed": True, "plane": None}
+    prediction = products.predicted_stars(survey, workspace, "calibrated")
+    placement = model.place(opened.spectra, table["g_mag"], table["bp_rp"], table["teff"])
+    made = build_catalogue(table, prediction, stated["value_uas"] / 1000, survey.inference, placement)
+    np.testing.assert_allclose(made["zero_point"], -0.0523)
+    weight, gaia = made["nn_parallax_model_error"] ** -2.0, made["parallax_error"] ** -2.0
+    mean = (weight * made["nn_parallax"] + gaia * (made["parallax"] + 0.0523)) / (weight + gaia)
+    known = np.isfinite(made["weighted_dist"])
+    assert known.sum() > 0.9 * n
+    np.testing.assert_allclose(made["weighted_dist"][known], 1000 / mean[known], rtol=1e-5)

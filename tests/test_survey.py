@@ -167,7 +167,7 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path, case):
             " (inf mas: no limit), not 0.1",
         ),
         ('[sources]\ngaia_epoch = "2016 m"', "such as '1900 yr', from 1900 to 2100 yr, not '2016 m'"),
-        ('[sources]\ngaia_release = "dr3"', "sources.gaia_release must be one of 'dr2', 'edr3', not 'dr3'"),
+        ('[sources]\napogee_release = "dr15"', "sources.apogee_release must be one of 'dr14', 'dr17', 'dr19', not"),
         ("[network]\nconv_filters = []", "must be a list that is not empty, each item a whole number from 1 to 100000"),
         (
             "[network]\nconv_filters = [2, -4]",
@@ -235,6 +235,36 @@ def test_missing_sections_and_keys_are_reported_with_the_other_faults(tmp_path):
         assert wanted in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("lines", "good"),
+    [
+        ('zero_point = "fixed"\nfixed_zero_point = "-0.0523 mas"\nfixed_zero_point_error = "2 uas"', True),
+        ('zero_point = "fixed"\nfixed_zero_point_error = "2 uas"', True),
+        ('zero_point = "fixed"\nfixed_zero_point = "-52.3 uas"', False),
+        ('fixed_zero_point = "-52.3 uas"', False),
+        ('fixed_zero_point = "-52.3 uas"\nfixed_zero_point_error = "2 uas"', False),
+        ('fixed_zero_point = "0 mas"\nfixed_zero_point_error = "0 mas"', True),
+    ],
+)
+def test_a_zero_point_is_either_fixed_with_an_error_or_fitted(tmp_path, lines, good):
+    path = write(tmp_path, f'extends = "dr14"\ntitle = "x"\n[calibration]\n{lines}\n')
+    if not good:
+        with pytest.raises(SurveyError, match=r"calibration\.zero_point = 'fixed' needs .*; here calibration\."):
+            load_survey(path)
+        return
+    settings = load_survey(path).calibration
+    assert settings.fixed_zero_point == pytest.approx(-52.3 if "0523" in lines else 0)  # uas
+    assert (settings.fixed_zero_point_error > 0) == (settings.zero_point == "fixed")
+
+
+def test_smoke_surveys_say_that_their_refit_means_nothing():
+    """They have fewer stars than the refit can bear, run for the sake of its code."""
+    for name in ("smoke", "smoke-dr17"):
+        assert load_survey(name).calibration.min_stars < 0.1 * load_survey("mock").calibration.min_stars
+        text = (SHIPPED / f"{name}.toml").read_text()
+        assert re.search(r"min_stars = .*# .*means nothing", text)
+
+
 def test_a_rule_of_faulty_values_is_not_reported_as_well(tmp_path):
     path = write(tmp_path, 'extends = "dr14"\n[sources]\nkind = "foldr"\nfolder = "x"\n')
     with pytest.raises(SurveyError) as error:
@@ -264,8 +294,11 @@ QUANTITIES = {f"{section}.{key}": (section, key, described) for section, key, de
 
 def _faults_of(tmp_path, section, key, value):
     base = "smoke" if section == "simulation" else "dr14"
+    beside = ""
+    if key.startswith("fixed_zero_point") and value != '"0 uas"':  # values that go together
+        beside = 'zero_point = "fixed"\n' + 'fixed_zero_point_error = "1 uas"\n' * (key == "fixed_zero_point")
     try:
-        load_survey(write(tmp_path, f'extends = "{base}"\n[{section}]\n{key} = {value}\n'))
+        load_survey(write(tmp_path, f'extends = "{base}"\n[{section}]\n{beside}{key} = {value}\n'))
     except SurveyError as error:
         return str(error)
     return None
@@ -576,3 +609,8 @@ def test_any_value_is_read_or_refused_by_name_and_the_schema_refuses_no_good_one
 def test_a_survey_that_is_read_already_stays_as_it_is():
     survey = load_survey("smoke")
     assert load_survey(survey) is survey
+
+
+def test_an_unknown_section_of_settings_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no section 'cut' in a survey; there are sources, archive.*cuts"):
+        load_survey("smoke").settings("sources", "cut")

@@ -6,9 +6,11 @@ import tiny_survey as tiny
 from astropy.io import fits
 from astropy.table import Table
 from damaged_spectra import KINDS
+from real_files import APSTAR
 
 from apogaia.cli import commands
 from apogaia.distances.catalogue import Flags
+from apogaia.formats.apstar import read_apstar
 from apogaia.model import model_file, networks
 from apogaia.physics.luminosity import extinction_correction, fakemag_to_parallax, fakemag_to_pc
 from apogaia.survey import load_survey
@@ -128,6 +130,27 @@ def test_a_magnitude_that_is_none_leaves_the_distance_unknown(model_path, tmp_pa
     assert row["status"] == "OK" and np.isfinite(row["fakemag"]) and np.isnan(row["dist"])
     assert row["flags"] & Flags.MISSING_PHOTOMETRY and row["flags"] & Flags.MISSING_EXTINCTION
     assert np.isnan(row["snr"]) or value == 99.999  # a good one
+
+
+@pytest.mark.parametrize("name", APSTAR)
+def test_a_real_file_under_sdss_vs_name_and_in_its_layout(realdata, model_path, tmp_path, name, capsys):
+    star = read_apstar(realdata / name)
+    apogee_id = star.header["apogee_id"]
+    named = tmp_path / "named" / f"apStar-1.4-apo25m-{apogee_id}.fits"
+    named.parent.mkdir()
+    named.write_bytes((realdata / name).read_bytes())
+    written = tmp_path / "written" / named.name
+    tiny.write_apstar(written, apogee_id, star.flux, star.error, star.mask, star.n_visits, 1, layout="dr19")
+    with fits.open(written, mode="update") as hdus:
+        del hdus[0].header["K"]
+        hdus[0].header["KMAG"], hdus[0].header["SNR"] = star.header["k_mag"], star.header["snr"]
+    output = tmp_path / "out.ecsv"
+    paths = [str(path) for path in (realdata / name, named, written)]
+    command = ["distance", "--model", str(model_path), "--passes", "5", "--output", str(output), *paths]
+    assert commands.main(command) == 0 and apogee_id in capsys.readouterr().out
+    table = Table.read(output)
+    assert list(table["status"]) == ["OK"] * 3 and list(table["apogee_id"]) == [apogee_id] * 3
+    assert np.isfinite(table["dist"]).all()
 
 
 def test_command_line_writes_the_table_and_says_what_is_wrong(realdata, broken, model_path, tmp_path, capsys):

@@ -92,6 +92,8 @@ ENTRIES = (
 )
 
 
+FIXED = "fixed in the survey file, not measured"
+
 # Figure of the paper, our notebook, our file.
 FIGURES = (
     ("2", "01_data_reduction", "01_samples"),
@@ -135,11 +137,12 @@ def result_lines(workspace: Workspace) -> str:
     offset = read_json(workspace.result("03_offset_analysis"))
     inference = read_json(workspace.result("04_inference_catalogue"))
     zero_point, refit, truth = offset["constant"], offset["calibrated"], inference["truth"]
+    how = FIXED if refit.get("fixed") else "refit (error: see docs/closure.md)"
     return (
         "| quantity | this run | truth |\n|---|---|---|\n"
         f"| constant zero point, the paper's recipe (error: dropout alone) | {zero_point['value_uas']:.1f}"
         f" ± {zero_point['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
-        f"| constant zero point, refit (error: see docs/closure.md) | {refit['value_uas']:.1f}"
+        f"| constant zero point, {how} | {refit['value_uas']:.1f}"
         f" ± {refit['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
         f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
         f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
@@ -164,12 +167,13 @@ def ledger(workspace: Workspace) -> str:
         If a notebook whose results are needed has not run.
     """
     survey = workspace.survey
+    title = re.sub(r"([\\`*_{}\[\]<>$|#~&])", r"\\\1", " ".join(survey.title.split()))  # as it is, in one line
     results = {name: read_json(workspace.result(name)) for name in sorted({entry.result for entry in ENTRIES})}
     simulated = survey.sources.kind == "simulated"
     lines = [
         "# Ledger",
         "",
-        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({survey.title}).",
+        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({title}).",
         "Written by `make report`; N: from the notebooks released with the paper.",
     ]
     if simulated:
@@ -178,10 +182,15 @@ def ledger(workspace: Workspace) -> str:
         lines.append("The paper's numbers are those of APOGEE DR14 and Gaia DR2: here they are for orientation alone.")
     lines += ["", "| quantity | paper | here | truth | tolerance with real data | where |", "|---|---|---|---|---|---|"]
     for entry in ENTRIES:
+        first = results[entry.result].get(entry.key[0])
+        first = first if isinstance(first, dict) else {}
+        quantity = f"constant zero point, {FIXED}" if first.get("fixed") else entry.quantity
         ours = _look_up(results[entry.result], entry.key)
         truth = _look_up(results[entry.result], entry.truth) if entry.truth and simulated else None
         cells = [_number(value, entry.unit) for value in (entry.paper, ours, truth, entry.tolerance)]
-        lines.append(f"| {entry.quantity} | {' | '.join(cells)} | {entry.where} |")
+        if "left_out" in first:
+            cells[1] = "left out"
+        lines.append(f"| {quantity} | {' | '.join(cells)} | {entry.where} |")
     return "\n".join(lines) + "\n"
 
 

@@ -2,20 +2,43 @@
 
 The executed copy goes to build/<survey>/; while it runs it has a temporary name, and it stays under that name if a cell
 fails, so that it can be opened and read. What the kernel prints beside its cells' outputs goes to a .log file there.
+Epochs and progress bars are shown in the terminal, too.
 """
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
 import papermill
+from tqdm import tqdm
 
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
+SECONDS_BETWEEN = 10.0  # lines of progress: short epochs and bars must not flood the terminal
+PROGRESS = re.compile(r"epoch \d+/\d+ |.*\d%\|")  # the lines of model/training.py, and tqdm's bars
+
+
+class Progress:
+    """Shows in the terminal what the output of a cell, written here, says of its progress."""
+
+    def __init__(self, notebook: str):
+        self.notebook, self.shown_at = notebook, float("-inf")
+
+    def write(self, text: str) -> None:
+        """Show a line of progress of `text`, the last, unless one has just been shown."""
+        lines = [line.strip() for line in re.split(r"[\r\n]", text) if PROGRESS.match(line)]
+        if lines and time.monotonic() >= self.shown_at + SECONDS_BETWEEN:
+            self.shown_at = time.monotonic()
+            tqdm.write(f"{self.notebook}: {lines[-1]}", file=sys.stderr)  # above papermill's own bar
+            sys.stderr.flush()
+
+    def flush(self) -> None:
+        """Do nothing: a file has this method."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,21 +50,24 @@ def main(arguments: list[str] | None = None) -> int:
     if options.survey.endswith(".toml"):
         options.survey = str(Path(options.survey).resolve())  # the notebook runs in another folder
     workspace = Workspace(load_survey(options.survey), ROOT)
+    notebook = ROOT / "notebooks" / f"{options.notebook}.ipynb"
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     print(f"{options.notebook} ({workspace.survey.name}) ...", flush=True)
-    start = time.perf_counter()
+    start, progress = time.perf_counter(), Progress(options.notebook)
     sys.stderr = os.fdopen(os.dup(2), "w")  # messages and the progress bar still reach the terminal
     with open(running.with_suffix(".log"), "w") as log:
         os.dup2(log.fileno(), 2)  # the kernel inherits this
     try:
         papermill.execute_notebook(
-            str(ROOT / "notebooks" / f"{options.notebook}.ipynb"),
-            str(running),
+            # papermill would replace what stands in braces
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, running)),
             parameters={"survey": options.survey},
             cwd=str(ROOT / "notebooks"),
             progress_bar=sys.stderr.isatty(),
+            stdout_file=progress,
+            stderr_file=progress,
         )
     except KeyboardInterrupt:
         print(f"{options.notebook} interrupted; run make again, it goes on from here", file=sys.stderr)

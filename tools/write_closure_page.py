@@ -9,6 +9,7 @@ from ledger import replace_block
 
 from apogaia.closure.coverage import LEVELS
 from apogaia.closure.summary import QUANTITIES, VARIABLES, summary
+from apogaia.survey import load_survey
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, NUMBERS = DOCS / "closure.md", DOCS / "closure" / "numbers.json"
@@ -154,6 +155,52 @@ def calibration(r: dict) -> str:
     )
 
 
+def sizes(r: dict) -> str:
+    """Number of usable stars against the refit's error, and what becomes of a survey with so many."""
+    least = load_survey("dr14").calibration.min_stars
+    head = (
+        "usable stars | samples | mean difference [uas] | rms | largest | mean quoted error | truth within 2 errors"
+        " | a survey of so many"
+    )
+    text = ""
+    for name, label in (("sizes", "First Galaxy"), ("fresh_sizes", "Fresh Galaxy")):
+        if name not in r:
+            continue
+        rows = [
+            [
+                str(found["stars"]),
+                f"{found['draws']}" + (f", {found['failed']} without a result" if found["failed"] else ""),
+                f"{found['mean_difference_uas']:+.1f}",
+                *(f"{found[f'{what}_uas']:.1f}" for what in ("rms_difference", "largest_difference", "mean_error")),
+                f"{100 * found['within_2_errors']:.0f} %",
+                "runs" if found["stars"] >= least else "is refused; runs with a fixed zero point",
+            ]
+            for found in r[name]["sizes"]
+        ]
+        text += f"{label}, injected {r[name]['trial']['zero_point']:g} uas:\n\n{table(head, rows)}\n"
+    return text.removesuffix("\n") or "The trial `sizes` has not run.\n"
+
+
+def ranges(r: dict) -> str:
+    """Range of distances against what the refit finds, and what becomes of a survey of such stars."""
+    if "ranges" not in r:
+        return "The trial `ranges` has not run.\n"
+    least = load_survey("dr14").calibration.min_parallax_spread
+    rows = [
+        [
+            f"{found['near_kpc']:.2f} to {found['far_kpc']:.2f}",
+            str(found["stars"]),
+            f"{found['parallax_spread']:.2f}",
+            "none" if "failed" in found else pm(found),
+            "runs" if found["parallax_spread"] >= least else "is refused; runs with a fixed zero point",
+        ]
+        for found in r["ranges"]["ranges"]
+    ]
+    injected = r["ranges"]["trial"]["zero_point"]
+    head = "true distance [kpc] | stars | spread of parallaxes / median | refit [uas], injected {} | such a survey"
+    return table(head.format(f"{injected:g}"), rows)
+
+
 def plain(r: dict, name: str, head: str) -> str:
     if name not in r:
         return f"The trial `{name}` has not run.\n"
@@ -176,6 +223,8 @@ def main() -> None:
         "contaminants": contaminants(results),
         "calibration": calibration(results),
         "selections": plain(results, "selections", "zero point [uas], injected -52.3 |"),
+        "sizes": sizes(results),
+        "ranges": ranges(results),
         "decomposition": plain(results, "decomposition", "zero point [uas], injected -52.3 |"),
     }
     for name, text in blocks.items():

@@ -19,6 +19,8 @@ The names in `__all__` are those that most people import; they are loaded when t
 """
 
 import os
+import stat
+import tempfile
 from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -54,7 +56,57 @@ def _compute_on_gpu(environment: MutableMapping[str, str], driver: Path = Path("
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
+def _keep_caches_where_they_can_be_written(environment: MutableMapping[str, str], package: Path) -> None:
+    """Let numba and matplotlib keep their caches in a temporary folder where neither package nor home can be written.
+
+    Numba refuses to compile a function whose code it cannot keep, and astropy a user without a home. All of them read
+    the environment when they are first imported, which is after this package.
+    """
+    needed = {}
+    if os.path.expanduser("~") == "~":  # no HOME, and a user whom the system does not know: as in containers
+        needed["HOME"] = ""
+    home = Path(os.path.expanduser("~"))
+    caches = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    settings = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    chosen = [Path(environment[name]) for name in ("NUMBA_CACHE_DIR",) if environment.get(name)]
+    if not any(map(_writable, (*chosen, package / "__pycache__", caches))):
+        needed["NUMBA_CACHE_DIR"] = "numba"
+    if "MPLCONFIGDIR" not in environment and not (_writable(settings) and _writable(caches)):
+        needed["MPLCONFIGDIR"] = "matplotlib"
+    if not needed:
+        return
+    try:
+        folder = _own_temporary_folder()
+    except OSError:  # no folder at all can be written: whoever needs one says so
+        return
+    for name, below in needed.items():
+        (folder / below).mkdir(exist_ok=True)
+        environment[name] = str(folder / below)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a file can be made in a folder, or where the folder itself is to be made."""
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell
+    except OSError:
+        return False
+    return True
+
+
+def _own_temporary_folder() -> Path:
+    """A folder for all processes of this user, into which no other user can put code that would be run."""
+    folder = Path(tempfile.gettempdir()) / f"apogaia-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="apogaia-"))
+
+
 _compute_on_gpu(os.environ)
+_keep_caches_where_they_can_be_written(os.environ, Path(__file__).parent)
 
 
 def __getattr__(name: str):

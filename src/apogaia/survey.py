@@ -155,8 +155,16 @@ class SourcesSettings:
         Literal["apstar", "released"],
         Meaning("apstar: one file per star; released: the paper's training and test set from Zenodo, DR14 only."),
     ]
-    apogee_release: Annotated[Literal["dr14", "dr17"], Meaning("File names, layout and columns of the spectra.")]
-    gaia_release: Annotated[Literal["dr2", "edr3"], Meaning("Gaia's release.")]
+    apogee_release: Annotated[
+        Literal["dr14", "dr17", "dr19"], Meaning("File names, layout and columns of the spectra.")
+    ]
+    gaia_release: Annotated[
+        str,
+        Text(
+            "Gaia's release: dr2, edr3, dr3 or a later one, as in its table gaiadr2.gaia_source of the archive.",
+            pattern="^(dr[2-9]|edr3|dr[1-9][0-9]+)$",
+        ),
+    ]
     # The oldest and the newest epochs of any survey that could be matched.
     gaia_epoch: Annotated[float, Quantity("yr", "Epoch of Gaia's positions.", ge=1900, le=2100)]
     apogee_epoch: Annotated[
@@ -176,7 +184,9 @@ class ArchiveSettings:
     """Where `apogaia fetch` finds the files, and how hard it may pull."""
 
     sas: Annotated[str, Text("Root of SDSS's Science Archive Server.", pattern=_WEB)]
-    allstar_sha1: Annotated[str, Text("SHA-1 of the release's allStar file.", pattern="^[0-9a-f]{40}$")]
+    allstar_sha1: Annotated[
+        str, Text("SHA-1 of the release's allStar file; empty: none is known.", pattern="^([0-9a-f]{40})?$")
+    ]
     gaia_tap: Annotated[str, Text("TAP service with Gaia's tables.", pattern=_WEB)]
     stellar_parameters: Annotated[
         str, Text("The stellar-parameter catalogue, if it is not on the SAS; else empty.", pattern=rf"^$|{_WEB}")
@@ -232,6 +242,15 @@ class SimulationSettings:
 class SpectraSettings:
     """Continuum normalisation and masking."""
 
+    combined_row: Annotated[
+        int,
+        Number(
+            "Combination of several visits that is read: 0, with weights for each pixel; 1, with a weight for each "
+            "visit, which has a mask up to DR16 only.",
+            ge=0,
+            le=1,
+        ),
+    ]
     continuum_pixels: Annotated[Literal["dr14", "dr17"], Meaning("Set of continuum pixels.")]
     continuum_degree: Annotated[int, Number("Chebyshev degree per detector.", ge=0, le=10)]  # beyond, it fits lines
     masked_bits: Annotated[
@@ -252,7 +271,14 @@ class CutsSettings:
         int, Number("Strictly more visibility periods than this.", ge=-1, le=1000)
     ]
     max_v_scatter: Annotated[float, Quantity("km / s", "Largest scatter of the radial velocity.", ge=0, le=math.inf)]
-    snr_split: Annotated[float, Number("Training above this SNR, test below.", ge=0, le=100_000)]
+    snr_split: Annotated[
+        float,
+        Number(
+            "Stars above this SNR train, stars below it test: the stars of the survey must lie on both sides.",
+            ge=0,
+            le=100_000,
+        ),
+    ]
     min_log_luminosity: Annotated[  # no star has 10 dex
         float,
         Number("Least luminosity in dex of solar Ks; negative parallaxes always pass.", ge=-math.inf, le=10),
@@ -353,6 +379,28 @@ class CalibrationSettings:
         float,
         Quantity("deg", "Stars nearer to the Galactic centre's longitude do not calibrate: the bar.", ge=0, le=179),
     ]
+    min_stars: Annotated[
+        int, Number("With fewer stars that can calibrate, the survey is refused before any training.", ge=1, le=_ROWS)
+    ]
+    min_parallax_spread: Annotated[  # a survey of the whole disc has about 1
+        float,
+        Number("Likewise if the spread of their parallaxes is a smaller share of the median than this.", ge=0, le=10),
+    ]
+    zero_point: Annotated[
+        Literal["refit", "fixed"],
+        Meaning("refit: found from the spectra; fixed: fixed_zero_point, for a survey that the refit refuses."),
+    ]
+    # 10 mas: a hundred times that of any release of Gaia
+    fixed_zero_point: Annotated[
+        float,
+        Quantity(
+            "uas",
+            "Gaia's minus the true parallax, less what sources.parallax_zero_point subtracts; only if it is fixed.",
+            ge=-10_000,
+            le=10_000,
+        ),
+    ]
+    fixed_zero_point_error: Annotated[float, Quantity("uas", "Its error; 0 if it is not fixed.", ge=0, le=10_000)]
     components: Annotated[  # beyond, a feature per few pixels
         int,
         Number("Principal components of the spectra in which the fitted luminosity is linear.", ge=1, le=1000),
@@ -457,7 +505,15 @@ class Survey:
         return self
 
     def settings(self, *sections: str) -> dict[str, Any]:
-        """The named sections (by default the whole survey) as plain values, for provenance."""
+        """The named sections (by default the whole survey) as plain values, for provenance.
+
+        Raises
+        ------
+        ValueError
+            If there is no such section.
+        """
+        if unknown := set(sections) - set(SECTIONS):
+            raise ValueError(f"no section {min(unknown)!r} in a survey; there are {', '.join(SECTIONS)}")
         if not sections:
             return dataclasses.asdict(self)
         return {name: dataclasses.asdict(getattr(self, name)) for name in sections if getattr(self, name) is not None}
@@ -487,6 +543,14 @@ class _Rule:
     says: str
 
 
+_EDR3 = ("edr3", "dr3")  # one astrometry
+
+
+def _is_zero(value: float | str) -> bool:
+    """Whether a quantity is zero, given as a number or as the text of a file."""
+    return float(u.Quantity(value).value) == 0
+
+
 _RULES = (
     _Rule(
         ("sources.folder", "sources.kind"),
@@ -495,13 +559,34 @@ _RULES = (
     ),
     _Rule(
         ("sources.parallax_zero_point", "sources.gaia_release"),
-        lambda zero_point, release: zero_point != "lindegren2021" or release == "edr3",
-        "sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone",
+        lambda zero_point, release: zero_point != "lindegren2021" or release in _EDR3,
+        "sources.parallax_zero_point = 'lindegren2021' is for Gaia EDR3 alone, whose parallaxes are DR3's",
     ),
     _Rule(
         ("simulation.zero_point", "sources.gaia_release"),
-        lambda zero_point, release: zero_point != "lindegren2021" or release == "edr3",
-        "simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone",
+        lambda zero_point, release: zero_point != "lindegren2021" or release in _EDR3,
+        "simulation.zero_point = 'lindegren2021' is for Gaia EDR3 alone, whose parallaxes are DR3's",
+    ),
+    _Rule(
+        ("sources.parallax_zero_point", "sources.apogee_release"),
+        lambda zero_point, release: zero_point == "none" or release != "dr19",
+        "sources.parallax_zero_point must be 'none' for DR19, whose table lacks Gaia's columns of its solution",
+    ),
+    _Rule(
+        (
+            "sources.apogee_release",
+            "cuts.min_visibility_periods",
+            *(f"cuts.max_{name}" for name in ("ruwe", "ipd_frac_multi_peak", "ipd_gof_harmonic_amplitude")),
+        ),
+        lambda release, periods, *limits: release != "dr19" or (periods == -1 and all(map(math.isinf, limits))),
+        "DR19's table has no column for cuts.min_visibility_periods, which must be -1, nor for cuts.max_ruwe, "
+        "cuts.max_ipd_frac_multi_peak and cuts.max_ipd_gof_harmonic_amplitude, which must be inf",
+    ),
+    _Rule(
+        ("calibration.zero_point", "calibration.fixed_zero_point", "calibration.fixed_zero_point_error"),
+        lambda kind, value, error: not _is_zero(error) if kind == "fixed" else _is_zero(value) and _is_zero(error),
+        "calibration.zero_point = 'fixed' needs a calibration.fixed_zero_point_error that is not 0;"
+        " 'refit' needs it and calibration.fixed_zero_point to be 0",
     ),
     _Rule(
         ("sources.spectra", "sources.apogee_release"),

@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from apogaia.formats.releases import GAIA_RELEASES, RELEASES, GaiaRelease, Release
+from apogaia.formats.releases import RELEASES, GaiaRelease, Release
 from apogaia.survey import Survey
 
 __all__ = ["Workspace"]
+
+MODELS = ("none", "constant", "multivariate", "calibrated")
 
 
 @dataclass(frozen=True, init=False)
@@ -55,7 +57,7 @@ class Workspace:
     @property
     def gaia_release(self) -> GaiaRelease:
         """Gaia's table, columns and file."""
-        return GAIA_RELEASES[self.survey.sources.gaia_release]
+        return GaiaRelease(self.survey.sources.gaia_release)
 
     @property
     def allstar(self) -> Path:
@@ -63,13 +65,26 @@ class Workspace:
         return self.raw / self.release.allstar.name
 
     def apstar(
-        self, apogee_id: str, location_id: int, telescope: str = "apo25m", field: str = "", file: str = ""
+        self,
+        apogee_id: str,
+        location_id: int = 0,
+        telescope: str = "apo25m",
+        field: str = "",
+        file: str = "",
+        healpix: int = 0,
+        reduction: str = "",
     ) -> Path:
-        """The combined spectrum of one star, ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
+        """The combined spectrum of one star, such as ``raw/<telescope>/<LOCATION_ID or FIELD>/apStar-...fits``.
 
         See `apogaia.formats.releases.Release.spectrum` for the parameters, which are columns of allStar.
         """
-        return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file)
+        return self.raw / self.release.spectrum(apogee_id, telescope, location_id, field, file, healpix, reduction)
+
+    @property
+    def raw_tables(self) -> list[Path]:
+        """The tables that the reduction needs; Gaia's is not among them where allStar holds its columns."""
+        gaia = [] if self.release.gaia_in_allstar else [self.gaia]
+        return [self.allstar, *gaia, self.stellar_parameters]
 
     @property
     def released_spectra(self) -> tuple[Path, Path]:
@@ -102,7 +117,15 @@ class Workspace:
         return self.data / "stars.h5"
 
     def model(self, offset: str) -> Path:
-        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one."""
+        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one.
+
+        Raises
+        ------
+        ValueError
+            If `offset` is none of these.
+        """
+        if offset not in MODELS:
+            raise ValueError(f"offset must be one of {', '.join(MODELS)}, not {offset!r}")
         return self.data / "models" / f"{offset}.keras"
 
     def closure_model(self, name: str) -> Path:

@@ -199,7 +199,7 @@ def test_a_wrong_line_of_a_hash_list_keeps_the_file_out_until_it_is_right(simula
     folder, places = first_folder(simulated)
     listed = archive.archive.hash_list(simulated.raw / folder).body
     good = sha1(simulated.raw / places[0])
-    path = f"{archive.archive.spectra}{simulated.release.hash_list(*folder.split('/'))}"
+    path = f"{archive.archive.spectra}{simulated.release.hash_list(folder)}"
     archive.archive.hash_lists[path] = listed.replace(good.encode(), b"0" * 40)
     workspace, report = fetch(simulated, archive, tmp_path)
     assert not report.complete and list(report.failed) == [places[0]] and "SHA-1" in report.failed[places[0]]
@@ -215,7 +215,7 @@ def test_a_wrong_line_of_a_hash_list_keeps_the_file_out_until_it_is_right(simula
 def test_a_hash_list_that_was_wrong_once_is_asked_for_anew(simulated, tmp_path):
     folder, places = first_folder(simulated)
     handler = ArchiveOf(simulated)
-    path = f"{handler.spectra}{simulated.release.hash_list(*folder.split('/'))}"
+    path = f"{handler.spectra}{simulated.release.hash_list(folder)}"
     with StandIn(handler) as server:
         wrong = handler.hash_list(simulated.raw / folder).body.replace(
             sha1(simulated.raw / places[0]).encode(), b"1" * 40
@@ -237,7 +237,7 @@ def test_a_hash_list_that_was_wrong_once_is_asked_for_anew(simulated, tmp_path):
 
 def test_a_hash_list_that_is_none_keeps_its_folder_out(simulated, archive, tmp_path):
     folder, places = first_folder(simulated)
-    path = f"{archive.archive.spectra}{simulated.release.hash_list(*folder.split('/'))}"
+    path = f"{archive.archive.spectra}{simulated.release.hash_list(folder)}"
     archive.archive.hash_lists[path] = b"<html>busy</html>" * 4
     workspace, report = fetch(simulated, archive, tmp_path, settings={"attempts": 2})
     assert not report.complete and {folder, *places} <= set(report.failed)
@@ -437,7 +437,7 @@ def mirror(simulated, archive, tmp_path):
     (root / release.allstar.folder).mkdir(parents=True)
     shutil.move(root / release.spectra_folder / release.allstar.name, root / release.allstar.sas_path)
     folder, places = first_folder(simulated)
-    list_path = root / release.spectra_folder / release.hash_list(*folder.split("/"))
+    list_path = root / release.spectra_folder / release.hash_list(folder)
     list_path.write_bytes(archive.archive.hash_list(simulated.raw / folder).body)
     (root / release.spectra_folder / places[0]).unlink()
     flipped = root / release.spectra_folder / places[1]
@@ -468,7 +468,7 @@ def test_a_mirror_that_is_not_there_is_an_error(simulated, archive, tmp_path):
 def test_a_mirror_with_a_wrong_hash_list_is_not_believed(simulated, archive, mirror, tmp_path):
     root, places = mirror
     folder = places[0].rpartition("/")[0]
-    path = root / simulated.release.spectra_folder / simulated.release.hash_list(*folder.split("/"))
+    path = root / simulated.release.spectra_folder / simulated.release.hash_list(folder)
     path.write_text(path.read_text().replace(sha1(simulated.raw / places[2]), "3" * 40))
     workspace, report = fetch(simulated, archive, tmp_path / "here", mirror=root)
     assert report.complete
@@ -499,6 +499,11 @@ def test_a_folder_of_ones_own_is_linked_to_and_reduced(simulated, tmp_path):
     (own / workspace.gaia.name).unlink()
     with pytest.raises(FetchError, match=rf"{workspace.gaia.name} is missing: data/README"):
         link_folder(survey, workspace)
+    (own / workspace.allstar.name).unlink()
+    with pytest.raises(
+        FetchError, match=rf"{workspace.allstar.name} and .*{workspace.gaia.name} are missing: data/READ"
+    ):
+        link_folder(survey, workspace)
     with pytest.raises(FetchError, match=r"sources\.folder"):
         link_folder(replace(survey, sources=replace(survey.sources, folder=str(tmp_path / "no"))), workspace)
 
@@ -511,7 +516,7 @@ def test_the_command_fetches_tells_and_returns(simulated, archive, tmp_path, mon
     survey = fetched_survey(simulated, archive.url)
     file = str(survey_file(survey, "smoke", tmp_path / "stand-in.toml"))
     folder, places = first_folder(simulated)
-    path = f"{archive.archive.spectra}{simulated.release.hash_list(*folder.split('/'))}"
+    path = f"{archive.archive.spectra}{simulated.release.hash_list(folder)}"
     archive.archive.hash_lists[path] = b"no list"
 
     assert commands.main(["fetch", file, "--dry-run"]) == 0

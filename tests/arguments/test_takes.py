@@ -52,9 +52,12 @@ EXCUSED = {
     "distances.catalogue.write_catalogue:provenance": "a mapping of texts from `provenance`",
     "distances.catalogue.write_table:table": "any columns, each made plain as it is written",
     "formats.apstar.SpectrumError.__init__": "the package raises it",
+    "formats.fits_columns.ascii_column": "texts that are written to a file",
+    "formats.fits_columns.set_text_card": "the header of a file that is written",
     "formats.fits_columns.known_number": "it judges the value of a header card",
     "formats.fits_columns.native": "it makes columns of files plain itself",
     "formats.fits_columns.raw_values": "it reads a table of a file",
+    "formats.survey_tables.read_stellar_parameters:allstar": "a table from `read_allstar`",
     "formats.survey_tables.spectrum_places": "a table from `read_allstar`",
     "formats.survey_tables.write_gaia:sources": "arrays that the package makes",
     "formats.survey_tables.write_table": "arrays that the package makes",
@@ -291,7 +294,7 @@ EXAMPLES = {
     },
     "reduction.quality_cuts.cut_flow": {"table": STARS, "survey": DR17},
     "reduction.quality_cuts.select": {"table": STARS, "survey": DR17},
-    "reduction.stars_h5.status_counts": {"table": STARS["status", "reason"]},
+    "reduction.stars_h5.status_counts": {"table": STARS},
     "zero_point.offset_posterior.OffsetPosterior.at": {"self": posterior(), **INPUTS},
     "zero_point.offset_posterior.OffsetPosterior.draw": {"self": posterior(), **INPUTS},
     "zero_point.offset_posterior.inverse_variance_mean": {"value": PARALLAX, "error": ERROR},
@@ -300,6 +303,7 @@ EXAMPLES = {
     "zero_point.refit_zero_point.ZeroPointPlane.at_uas": {"self": PLANE, **INPUTS},
     "zero_point.refit_zero_point.has_corrected_k0": {"table": STARS},
     "zero_point.refit_zero_point.usable": {"survey": DR14, "table": STARS},
+    "zero_point.sample_checks.parallax_spread": {"star": STARS},
     "zero_point.surface.ZeroPointSurface.at": {"self": ZeroPointSurface(tuple(AXES), GRID, GRID**2), **INPUTS},
     "zero_point.surface.interpolate_cubic": {
         "axes": AXES, "first": GRID, "second": GRID**2, "points": list(INPUTS.values()),
@@ -308,7 +312,6 @@ EXAMPLES = {
 
 # They need a network, a large sample or a file: of these, what the function is called with is compared
 NOT_RUN = {
-    "formats.survey_tables.read_stellar_parameters": {"path": "a.fits", "apogee_id": STARS["apogee_id"].data},
     "formats.zenodo_spectra.ReleasedSpectra.__init__": {"self": None, "paths": ["a.h5"], "ra": RA, "dec": DEC},
     "model.error_calibration.ErrorCalibration.fit": {
         "cls": ErrorCalibration, "prediction": PREDICTION, "table": STARS, "zero_point_uas": -50.0,
@@ -325,6 +328,9 @@ NOT_RUN = {
     "zero_point.offset_posterior.zero_point": {"model": None, **INPUTS, "draws": 2, "seed": 1},
     "zero_point.refit_zero_point.calibrate": {"survey": None, "table": STARS, "spectra": SPECTRA},
     "zero_point.refit_zero_point.spectral_features": {"survey": None, "spectra": SPECTRA},
+    "zero_point.sample_checks.check_refit": {"survey": None, "star": STARS},
+    "zero_point.sample_checks.check_samples": {"survey": None, "table": STARS},
+    "zero_point.sample_checks.without_multivariate": {"survey": None, "table": STARS},
     "zero_point.surface.zero_point_surface": {"model": None, **INPUTS, "draws": 2, "seed": 1},
     "distances.catalogue.write_catalogue": {"catalogue": CATALOGUE, "path": "a.fits", "provenance": {}},
 }  # fmt: skip

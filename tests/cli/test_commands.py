@@ -1,5 +1,7 @@
 """What `apogaia data`, `fetch` and `mock` say: room, time, advice, and how they end when they are stopped."""
 
+import io
+import json
 import os
 import re
 import shutil
@@ -207,6 +209,25 @@ def own_folder(tmp_path) -> str:
     return str(path)
 
 
+def test_a_folder_of_any_name_is_linked_to_and_named_as_far_as_the_terminal_can(tmp_path, monkeypatch):
+    monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path / "Übersicht {1}"))
+    survey = tmp_path / "größer als alles.toml"
+    folder = tmp_path / "raw «1»\n$x %"
+    folder.mkdir()
+    section = f'[sources]\nkind = "folder"\nfolder = {json.dumps(folder.name)}\n'
+    survey.write_text(f'extends = "dr14"\ntitle = "größer\\nals alles"\n{section}', encoding="utf-8")
+    workspace = Workspace(load_survey(survey))
+    for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
+        (folder / path.name).touch()
+    said = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, "ascii"))
+    assert commands.main(["data", str(survey)]) == 0
+    sys.stdout.flush()
+    assert workspace.allstar.resolve() == folder / workspace.allstar.name
+    assert b"raw \\xab1\\xbb" in said.getvalue()
+    assert commands.main(["data", str(survey)]) == 0  # the manifest is understood
+
+
 @pytest.mark.parametrize("more", [["--dry-run"], []])
 def test_only_surveys_of_archives_are_fetched(tmp_path, monkeypatch, capsys, more):
     monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
@@ -349,3 +370,18 @@ def test_every_command_explains_itself(command, capsys):
     values = {line.split()[1] for line in said.splitlines() if line.startswith("  --") and len(line.split()) > 1}
     assert not {value for value in values if value.isupper()} - {"N", "FILE", "FOLDER", "COLUMN", "ADDRESS"}
     assert not np.any([f" {name.upper()} " in said for name in ("passes", "seed", "model", "draws", "processes")])
+
+
+@pytest.mark.parametrize(("command", "backend"), [("distance", "nonsense"), ("zeropoint", "torch")])
+def test_a_backend_that_cannot_be_imported_is_one_line_with_those_that_can(tmp_path, command, backend):
+    (tmp_path / "m.keras").touch()
+    script = f"import sys; sys.modules['torch'] = None; {COMMAND}"  # as if it were not installed
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, "a.fits", "--model", str(tmp_path / "m.keras")],
+        env=os.environ | {"KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    (line,) = (line for line in done.stderr.splitlines() if "port.cc" not in line and "absl" not in line)
+    assert done.returncode == 2 and line.startswith(f"apogaia {command}: ") and backend in line
+    assert line.endswith("tensorflow, jax and torch train and predict, numpy predicts")

@@ -1,12 +1,14 @@
 """Closure trials: the zero point that a trial asks for is what its parallaxes have."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
 from apogaia.closure import run, trials
+from apogaia.closure.recipes import sample_sizes
 from apogaia.closure.trials import TRIALS, Trial, training_rows, with_zero_point
 from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import load_survey
@@ -42,6 +44,7 @@ def sample():
             "teff": np.asarray(truth["teff"]) + 50 * rng.standard_normal(N),
             "snr": rng.uniform(100, 400, N),
             "glon": rng.uniform(0, 360, N),
+            "glat": np.full(N, 10.0),
             "a_k_mag": np.where(np.arange(N) % 9 == 0, np.nan, 0.1),
             "k0_mag": rng.uniform(7, 13, N),
         }
@@ -127,3 +130,55 @@ def test_trials_have_names_of_their_own_and_known_surveys():
     for trial in TRIALS:
         # two trials that differ in name alone would be one
         assert sum(dataclasses.replace(trial, name="") == dataclasses.replace(t, name="") for t in TRIALS) == 1
+
+
+def test_samples_of_each_size_share_no_star_and_what_does_not_converge_is_counted(monkeypatch):
+    """A made-up refit misses by 1000 uas over the number of stars, and fails for one sample in four."""
+    table, truth, _ = sample()
+    monkeypatch.setattr(sample_sizes, "SIZES", (50, 400))
+    monkeypatch.setattr(sample_sizes, "simulated", lambda trial, workspace: made)
+    made = SimpleNamespace(survey=SURVEY, table=table, truth=truth, spectra_of=lambda rows: rows[:, None])
+    table["parallax"] = np.arange(N) / 1.0  # names the star
+    seen = {}
+
+    def calibrate(survey, star, spectra):
+        np.testing.assert_array_equal(star["parallax"], spectra[:, 0])
+        drawn = seen.setdefault(len(star), [])
+        drawn.append(np.asarray(star["parallax"]))
+        if len(drawn) % 4 == 0:
+            raise ValueError("the fit does not converge")
+        return SimpleNamespace(zero_point_uas=-52.3 + (-1) ** len(drawn) * 1000 / len(star), error_uas=15.0)
+
+    monkeypatch.setattr(sample_sizes.refit_zero_point, "calibrate", calibrate)
+    trial = next(trial for trial in TRIALS if trial.recipe == "sizes")
+    small, large = sample_sizes.recover_sizes(trial, None, verbose=False)["sizes"]
+    chosen = np.flatnonzero(usable(SURVEY, table) & (np.asarray(table["snr"]) > SURVEY.cuts.snr_split))
+    for size, found in ((50, small), (400, large)):
+        stars = np.concatenate(seen[size])
+        assert len(np.unique(stars)) == len(stars) == size * found["draws"] and set(stars) <= set(chosen)
+        assert found["draws"] == min(16, len(chosen) // size) and found["failed"] == found["draws"] // 4
+        assert found["stars"] == size and len(found["values_uas"]) == found["draws"] - found["failed"]
+        assert found["rms_difference_uas"] == pytest.approx(1000 / size) == found["largest_difference_uas"]
+        assert found["mean_error_uas"] == 15.0
+    assert (small["within_2_errors"], large["within_2_errors"]) == (1.0, 1.0)
+
+
+def test_ranges_hold_stars_of_their_distances_and_a_fit_that_fails_says_so(monkeypatch):
+    table, truth, _ = sample()
+    truth["distance_kpc"] = 1 / truth["parallax_true"]
+    made = SimpleNamespace(survey=SURVEY, table=table, truth=truth, spectra_of=lambda rows: rows[:, None])
+    monkeypatch.setattr(sample_sizes, "simulated", lambda trial, workspace: made)
+    monkeypatch.setattr(sample_sizes, "RANGES", (1.1, 3.0))
+
+    def calibrate(survey, star, spectra):
+        distance = np.asarray(truth["distance_kpc"])[spectra[:, 0]]
+        if distance.max() < 2.3:
+            raise ValueError("the fit does not converge")
+        assert 2 / 3 < distance.min() < 0.8 and 5 < distance.max() < 6
+        return SimpleNamespace(zero_point_uas=-50.0, error_uas=5.0)
+
+    monkeypatch.setattr(sample_sizes.refit_zero_point, "calibrate", calibrate)
+    trial = next(trial for trial in TRIALS if trial.recipe == "ranges")
+    narrow, wide = sample_sizes.recover_ranges(trial, None, verbose=False)["ranges"]
+    assert narrow["failed"] == "the fit does not converge" and wide["value_uas"] == -50.0
+    assert 0 < narrow["parallax_spread"] < 0.3 < wide["parallax_spread"] and narrow["stars"] < wide["stars"] <= 1600

@@ -248,6 +248,56 @@ def test_header_documents_columns_flags_and_provenance(ten, tmp_path):
     assert cat.read_catalogue(path).meta["zero_point"] == ZERO_POINT
 
 
+TITLE = "Mein Survey: größer\nals «alles» 😀 & <b> $x_1$ %"
+ASCII_TITLE = 'Mein Survey: groesser als "alles" ? & <b> $x_1$ %'
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        (TITLE, ASCII_TITLE),
+        *((f"{TITLE} {'x' * more}&", f"{ASCII_TITLE} {'x' * more}+") for more in range(0, 30, 3)),
+        (20 * TITLE, 20 * ASCII_TITLE),
+        ("O'Neill's 'own'" * 9, "O'Neill's 'own'" * 9),
+        ("\x00\x7f\u2028 \udcff é Å – µas", "  ? e A - uas"),
+    ],
+)
+def test_a_title_of_any_characters_has_an_ascii_form_in_the_header(ten, tmp_path, title, written):
+    path = tmp_path / "größer als\nalles.fits"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of cards that are too long
+        cat.write_catalogue(ten, path, {**PROVENANCE, "survey": title})
+        with fits.open(path, checksum=True) as hdus:
+            hdus.verify("exception")
+            assert hdus[1].header["SURVEY"] == written
+    assert cat.read_catalogue(path).meta["survey"] == written
+
+
+def test_names_of_any_characters_have_an_ascii_form_in_the_columns(ten, tmp_path):
+    names = ["Stern Nr. 1", "größer", "two\nlines", "naïve", "星", "\udcff", "$x_1$", "_", "", "a'b"]
+    ten["field"] = names
+    path = tmp_path / "catalogue.fits"
+    cat.write_catalogue(ten, path, PROVENANCE)
+    written = ["Stern Nr. 1", "groesser", "two lines", "naive", "?", "?", "$x_1$", "_", "", "a'b"]
+    assert cat.read_catalogue(path)["field"].tolist() == written
+    table = cat.distance_table(prediction(np.full(10, 20.0)), np.full(10, 10.0), np.zeros(10), INFERENCE)
+    table["file"] = names
+    cat.write_table(table, tmp_path / "t.fits")
+    assert fits.getdata(tmp_path / "t.fits")["file"].tolist() == written
+    cat.write_table(table, tmp_path / "t.ecsv")
+    assert len((tmp_path / "t.ecsv").read_bytes()) > 0
+    del table[[2, 5]]
+    cat.write_table(table, tmp_path / "t.ecsv")
+    assert Table.read(tmp_path / "t.ecsv")["file"].filled("").tolist() == [*names[:2], *names[3:5], *names[6:]]
+
+
+def test_a_catalogue_with_texts_in_utf_8_is_read(ten, tmp_path):
+    table = Table({name: np.asarray(ten[name]) for name in TABLE_1})
+    table["apogee_id"] = np.char.encode(["größer"] * 10, "utf-8")
+    fits.table_to_hdu(table).writeto(tmp_path / "c.fits")
+    assert cat.read_catalogue(tmp_path / "c.fits")["apogee_id"][0] == "größer"
+
+
 def test_same_content_gives_the_same_bytes(ten, tmp_path):
     first, second = tmp_path / "a.fits", tmp_path / "b" / "c.fits"
     cat.write_catalogue(ten, first, PROVENANCE)

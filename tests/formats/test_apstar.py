@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import mutate_apstar
 from real_files import APSTAR
 from tiny_survey import image, spectra, write_apstar
 
@@ -36,6 +37,60 @@ def test_the_globally_weighted_row_is_read(tmp_path, visits):
     np.testing.assert_array_equal(star.flux, flux.astype(np.float32))
     np.testing.assert_array_equal(star.error, error.astype(np.float32))
     np.testing.assert_array_equal(star.mask, mask)
+
+
+@pytest.mark.parametrize("combined_row", [0, 1])
+@pytest.mark.parametrize("visits", [1, 3])
+@pytest.mark.parametrize("layout", ["dr17", "dr19"])
+def test_from_dr17_on_the_first_row_is_read_whatever_the_survey(tmp_path, layout, visits, combined_row):
+    flux, error, mask = (array[0] for array in spectra(1))
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", flux, error, mask, visits, layout=layout)
+    star = read_apstar(path, combined_row=combined_row)
+    np.testing.assert_array_equal(star.flux, flux.astype(np.float32))
+    np.testing.assert_array_equal(star.error, error.astype(np.float32))
+    np.testing.assert_array_equal(star.mask, mask)
+    assert star.mask.any() and star.row == 0 and star.n_visits == visits
+
+
+@pytest.mark.parametrize("combined_row", [0, 1])
+def test_of_dr14_files_the_row_of_the_survey_is_read(tmp_path, combined_row):
+    flux, error, mask = (array[0] for array in spectra(1))
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", flux, error, mask, 3)
+    star = read_apstar(path, combined_row=combined_row)
+    np.testing.assert_array_equal(star.flux, flux[:: 1 if combined_row else -1].astype(np.float32))
+    assert star.row == combined_row
+
+
+@pytest.mark.parametrize("visits", [1, 2])
+def test_two_rows_that_may_be_two_visits_are_refused(tmp_path, visits):
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)), layout="dr17")
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["NVISITS"] = visits
+        hdus[1].data[1, 4000] = visits % 2
+    with pytest.raises(SpectrumError, match=f"NVISITS is {visits}, but each HDU holds 2") as caught:
+        read_apstar(path)
+    assert caught.value.status == Status.NOT_APSTAR
+
+
+def test_a_star_without_light_in_a_detectors_edge_is_read(tmp_path):
+    # DR17's combinations are NaN, with an error of zero, where one of the visits has no light
+    flux, error, mask = (array[0] for array in spectra(1))
+    flux[:260], error[:260] = np.nan, 0
+    write_apstar(tmp_path / "apStar-dr17-2M1.fits", "2M1", flux, error, mask, 2, layout="dr17")
+    assert np.isnan(read_apstar(tmp_path / "apStar-dr17-2M1.fits", combined_row=0).flux[:260]).all()
+
+
+def test_sdss_v_names_its_magnitudes_otherwise(tmp_path):
+    path = tmp_path / f"apStar-1.3-apo25m-{ID}.fits"
+    write_apstar(path, ID, *(array[0] for array in spectra(1)), layout="dr19")
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["K"]
+        hdus[0].header["KMAG"], hdus[0].header["HMAG"], hdus[0].header["VHBARY"] = 9.5, "NaN", -31.5
+    header = read_apstar(path).header
+    assert header["k_mag"] == 9.5 and header["v_helio"] == -31.5 and header["h_mag"] is None
 
 
 def faulty(path, fault):
@@ -246,3 +301,27 @@ def test_a_refused_file_still_says_which_star_it_is(tmp_path):
         read_apstar(path)
     assert caught.value.status == Status.BLANK
     assert caught.value.header["apogee_id"] == ID and caught.value.header["k_mag"] == 10.0
+
+
+@pytest.mark.parametrize("layout", ["dr14", "dr17"])
+def test_a_hundred_mutated_files_are_refused_or_read_right(tmp_path, layout):
+    source, path = tmp_path / f"source-{ID}.fits", tmp_path / f"apStar-r8-{ID}.fits"
+    flux, error, mask = (array[0] for array in spectra(1))
+    write_apstar(source, ID, flux, error, mask, 3, unread_rows=1, layout=layout)
+    row = 1 if layout == "dr14" else 0
+    good, refused = read_apstar(source, combined_row=row), 0
+    for seed in range(100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of astropy, about what is written here
+            done = mutate_apstar(source, path, np.random.default_rng([seed, row]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                star = read_apstar(path, combined_row=row)
+            except SpectrumError as fault:
+                assert str(fault).startswith(f"{path}: {fault.status.reason}") and "\n" not in str(fault), done
+                refused += 1
+                continue
+        for name in ("flux", "error", "mask"):
+            np.testing.assert_array_equal(getattr(star, name), getattr(good, name), err_msg=done)
+    assert 30 < refused < 90

@@ -18,6 +18,7 @@ import contextlib, dataclasses
 import keras, numpy as np
 from apogaia.model import inference, model_file, training
 from apogaia.model.jacobian import jacobian
+from apogaia.model.offset_draws import offset_draws
 from apogaia.model.error_calibration import Prediction
 from apogaia.model.fast import devices, dropout_jax, training_jax
 from apogaia.model.fast.dropout_cpu import FastDropout
@@ -50,7 +51,7 @@ class Interpreter:
     Parameters
     ----------
     backend
-        "jax" or "tensorflow".
+        "jax", "tensorflow", "torch" or "numpy".
     """
 
     def __init__(self, backend: str):

@@ -27,7 +27,8 @@ def stars(n=1, **columns):
         "pmra": 1.5, "pmdec": -2.5, "pmra_error": 0.04, "pmdec_error": 0.05, "g_mag": 12.5, "bp_rp": 1.4,
         "status": 0, "reason": "", "k_mag": np.float32(10.1), "a_k_mag": np.float32(0.1), "gaia_source_id": 2**53 + 1,
         "parallax": 0.15, "parallax_error": 0.02, "snr": 120.0, "v_helio": -30.0, "teff": 4700.0, "logg": 2.4,
-        "telescope": "apo25m", "field": "K06_078+16", "starflag": 0, "n_gaia_matches": 1,
+        "telescope": "apo25m", "field": "K06_078+16", "sdss_id": 0, "spectrum_pk": 2**40 + 1,
+        "starflag": 0, "n_gaia_matches": 1,
         "parallax_zero_point": 0.0,
     }  # fmt: skip
     table = Table({name: np.full(n, value) for name, value in row.items()})

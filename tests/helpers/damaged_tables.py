@@ -308,6 +308,7 @@ _OPTIONAL = {
 for _old, _new in _OPTIONAL.items():
     whole("allstar", f"no column {_old}", columns=(_new,))(remove(_old))
 
+whole("gaia", "no column bp_rp", columns=("bp_rp",))(remove("bp_rp"))
 for _name in ("APOGEE_ID", "LOCATION_ID", "RA", "DEC", "SNR", "VSCATTER", "STARFLAG", "K", "AK_TARG"):
     whole("allstar", f"no column {_name}", f"has no column .*{_name}: ")(remove(_name))
 for _name in ("source_id", "ra", "dec", "pmra", "parallax", "parallax_error", "visibility_periods_used"):

@@ -6,11 +6,11 @@ import numpy as np
 
 from apogaia.archive.gaia import fetch_gaia, source_types
 from apogaia.archive.tap_jobs import Patience
-from apogaia.formats.releases import GAIA_RELEASES
+from apogaia.formats.releases import GaiaRelease
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
-DR2, EDR3 = GAIA_RELEASES["dr2"], GAIA_RELEASES["edr3"]
+DR2, EDR3 = GaiaRelease("dr2"), GaiaRelease("edr3")
 QUICK = Patience(job=30, first_poll=0.003, longest_poll=0.02, first_back_off=0.003, longest_back_off=0.02)
 
 

@@ -40,10 +40,11 @@ class ArchiveOf:
             f"/sas/{release.stellar_parameters.sas_path}": workspace.stellar_parameters,
             "/github/stellar_parameters.fits": workspace.stellar_parameters,
         }
-        sources = Table.read(workspace.gaia)
-        self.tap = StandInTap(
-            {workspace.gaia_release.table: {name: np.asarray(sources[name]) for name in sources.colnames}}
-        )
+        tables = {}
+        if not release.gaia_in_allstar:
+            sources = Table.read(workspace.gaia)
+            tables[workspace.gaia_release.table] = {name: np.asarray(sources[name]) for name in sources.colnames}
+        self.tap = StandInTap(tables)
         self.hash_lists: dict[str, bytes] = {}
         self.folder = serve_folder({self.spectra: workspace.raw})
 

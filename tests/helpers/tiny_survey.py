@@ -33,14 +33,24 @@ def image(data: np.ndarray) -> fits.ImageHDU:
     return hdu
 
 
-def write_apstar(path: Path, apogee_id: str, flux, error, mask, visits: int = 1, unread_rows: int = 100) -> None:
-    """`flux`, `error`, `mask` (8575,): with several visits, they become row 1 and decoys the others."""
+def write_apstar(
+    path: Path, apogee_id: str, flux, error, mask, visits: int = 1, unread_rows: int = 100, layout: str = "dr14"
+) -> None:
+    """`flux`, `error`, `mask` (8575,): the combined spectrum where `layout` has it, decoys in the other rows."""
     primary = fits.PrimaryHDU()
     primary.header["OBJID"], primary.header["NVISITS"] = apogee_id, visits
     primary.header["K"], primary.header["SNR"] = 10.0, 100.0
     arrays = [np.asarray(flux, ">f4"), np.asarray(error, ">f4"), np.asarray(mask, ">i2")]
-    if visits > 1:
-        arrays = [np.stack([array[::-1], array, *[array * 0] * visits]) for array in arrays]
+    if layout == "dr14":
+        if visits > 1:
+            arrays = [np.stack([array[::-1], array, *[array * 0] * visits]) for array in arrays]
+    elif visits > 1:  # row 1 has neither mask nor errors that mark bad pixels
+        second = arrays[0][::-1], np.full(N_PIXELS_APSTAR, np.median(arrays[1])), arrays[2] * 0
+        arrays = [np.stack([array, row, *[array] * visits]) for array, row in zip(arrays, second, strict=True)]
+    else:
+        arrays = [np.stack([array, *([array * 0] if layout == "dr17" else [])]) for array in arrays]
+    if layout != "dr14":  # as Python's arrays come by default
+        arrays = [array.astype(">i8" if array.dtype.kind == "i" else ">f8") for array in arrays]
     path.parent.mkdir(parents=True, exist_ok=True)
     filler = [image(np.zeros((unread_rows, N_PIXELS_APSTAR), ">f4"))]  # the HDUs that nobody reads
     fits.HDUList([primary, *map(image, arrays), *filler]).writeto(path, overwrite=True)

@@ -72,9 +72,11 @@ def test_layers_have_the_papers_order_and_regularisation():
     assert not np.allclose(*heads)  # an initialiser used twice would make them equal
 
 
-def test_unknown_offset_is_refused():
-    with pytest.raises(ValueError, match="'linear'"):
+def test_unknown_offset_and_form_of_the_variance_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="none, constant, multivariate, not 'linear'"):
         small_model("linear")
+    with pytest.raises(ValueError, match="variance_form must be one of parallax, released, not 'fakemag'"):
+        small_model("none", variance_form="fakemag")
 
 
 def test_luminosity_network_equals_its_definition_in_numpy():

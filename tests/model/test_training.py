@@ -1,6 +1,7 @@
 """Training of the joint networks on synthetic stars, and the model files."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -49,6 +50,19 @@ def test_learning_rate_falls_on_a_plateau_and_each_epoch_prints_a_line(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["epoch", f"{i}/6"] for i in range(1, 7)]
     assert all(name in lines[0] for name in ("loss", "val_loss", "learning_rate"))
+    assert all(line.split()[2] == "none" and re.search(r"  \d+ s left$", line) for line in lines)
+    assert lines[-1].endswith("  0 s left")
+
+
+@pytest.mark.parametrize(
+    ("ends", "left"),
+    [([0, 50], "8 min left"), ([0, 50, 51], "8 s left"), ([0, 50, 650, 1250], "70 min left")],
+)
+def test_the_time_left_follows_from_the_epochs_after_the_first(ends, left):
+    """The first one also compiles."""
+    report = training.EpochReport("none", 10, verbose=True)
+    report.ends = ends
+    assert report._left() == left
 
 
 def test_training_is_reproducible_bit_for_bit(tmp_path):

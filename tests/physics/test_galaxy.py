@@ -126,6 +126,8 @@ def test_abundance_ratio():
     table = Table({"fe_h": [-0.3], "mg_h": [-0.1]})
     assert galaxy.abundance_ratio(table, "mg")[0] == pytest.approx(0.2)
     assert galaxy.abundance_ratio(table, "fe")[0] == -0.3
+    with pytest.raises(ValueError, match=r"element must be one of fe, c, n, .*, ni, not 'Mg'"):
+        galaxy.abundance_ratio(table, "Mg")
 
 
 def test_orbits_of_the_stars_that_are_known():

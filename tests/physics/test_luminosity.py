@@ -30,8 +30,12 @@ def test_sun_is_one_solar_luminosity():
     # 2.5 mag brighter is a factor of ten
     assert lum.fakemag_to_logsol(lum.absmag_to_fakemag(0.77)) == pytest.approx(1)
     assert lum.logsol_to_fakemag(0, band="H") == pytest.approx(lum.absmag_to_fakemag(3.32))
-    with pytest.raises(KeyError):
-        lum.fakemag_to_logsol(1.0, band="V")
+
+
+@pytest.mark.parametrize("convert", [lum.fakemag_to_logsol, lum.logsol_to_fakemag])
+def test_an_unknown_band_is_refused_with_the_known_ones(convert):
+    with pytest.raises(ValueError, match="band must be one of J, H, Ks, not 'K'"):
+        convert(1.0, band="K")
 
 
 @given(fakemag=positive, mag=mags)

@@ -340,3 +340,18 @@ def test_the_truth_is_in_the_frame_wherever_the_stars_are():
     axes = plots.offset_dependence("g_mag", g_mag, 50.0 + g_mag, np.ones(600), truth_uas=np.full(600, 15.0))
     low, high = axes.get_ylim()
     assert low < 15 - 0.05 * (high - low)
+
+
+def test_an_unknown_quantity_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="quantity 'mag'; there are teff, logg"):
+        plots.coverage("mag", np.arange(9.0), np.zeros(9))
+    with pytest.raises(ValueError, match="quantity 'dist'; there are fakemag, parallax, distance"):
+        plots.coverage_panels({}, quantity="dist")
+
+
+def test_names_of_stars_are_shown_as_they_are():
+    names = ["$x_1$ costs $", "größer\nals_alles", "_hidden", "a^{b", r"\frac{1}"]
+    axes = plots.orbits(*np.full((4, 5, 3), 8.0), names=names, sun_distance=8.1)
+    axes[0].figure.draw_without_rendering()
+    shown = axes[0].get_legend().get_texts()
+    assert [text.get_text().strip().replace(r"\$", "$") for text in shown] == [" ".join(name.split()) for name in names]

@@ -1,9 +1,14 @@
 """One road for a spectrum: a star has the same bits alone, in a batch, and in a survey."""
 
-import numpy as np
-import tiny_survey as tiny
+from dataclasses import replace
 
-from apogaia.formats.apstar import Status
+import numpy as np
+import pytest
+import tiny_survey as tiny
+from astropy.io import fits
+from real_files import APSTAR
+
+from apogaia.formats.apstar import Status, read_apstar
 from apogaia.reduction.normalised_spectra import BLOCK_ROWS, read_spectra
 from apogaia.reduction.reduce import reduce_survey
 from apogaia.reduction.stars_h5 import open_stars
@@ -53,3 +58,31 @@ def test_a_survey_has_the_bits_of_its_stars_alone(tmp_path):
             names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
             path = workspace.apstar(*(row[name].item() for name in names))
             assert read_spectra([path], survey.spectra).flux[0].tobytes() == stars.spectra[i].tobytes()
+
+
+@pytest.mark.parametrize("visits", [1, 3])
+@pytest.mark.parametrize("layout", ["dr17", "dr19"])
+def test_the_same_data_give_the_same_spectrum_in_any_layout(tmp_path, layout, visits):
+    flux, error, mask = tiny.spectrum(np.random.default_rng(5))
+    dr17 = replace(SETTINGS, combined_row=0)
+    paths = [tmp_path / where / "apStar-r8-2M1.fits" for where in ("dr14", layout)]
+    for path in paths:
+        tiny.write_apstar(path, "2M1", flux, error, mask, visits, layout=path.parent.name)
+    expected = read_spectra(paths[:1], SETTINGS).flux[0]
+    assert np.count_nonzero(expected == 1) > 100  # masked pixels
+    for settings in (SETTINGS, dr17):  # a survey's files, and files handed to the other release's model
+        assert read_spectra(paths[1:], settings).flux[0].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", APSTAR)
+def test_real_data_give_the_same_spectrum_in_the_layout_of_dr17(realdata, tmp_path, name):
+    star = read_apstar(realdata / name)
+    path = tmp_path / name
+    tiny.write_apstar(path, star.header["apogee_id"], star.flux, star.error, star.mask, star.n_visits, layout="dr17")
+    dr14, dr17 = (replace(SETTINGS, continuum_pixels="dr17", combined_row=row) for row in (1, 0))
+    expected = np.load(realdata / "expected_normalised.npz")[f"{star.header['apogee_id']}_dr17"]
+    normalised = read_spectra([path], dr17).flux[0]
+    assert normalised.tobytes() == read_spectra([realdata / name], dr14).flux[0].tobytes()
+    np.testing.assert_allclose(normalised, expected, rtol=0, atol=1e-6)
+    with fits.open(path) as hdus:
+        assert not hdus[3].data[1].any()

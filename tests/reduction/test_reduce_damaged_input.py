@@ -22,6 +22,7 @@ from apogaia.files import write_json
 from apogaia.formats import survey_tables
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.releases import RELEASES
 from apogaia.reduction import reduce as reduction
 from apogaia.reduction.quality_cuts import select
 from apogaia.reduction.reduce import reduce_survey
@@ -284,6 +285,22 @@ def test_an_impossible_name_is_a_flagged_row(whole, copy, name, status, reason):
     assert after.table["apogee_id"][star] == name.replace("\xc9", "\ufffd")
 
 
+def test_a_name_in_utf_8_and_with_blanks_finds_its_file(whole, copy):
+    _, _, before = whole
+    star, name = damaged_tables.STAR, "Größer als alles %1 $x"
+    spectrum = spectrum_of(copy, star, before.table)
+    spectrum.rename(copy.apstar(name, int(before.table["location_id"][star])))
+    for path in (copy.allstar, copy.stellar_parameters):
+        table = Table.read(own(path))
+        names = np.asarray(table["APOGEE_ID"]).astype("U40")
+        names[star] = name
+        table["APOGEE_ID"] = np.char.encode(names, "utf-8")
+        table.write(path, overwrite=True)
+    after = reduce(copy)
+    same(before, after, ROWS >= 0, but=("apogee_id", "spectrum_file"))
+    assert after.table["apogee_id"][star] == name
+
+
 @pytest.mark.parametrize("field", [4400, 4401], ids=["twice the same row", "two fields"])
 def test_a_star_listed_twice_keeps_both_rows_and_one_is_flagged(whole, copy, field):
     survey, _, before = whole
@@ -312,7 +329,7 @@ def test_a_lost_folder_is_told_by_its_column():
     """Spectra lie in folders called by FIELD from DR17 on, where LOCATION_ID 0 says nothing."""
     columns = {"apogee_id": ["2M1", "2M1", "", "2M1"], "location_id": [0, 5, 5, 0], "field": ["M13", "", "", ""]}
     table = Table(columns | {"status": [1, 1, 1, 5], "reason": 4 * ["as read"]})
-    said = reduction._reasons(table, folder_is_field=True).tolist()
+    said = reduction._reasons(table, RELEASES["dr17"]).tolist()
     assert said[0] == said[3] == "as read"
     assert said[1].startswith("FIELD is unknown") and said[2].startswith("APOGEE_ID is empty")
-    assert reduction._reasons(table, folder_is_field=False)[0].startswith("LOCATION_ID is unknown")
+    assert reduction._reasons(table, RELEASES["dr14"])[0].startswith("LOCATION_ID is unknown")

@@ -160,7 +160,7 @@ def test_make_builds_the_environment_with_the_python_that_it_found(tmp_path):
     planned = subprocess.run(
         ["make", "-n", "environment", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert f"{sys.executable} tools/environment.py {tmp_path}/new requirements.lock --installer pip" in planned
+    assert f'"{sys.executable}" tools/environment.py {tmp_path}/new requirements.lock --installer pip' in planned
 
 
 def keras_backend(*arguments: str, **variables: str) -> str:

@@ -1,11 +1,12 @@
 """The ledger and the README's tables are written from results, and only from them."""
 
+import dataclasses
 from pathlib import Path
 
 import ledger
 import pytest
 
-from apogaia.files import write_json
+from apogaia.files import read_json, write_json
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -42,6 +43,20 @@ def test_every_number_of_the_paper_stands_beside_ours(workspace):
     assert text.count("-77.7") == sum(bool(entry.truth) for entry in ledger.ENTRIES)
 
 
+def test_a_fixed_zero_point_and_a_model_that_was_left_out_are_marked(workspace):
+    path = workspace.result("03_offset_analysis")
+    results = read_json(path)
+    assert "not measured" not in ledger.ledger(workspace) + ledger.result_lines(workspace)
+    results["calibrated"]["fixed"] = True
+    results["multivariate"] = {"left_out": "Left out: no BP-RP."}
+    write_json(path, results)
+    lines = ledger.ledger(workspace).splitlines()
+    assert sum("constant zero point, fixed in the survey file, not measured" in line for line in lines) == 1
+    assert not any("refit" in line for line in lines)
+    assert next(line for line in lines if "mean multivariate" in line).split("|")[3].strip() == "left out"
+    assert "constant zero point, fixed in the survey file, not measured" in ledger.result_lines(workspace)
+
+
 def test_readme_results_come_from_the_files(workspace):
     text = ledger.result_lines(workspace)
     zero_point = next(i for i, entry in enumerate(ledger.ENTRIES) if entry.key == ("constant", "value_uas"))
@@ -63,3 +78,11 @@ def test_readme_and_make_name_the_same_notebooks_and_blocks():
     for _, notebook, name in ledger.FIGURES:
         source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
         assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name
+
+
+def test_a_title_of_any_characters_is_one_line_of_text(workspace):
+    title = "größer\nals `alles` <b> $x_1$ | *"
+    named = Workspace(dataclasses.replace(workspace.survey, title=title), workspace.root)
+    line = ledger.ledger(named).splitlines()[2]
+    assert r"(größer als \`alles\` \<b\> \$x\_1\$ \| \*)" in line
+    assert line.replace("\\", "").count("mock") == 1

@@ -25,7 +25,6 @@ TESTED_BY = {
     "formats/fits_columns.py": "reduction/test_reduce_damaged_input.py",
     "formats/releases.py": "surveys/test_dr17.py",
     "formats/stars_h5_columns.py": "reduction/test_reduce.py",
-    "formats/streamed_tables.py": "zero_point/test_gaia_tables.py",
     "model/batches.py": "model/test_training.py",
     "model/training_set.py": "model/test_training.py",
     "physics/hydrogen_lines.py": "simulate/test_synthesis.py",

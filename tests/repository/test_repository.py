@@ -107,11 +107,18 @@ def test_make_knows_what_each_notebook_imports():
     ]
 
 
-def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
-    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+@pytest.fixture
+def run_notebook():
     specification = importlib.util.spec_from_file_location("run_notebook", ROOT / "tools" / "run_notebook.py")
-    run_notebook = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(run_notebook)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch, run_notebook):
+    """make runs in the root and notebooks in their folder: a relative path of a survey must mean the same in both."""
+    tmp_path = tmp_path / "größer als {alles}"  # papermill replaces what stands in braces
+    tmp_path.mkdir()
     (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
@@ -120,13 +127,41 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch):
     seen = {}
 
     def execute(notebook, running, parameters, **_):
-        seen.update(parameters)
-        Path(running).write_text("{}")
+        seen.update(parameters, notebook=notebook.format())
+        Path(running.format()).write_text("{}")
 
     monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
     assert run_notebook.main(["01_data_reduction", "--survey", "my.toml"]) == 0
     assert seen["survey"] == str(tmp_path / "my.toml")
+    assert seen["notebook"] == str(tmp_path / "notebooks" / "01_data_reduction.ipynb")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
+
+
+def test_a_long_notebook_shows_epochs_and_bars_in_the_terminal(tmp_path, monkeypatch, run_notebook, capsys):
+    """What the cells print of their progress, and nothing else of it, some lines in a while."""
+    now = [0.0]
+    monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(os, "fdopen", lambda *_: sys.stderr)
+    monkeypatch.setattr(run_notebook.time, "monotonic", lambda: now[0])
+
+    def execute(notebook, running, stdout_file, stderr_file, **_):
+        stdout_file.write("survey smoke\n")
+        for epoch in range(1, 61):
+            now[0] += 1.0
+            stdout_file.write(f"epoch {epoch}/60  none  loss {1 / epoch:.2f}  {60 - epoch} s left\n")
+            stdout_file.flush()
+        now[0] += 60.0
+        stderr_file.write("\rspectra:  10%|#         | 60/600\rspectra:  45%|####      | 270/600 [00:10<00:12]")
+        stderr_file.write("TqdmWarning: IProgress not found")
+        Path(running).write_text("{}")
+
+    monkeypatch.setattr(run_notebook.papermill, "execute_notebook", execute)
+    assert run_notebook.main(["02_joint_training", "--survey", "smoke"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "02_joint_training: epoch 1/60  none  loss 1.00  59 s left"
+    assert [line.split()[2] for line in shown[:-1]] == [f"{epoch}/60" for epoch in range(1, 61, 10)]
+    assert shown[-1] == "02_joint_training: spectra:  45%|####      | 270/600 [00:10<00:12]"
 
 
 def test_data_readme_names_the_files_that_the_code_reads():
@@ -144,6 +179,13 @@ def test_data_readme_names_the_files_that_the_code_reads():
             assert not listed.folder or f"`{listed.folder}/`" in table
         assert f"`{release.spectra_folder}/" in table and f"`{release.reduction}_stars_" in table
         assert f"`{workspace.gaia.name}`" in table and f"`{workspace.gaia_release.table}`" in table
+    dr19 = Workspace(load_survey("dr19"), ROOT).release
+    for listed in (dr19.allstar, dr19.stellar_parameters):
+        assert f"| `{listed.name}` (HDU {listed.hdu}) | `{listed.folder}/` |" in table
+    place = dr19.spectrum("<OBJ>", "<TELESCOPE>", healpix=0, reduction="<APRED>").replace(
+        "/0/0/", "/<HEALPIX // 1000>/<HEALPIX>/"
+    )
+    assert f"| `{place}` | `{dr19.spectra_folder}/<APRED>/stars/...` |" in table
     assert all(f"`{path.name}`" in table for path in Workspace(load_survey("dr14-light"), ROOT).released_spectra)
     assert load_survey("dr14").archive.sas in text and load_survey("dr14").archive.zenodo.rpartition("/")[2] in table
 
@@ -187,10 +229,36 @@ def test_make_refuses_what_is_not_one_survey_before_anything_happens(survey, tar
     assert "rm -rf" not in done.stdout and "apogaia data" not in done.stdout
 
 
-@pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml"])
+@pytest.mark.parametrize("character", "'\"`$%*?[]{}<>|&;:\\()=#")
+def test_make_refuses_a_survey_whose_name_it_would_take_for_something_else(character):
+    command = ["make", "--dry-run", "clean", f"SURVEY=my{character}x.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and f"SURVEY=my{character}x.toml: make takes" in done.stderr
+    assert not done.stdout and len(done.stderr.splitlines()) == 1
+
+
+def test_make_finds_a_python_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "größer als alles"
+    folder.mkdir()
+    (folder / "python3.11").symlink_to(sys.executable)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    environment["PATH"] = f"{folder}:/usr/bin:/bin"
+    printing = ["make", "--file", "Makefile", "--file", "-", "print"]
+    done = subprocess.run(
+        printing, cwd=ROOT, env=environment, input='print: ; @echo "$(PYTHON)"', capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(folder / "python3.11"), done.stderr
+
+
+@pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml", "größer/Übersicht+1.toml"])
 def test_make_cleans_the_folders_of_one_survey(survey):
     done = subprocess.run(["make", "--dry-run", "clean", f"SURVEY={survey}"], cwd=ROOT, capture_output=True, text=True)
     name = Path(survey).name.removesuffix(".toml")
     removed = next(line for line in done.stdout.splitlines() if line.startswith("rm -rf")).split()[2:]
     assert removed[:3] == [f"build/{name}", f"results/{name}", f"figures/{name}"]
     assert all(f"/{name}" in path for path in removed)
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="offset must be one of none, constant, multivariate, calibrated, not 'joint'"):
+        Workspace(load_survey("smoke")).model("joint")

@@ -214,7 +214,7 @@ def test_spoiled_files_are_there(written):
     states = dict(zip(truth["spectrum_state"], truth, strict=True))
     assert {"missing", "cut", "blank", "NaN errors", "whole"} == set(states)
     assert not _path(workspace, states["missing"]).exists()
-    assert _path(workspace, states["cut"]).stat().st_size < smallest_size(1) * 6
+    assert _path(workspace, states["cut"]).stat().st_size < smallest_size(1, "dr14") * 6
     with fits.open(_path(workspace, states["blank"])) as hdus:
         assert np.all(hdus[1].data == 0)
     with fits.open(_path(workspace, states["NaN errors"])) as hdus:
@@ -387,6 +387,8 @@ def test_selection_holds_for_every_star(stars):
     assert np.all((j_k0 >= stars["min_j_k_mag"]) | stars["any_colour"])
     names = [field.name for field in survey_fields()]
     assert len(set(names)) == len(names) and {"000+00", "060-04", "030+60"} <= set(names)
+    with pytest.raises(ValueError, match="layout must be one of apogee, kepler, not 'tess'"):
+        survey_fields("tess")
 
 
 def test_stars_move_as_the_galaxy_turns(stars):
@@ -541,6 +543,31 @@ def test_combination_weighs_visits():
     np.testing.assert_allclose(combined.error[1, 0], np.hypot(1.0, 6.0) / 4)
     assert combined.error[1, 2] == np.float32(BAD)
     np.testing.assert_array_equal(combined.mask[:2], [[2, 3, 1], [0, 0, 1]])
+
+
+def test_combinations_of_dr17():
+    flux = np.array([[2.0, 4.0, 6.0, 0.0, 1.0], [4.0, 8.0, 8.0, 0.0, 0.0]])
+    error = np.array([[1.0, BAD, 1.0, BAD, 1.0], [2.0, 1.0, 2.0, BAD, BAD]])
+    sky, high = (1 << spectrograph.PIXMASK_BITS[name] for name in ("SIG_SKYLINE", "PERSIST_HIGH"))
+    mask = np.array([[0, 3, sky, 1, 0], [2, 1, high, 1, 1]])
+    pad = [(0, 0), (0, 8570)]
+    arrays = [np.pad(array, pad, mode="edge") for array in (flux, error, mask)]
+    continuum = np.full(8575, 5.0)
+    both = spectrograph._combine_dr17(*arrays, continuum, blank_row=True)
+    assert both.flux.shape == (4, 8575) and both.row == 0
+    # a bad pixel is the continuum with an error as large; errors grow on sky lines and by persistence
+    expected = [(2 + 4 / 4) / 1.25, (5 / 25 + 8) / (1 / 25 + 1), (6 / 100 + 8 / 20) / (1 / 100 + 1 / 20)]
+    np.testing.assert_allclose(both.flux[0, :3], expected, rtol=1e-6)
+    np.testing.assert_allclose(both.error[0, :3] ** -2.0, [1.25, 1.04, 0.06], rtol=1e-6)
+    # where a visit has no light there is none
+    assert np.isnan(both.flux[0, 3:]).all() and not both.error[0, 3:].any()
+    np.testing.assert_array_equal(both.mask[:2, :5], [[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(both.mask[2:, :5], [[0, 3, sky, 0, 0], [2, 1, high, 0, 0]])
+    one = spectrograph._combine_dr17(*(array[:1] for array in arrays), continuum, blank_row=True)
+    assert one.flux.shape == one.error.shape == one.mask.shape == (2, 8575)
+    assert not any(array[1].any() for array in (one.flux, one.error, one.mask))
+    np.testing.assert_allclose(one.combined()[0][:3], [2, 5, 6], rtol=1e-6)
+    assert spectrograph._combine_dr17(*(array[:1] for array in arrays), continuum, blank_row=False).flux.shape[0] == 1
 
 
 def test_in_memory_spectra_equal_the_files(written):

@@ -5,6 +5,7 @@ import dataclasses
 import types
 
 import numpy as np
+import pytest
 from small_networks import small_survey, synthetic_stars, table_and_spectra
 
 from apogaia.model import model_file, networks, training
@@ -13,8 +14,14 @@ from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import load_survey
 from apogaia.zero_point import calibrated_training
 from apogaia.zero_point.calibrated_training import network_settings
+from apogaia.zero_point.sample_checks import SampleError
 
 SURVEY = load_survey("dr14")
+
+
+def calibrating(**changes):
+    survey = small_survey()
+    return dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, **changes))
 
 
 def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
@@ -34,15 +41,21 @@ def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
     assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == SURVEY
 
 
+def place(table):
+    """Names, and places away from the bar."""
+    n = len(table)
+    table["glon"], table["glat"], table["snr"] = np.full(n, 90.0), np.full(n, 5.0), np.full(n, 120.0)
+    table["apogee_id"] = [f"2M{i:08d}+0000000" for i in range(n)]
+
+
 def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are_calibrated_with_it(
     tmp_path, monkeypatch
 ):
     """Sign and unit: a zero point of -50 uas makes every parallax 0.05 mas larger."""
-    survey, sample = small_survey(), synthetic_stars(60)
+    survey, sample = calibrating(min_stars=39), synthetic_stars(60)
     opened = table_and_spectra(tmp_path / "stars.h5", sample)
     opened.table["a_k_mag"] = np.where(np.arange(60) == 3, np.nan, 0.1)  # one star without extinction does not train
-    opened.table["glon"], opened.table["snr"] = np.full(60, 90.0), np.full(60, 120.0)
-    opened.table["apogee_id"] = [f"2M{i:08d}+0000000" for i in range(60)]
+    place(opened.table)
     selected = types.SimpleNamespace(training=np.arange(40), test=np.arange(40, 60))
     monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
@@ -50,7 +63,8 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     monkeypatch.setattr(calibrated_training, "calibrate", lambda survey, table, spectra: fitted)
     seen = {}
 
-    def train(changed, stars, offset):
+    def train(changed, stars, offset, name):
+        assert name == "calibrated"
         seen.update(stars=stars, offset=offset, dropout=changed.network.dropout)
         mean = stars.spectrum.mean(axis=0)
         return networks.build_joint_network(changed.network, offset, mean_spectrum=mean, parallax_scale=1.4), {
@@ -74,3 +88,37 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     assert origin["calibration"] == {"value_uas": -50.0} and origin["offset"] == "calibrated"
     assert origin["history"] == {"loss": [1.0]} and "error_calibration" in origin
     assert model_file.read_domain(tmp_path / "m.keras") is not None
+
+
+@pytest.fixture
+def forty_stars(tmp_path, monkeypatch):
+    """A survey of sixty stars, of which forty train; no star has an extinction."""
+    opened = table_and_spectra(tmp_path / "stars.h5", synthetic_stars(60))
+    opened.table["a_k_mag"] = np.full(60, np.nan)
+    place(opened.table)
+    selected = types.SimpleNamespace(training=np.arange(40), test=np.arange(40, 60))
+    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
+    monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
+    return opened
+
+
+def test_stars_that_cannot_bear_a_refit_train_nothing(tmp_path, monkeypatch, forty_stars):
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trains"))
+    for a_k_mag, fault in ((np.nan, "none of 40 training stars has an extinction"), (0.1, "40 of 40 .* the 41 ")):
+        forty_stars.table["a_k_mag"][:] = a_k_mag
+        with pytest.raises(SampleError, match=fault):
+            calibrated_training.train_calibrated_model(tmp_path / "m.keras", calibrating(min_stars=41), tmp_path)
+    assert not (tmp_path / "m.keras").exists()
+
+
+def test_a_fixed_zero_point_needs_no_refit_and_is_marked_as_such(tmp_path, monkeypatch, forty_stars):
+    """With it even stars without extinction train and calibrate: nothing is fitted that they could spoil."""
+    survey = calibrating(zero_point="fixed", fixed_zero_point=-52.3, fixed_zero_point_error=2.0, epochs=1)
+    monkeypatch.setattr(calibrated_training, "calibrate", lambda *_: pytest.fail("it fits"))
+    trained_on = []
+    train = training.train
+    monkeypatch.setattr(training, "train", lambda *a, **k: trained_on.append(a[1].parallax) or train(*a, **k))
+    calibrated_training.train_calibrated_model(tmp_path / "m.keras", survey, tmp_path)
+    np.testing.assert_allclose(trained_on[0], forty_stars.table["parallax"][:40] + 0.0523, rtol=0, atol=1e-12)
+    stated = {"value_uas": -52.3, "error_uas": 2.0, "fixed": True, "plane": None}
+    assert model_file.read_provenance(tmp_path / "m.keras")["calibration"] == stated

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import mutated_tables
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -45,6 +46,18 @@ def constant_path(tmp_path_factory):
     return save_offset_model(tmp_path_factory.mktemp("models") / "constant.keras", "constant")
 
 
+@pytest.fixture(scope="module")
+def tabulated(model_path):
+    return load_zero_point(model_path)
+
+
+@pytest.fixture
+def surface(tabulated, monkeypatch):
+    """The model's zero point, loaded once for all tests."""
+    monkeypatch.setattr(gaia_tables, "load_zero_point", lambda *_, **__: tabulated)
+    return tabulated
+
+
 def sources() -> Table:
     """A table as Gaia gives it, with one of each fault and columns that have nothing to do with it."""
     rng = np.random.default_rng(5)
@@ -75,7 +88,8 @@ def write(table: Table, path: Path) -> Path:
     if path.suffix == ".parquet":
         pq.write_table(pa.table({name: np.asarray(table[name]) for name in table.colnames}), path)
     else:
-        table.write(path, format="fits" if path.suffix == ".fits" else "ascii.csv")
+        formats = {".fits": "fits", ".csv": "ascii.csv", ".ecsv": "ascii.ecsv"}
+        table.write(path, format=formats[path.suffix], overwrite=True)
     return path
 
 
@@ -84,6 +98,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".fits":
         with fits.open(path) as hdus:
             return {name: np.array(hdus[1].data[name]) for name in hdus[1].columns.names}
+    if path.suffix == ".ecsv":
+        table = Table.read(path)
+        return {name: np.ma.filled(table[name], 0 if name == "name" else np.nan) for name in table.colnames}
     table = pq.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
     return {name: table[name].to_numpy() for name in table.column_names}
 
@@ -290,6 +307,13 @@ def test_data_frames_and_partitions(model_path, constant_path):
     assert constant["zero_point"].nunique() == 1
     with pytest.raises(ValueError, match="already"):
         add_zero_point(whole, surface)
+    odd = frame.iloc[9:15].rename(columns=str.upper)
+    odd = odd.assign(PHOT_G_MEAN_MAG=["null", 1e20, 12.0, "12.5", None, -9999], BP_RP=1.0, TEFF_VAL=4500.0)
+    assert list(add_zero_point(odd, surface)["zero_point_domain"]) == [1, 1, 0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"'BP_RP' is not a number everywhere"):
+        add_zero_point(odd.assign(BP_RP="red"), surface)
+    with pytest.raises(ValueError, match=r"columns 3 .*'bp_rp'.* rename or drop"):
+        add_zero_point(frame.assign(BP_RP=1.0), surface)
 
 
 SLOWLY = """
@@ -401,15 +425,143 @@ def test_messages_name_the_remedy(tmp_path, model_path, constant_path):
         add_zero_point_to_file(path, path, model_path, progress=False)
     with pytest.raises(ValueError, match=r"must end in \.csv"):
         add_zero_point_to_file(path, tmp_path / "out.fits", model_path, progress=False)
+    with pytest.raises(ValueError, match=r"must end in \.parquet as"):
+        add_zero_point_to_file(tmp_path, tmp_path / "out.parquet.gz", model_path, progress=False)
+    with pytest.raises(ValueError, match="would become a part of it"):
+        add_zero_point_to_file(tmp_path, tmp_path / "out.parquet", model_path, progress=False)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        add_zero_point_to_file(path, tmp_path / "folder.csv", model_path, progress=False)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("bad", [1e20, -9999, -9999.99, np.inf, np.nan])
+def test_placeholders_say_unknown_in_the_domain_bits(tmp_path, surface, model_path, suffix, bad):
+    table = sources()[9:14]
+    for i, name in enumerate(("phot_g_mean_mag", "bp_rp", "teff_val", "parallax")):
+        table[name][i] = bad
+    found = run(write(table, tmp_path / f"gaia.{suffix}"), tmp_path / f"out.{suffix}", model_path)
+    bits = ZeroPointFlags
+    assert list(found["zero_point_domain"]) == [bits.MISSING_G, bits.MISSING_BP_RP, bits.MISSING_TEFF, 0, 0]
+    assert np.isnan(found["zero_point"][:3]).all() and np.isfinite(found["zero_point"][3:]).all()
+    assert list(np.isnan(found["parallax_corrected"])) == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, "ecsv"])
+def test_columns_are_found_in_any_case_and_must_be_there_once(tmp_path, surface, model_path, suffix):
+    table = sources()
+    expected = run(write(table, tmp_path / f"gaia.{suffix}"), tmp_path / f"lower.{suffix}", model_path)
+    upper = table.copy()
+    upper.rename_columns(table.colnames, [name.upper() for name in table.colnames])
+    found = run(write(upper, tmp_path / f"gaia.{suffix}"), tmp_path / f"out.{suffix}", model_path)
+    assert list(found) == [*upper.colnames, *ADDED]
+    for name in ADDED:
+        np.testing.assert_array_equal(found[name], expected[name])
+    table["BP_RP"] = table["bp_rp"]
+    if suffix == "fits":  # whose names have no case for astropy
+        table.rename_column("BP_RP", "XP_RP")
+    path = write(table, tmp_path / f"twice.{suffix}")
+    path.write_bytes(path.read_bytes().replace(b"XP_RP", b"BP_RP"))
+    with pytest.raises(ValueError, match=rf"twice.{suffix}: columns 4 \('bp_rp'\) and 7 \('BP_RP'\) .*rename or drop"):
+        add_zero_point_to_file(path, tmp_path / f"none.{suffix}", model_path, progress=False)
+    assert not (tmp_path / f"none.{suffix}").exists()
+
+
+def test_columns_that_a_table_names_badly(tmp_path, surface, model_path):
+    path = write(sources(), tmp_path / "gaia.fits")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"TTYPE4  =", b"COMMENT  "))
+    with pytest.raises(
+        ValueError, match=r"gaia.fits: no column 'bp_rp'.*\(no name\).*column 4 its name \(in FITS: TTYPE4\)"
+    ):
+        add_zero_point_to_file(path, tmp_path / "out.fits", model_path, progress=False)
+    path.write_bytes(whole.replace(b"TTYPE1  =", b"COMMENT  "))  # which nobody needs
+    assert add_zero_point_to_file(path, tmp_path / "out.fits", model_path, progress=False)["rows"] == N
+    (tmp_path / "gaia.csv").write_text("parallax,bp_rp,bp_rp,phot_g_mean_mag,teff_val\n")
+    with pytest.raises(ValueError, match=r"gaia.csv: columns 2 \('bp_rp'\) and 3 \('bp_rp'\)"):
+        add_zero_point_to_file(tmp_path / "gaia.csv", tmp_path / "out.csv", model_path, progress=False)
+
+
+def test_a_bad_table_leaves_nothing_behind(tmp_path, surface, model_path):
+    (tmp_path / "gaia.csv").write_text("parallax,bp_rp,phot_g_mean_mag,teff_val\n" + "1,1,12,4500\n" * 9 + "1,1,1\n")
+    with pytest.raises(ValueError, match="between rows"):
+        add_zero_point_to_file(tmp_path / "gaia.csv", tmp_path / "out.csv", model_path, chunk=2, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["gaia.csv"]
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path, surface, model_path, capsys, monkeypatch):
+    whole = run(write(sources(), tmp_path / "gaia.parquet"), tmp_path / "out.parquet", model_path)
+    folder = tmp_path / "gaia_dr2"
+    folder.mkdir()
+    for i in range(0, N, 6):
+        write(sources()[i : i + 6], folder / f"part-{i:05d}.parquet")
+    monkeypatch.chdir(folder)
+    assert main(["zeropoint", ".", "--model", str(model_path)]) == 0
+    assert "16 of 23 stars" in capsys.readouterr().out
+    found = read(tmp_path / "gaia_dr2_zero_point.parquet")
+    for name, values in whole.items():
+        np.testing.assert_array_equal(found[name], values)
+    parts = gaia_tables._parts_folder(open_table(folder).files, tmp_path / "out.parquet", model_path, {})
+    (parts / "00000000.npy").touch()
+    write(sources()[:5], folder / "part-00000.parquet")  # the folder itself is as old as it was
+    assert not list(
+        gaia_tables._parts_folder(open_table(folder).files, tmp_path / "out.parquet", model_path, {}).glob("*.npy")
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "output"),
+    [("a.csv", "a_zero_point.csv"), ("a.csv.gz", "a_zero_point.csv.gz"), ("a.b.FITS", "a.b_zero_point.FITS")],
+)
+def test_the_output_has_the_name_of_the_table(table, output):
+    assert gaia_tables.default_output(Path("x") / table) == Path("x") / output
+
+
+@pytest.mark.parametrize("kind", mutated_tables.CHANGES)
+def test_damaged_tables_are_refused_by_name_or_give_no_wrong_number(tmp_path, surface, model_path, kind):
+    """One hundred of each kind: a message with the file, or in each row the right numbers or a domain bit."""
+    table = mutated_tables.sources()
+    right = gaia_tables._records(
+        surface, *(np.asarray(table[name]) for name in ("parallax", "phot_g_mean_mag", "bp_rp", "teff_val"))
+    )
+    assert not right["zero_point_domain"].any()
+    outcomes = set()
+    for number in range(100):
+        path, output = tmp_path / f"{number}.{kind}", tmp_path / f"out.{kind}"
+        case = f"{kind} {number}: {mutated_tables.write_mutated(kind, number, path)}"
+        try:
+            add_zero_point_to_file(path, output, model_path, progress=False)
+        except ValueError as error:
+            assert str(path) in str(error) and "\n" not in str(error) and not isinstance(error, UnicodeError), case
+            assert {other.name for other in tmp_path.iterdir()} == {path.name}, case
+            outcomes.add((case.split()[-1], "refused"))
+        else:
+            names = ("zero_point", "zero_point_domain", "parallax_corrected")
+            pieces = list(open_table(output).numbers(names, 100))
+            rows = len(pieces[0][0]) if pieces else 0
+            assert rows == mutated_tables.N or ("_cut" in case and kind in ("csv", "ecsv")), (
+                case
+            )  # at the end of a line
+            for value, domain, corrected in pieces:
+                valid = domain == 0
+                np.testing.assert_allclose(value[valid], right["zero_point"][:rows][valid], atol=2e-4, err_msg=case)
+                assert np.isnan(value[~valid]).all(), case
+                known = ~np.isnan(corrected)
+                expected = right["parallax_corrected"][:rows][known]
+                np.testing.assert_allclose(corrected[known], expected, atol=2e-4, err_msg=case)
+            outcomes.add((case.split()[-1], "read"))
+            output.unlink()
+        path.unlink()
+    assert len(outcomes) > 5  # each kind of damage but one is both read and refused
 
 
 def test_tables_that_cannot_be_read(tmp_path):
     for name, content, match in (
-        ("a.txt", b"", "must be a .parquet, .fits or .csv"),
+        ("a.txt", b"", "must be a .parquet, .fits, .csv or .ecsv"),
         ("a.parquet", b"PAR1 half", "not a whole Parquet"),
         ("a.fits", b"SIMPLE no", "not a FITS"),
         ("a.csv", b"", "empty"),
-        ("b.csv", b"# %ECSV 1.0\n", "ascii.ecsv"),
+        ("b.csv", b"# %ECSV 1.0\n", "empty"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=match):

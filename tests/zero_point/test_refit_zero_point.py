@@ -173,9 +173,12 @@ def test_contaminants_do_not_carry_the_zero_point_away(fitted):
 
 def test_usable_stars_have_an_extinction_and_are_away_from_the_bar():
     glon = np.array([0.0, 29.0, 31.0, 180.0, 329.0, 331.0, 359.9, -31.0, -29.0, 391.0, 90.0, 90.0, np.nan])
-    table = Table({"glon": glon, "a_k_mag": np.full(13, 0.1), "k0_mag": np.full(13, 10.0)})
+    table = Table({"glon": glon, "glat": np.full(13, 5.0), "a_k_mag": np.full(13, 0.1), "k0_mag": np.full(13, 10.0)})
     table["a_k_mag"][10], table["k0_mag"][11] = np.nan, np.nan
     assert np.flatnonzero(usable(SURVEY, table)).tolist() == [2, 3, 4, 7, 9]
+    nowhere = table.copy()
+    nowhere["glat"][3] = np.nan  # a table without GLAT: the density model knows no place for the star
+    assert np.flatnonzero(usable(SURVEY, nowhere)).tolist() == [2, 4, 7, 9]
     assert np.flatnonzero(~has_corrected_k0(table)).tolist() == [10, 11]
     anywhere = dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, min_abs_glon=0.0))
     assert np.flatnonzero(~usable(anywhere, table)).tolist() == [10, 11, 12]

@@ -129,7 +129,7 @@ def estimate(
     if not allstar_path.is_file() and mirror and (Path(mirror) / release.allstar.sas_path).is_file():
         allstar_path = Path(mirror) / release.allstar.sas_path
     rows = min(limit or release.n_rows, release.n_rows)
-    allstar = read_allstar(allstar_path)[:limit] if allstar_path.is_file() else None
+    allstar = read_allstar(allstar_path, release)[:limit] if allstar_path.is_file() else None
     result = partial(
         Estimate,
         streams=survey.archive.streams,

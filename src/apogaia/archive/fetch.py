@@ -96,7 +96,7 @@ def _fetch(
     report = FetchReport()
     pull = Pull(survey, workspace, Path(mirror) if mirror else None, check, progress)
     pull.allstar()
-    allstar = read_allstar(workspace.allstar)
+    allstar = read_allstar(workspace.allstar, workspace.release)
     if survey.counts.asserted and len(allstar) != survey.counts.rows:
         raise FetchError(
             f"{workspace.allstar} has {len(allstar)} rows, the release {survey.counts.rows}: is it another release's?"
@@ -143,7 +143,9 @@ def _alone(workspace: Workspace) -> Iterator[None]:
 
 
 def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> list[str]:
-    """Fetch Gaia's table and return notes for the user."""
+    """Fetch Gaia's table, if allStar has not its columns, and return notes for the user."""
+    if workspace.release.gaia_in_allstar:
+        return []
     if check and workspace.gaia.is_file():
         try:
             read_gaia(workspace.gaia, survey.sources.gaia_release)
@@ -156,8 +158,7 @@ def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: boo
 
 def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures: bool) -> FetchReport | None:
     """Return the report of an earlier call if it left nothing to do and all files still exist."""
-    tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters)
-    if not all(path.is_file() for path in (workspace.raw_manifest, *tables)):
+    if not all(path.is_file() for path in (workspace.raw_manifest, *workspace.raw_tables)):
         return None
     try:
         manifest = files.read_json(workspace.raw_manifest)
@@ -171,7 +172,9 @@ def _complete(workspace: Workspace, key: str, limit: int | None, accept_failures
     if workspace.survey.sources.spectra == "released":
         wanted = list(workspace.released_spectra)
     else:
-        spectra, _ = wanted_spectra(read_allstar(workspace.allstar)[:earlier_limit], workspace.release)
+        spectra, _ = wanted_spectra(
+            read_allstar(workspace.allstar, workspace.release)[:earlier_limit], workspace.release
+        )
         lost = manifest["missing"].keys() | manifest["failed"].keys()
         wanted = [workspace.raw / spectrum for spectrum in spectra if spectrum not in lost]
     if not all(path.is_file() for path in wanted):

@@ -17,7 +17,7 @@ from apogaia.archive.http.remote_files import on_disk
 from apogaia.archive.tap_jobs import GaiaArchiveError, NoAnswer, Patience, TapJobs, TooLarge
 from apogaia.formats import survey_tables
 from apogaia.formats.fits_columns import ReductionError
-from apogaia.formats.releases import GAIA_RELEASES, GaiaRelease
+from apogaia.formats.releases import GaiaRelease
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
@@ -92,7 +92,7 @@ def fetch_gaia(
     FetchError
         If the disk is full or cannot be written.
     """
-    release = GAIA_RELEASES[survey.sources.gaia_release]
+    release = GaiaRelease(survey.sources.gaia_release)
     query = gaia_query(survey)
     ra, dec = _positions(ra, dec)
     if not len(ra):
@@ -133,7 +133,7 @@ def gaia_query(survey: Survey) -> str:
     small table and the circle from the large one, as in the archive's own examples, so that its index is used.
     """
     sources, archive = survey.sources, survey.archive
-    release = GAIA_RELEASES[sources.gaia_release]
+    release = GaiaRelease(sources.gaia_release)
     near = max(archive.gaia_radius, sources.match_radius)
     far = max(archive.gaia_radius_moving, near)
     years = abs(sources.gaia_epoch - sources.apogee_epoch)

@@ -30,9 +30,11 @@ def link_folder(survey: Survey, workspace: Workspace) -> None:
     folder = Path(survey.sources.folder)
     if not folder.is_dir():
         raise FetchError(f"{folder}: no such folder; it is sources.folder of survey {survey.name}")
-    for path in (workspace.allstar, workspace.gaia, workspace.stellar_parameters):
-        if not (folder / path.name).is_file():
-            raise FetchError(f"{folder / path.name} is missing: data/README.md says what your own folder must contain")
+    tables = [folder / path.name for path in workspace.raw_tables]
+    missing = [str(path) for path in tables if not path.is_file()]
+    if missing:
+        said = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise FetchError(f"{said}: data/README.md says what your own folder must contain")
     # not hidden files: fingerprints in a copied raw folder would vouch for tables that have changed since
     sources = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     sources = [path for path in sources if path.name != workspace.raw_manifest.name]

@@ -146,7 +146,8 @@ class Pull:
     def allstar(self) -> None:
         """Get the release's allStar, or raise `FetchError`."""
         table = self.release.allstar
-        self.needed(table.sas_path, self._table(table, f"sha1:{self.archive.allstar_sha1}"))
+        stated = self.archive.allstar_sha1
+        self.needed(table.sas_path, self._table(table, f"sha1:{stated}" if stated else None))
 
     def stellar_parameters(self) -> None:
         """Get the stellar-parameter catalogue, or raise `FetchError`."""

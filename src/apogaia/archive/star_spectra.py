@@ -98,7 +98,7 @@ def wanted_spectra(allstar: Table, release: Release) -> tuple[list[str], list[st
         Whose layout the paths have.
     """
     spectra = np.array(spectrum_places(allstar, release), dtype=object)
-    outside = (np.asarray(allstar["location_id"]) == 1) & (not release.folder_is_field)
+    outside = (np.asarray(allstar["location_id"]) == 1) & (release.spectra_by == "location_id")
     wanted = sorted(set(spectra[~outside]))
     turn = itertools.chain.from_iterable(range(len(list(group))) for _, group in itertools.groupby(wanted, folder_of))
     return [spectrum for _, spectrum in sorted(zip(turn, wanted, strict=True))], sorted(set(spectra[outside]))
@@ -196,8 +196,7 @@ class StarSpectra:
         """Fetch the hash lists of folders and read them."""
         paths, wanted = {}, {}
         for folder in sorted(folders):
-            telescope, _, name = folder.partition("/")
-            list_path = self.release.hash_list(telescope, name)
+            list_path = self.release.hash_list(folder)
             paths[folder] = self.raw / list_path
             wanted[folder] = f"{self.release.spectra_folder}/{list_path}"
         asked = {wanted[folder]: self.pull.on_sas(wanted[folder], paths[folder]) for folder in paths}

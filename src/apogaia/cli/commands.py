@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import os
 import shlex
@@ -34,6 +35,7 @@ from apogaia.workspace import Workspace
 STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
 PROCESSES_HELP = "one core each (default: all cores)"
 SEED_HELP = "of the dropout (default: the survey's)"
+KERAS_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "openvino")  # packages that Keras imports as its backend
 HOW_DATA_ARRIVE = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
 KIND_OF_OPTION = {
     **dict.fromkeys(("limit", "mirror", "check", "accept_failures"), "archive"),
@@ -43,6 +45,8 @@ KIND_OF_OPTION = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show ends no run
     options = _parser().parse_args(arguments)
     try:
         with _workers_end_with_ctrl_c():
@@ -74,6 +78,21 @@ def _workers_end_with_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def _one_line_without_backend() -> Iterator[None]:
+    """Say in one line which backends Keras may run on where it cannot import the one that it is to run on."""
+    try:
+        yield
+    except (ModuleNotFoundError, ValueError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and missing.partition(".")[0] not in KERAS_BACKENDS:
+            raise
+        raise ValueError(
+            f"Keras cannot run on its backend ({error}): install it, or set KERAS_BACKEND to one that is installed:"
+            " tensorflow, jax and torch train and predict, numpy predicts"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,7 +205,12 @@ def _add_distance_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", type=Path, metavar="TABLE", help="a .parquet, .fits or .csv file of Gaia sources")
+    parser.add_argument(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="Gaia sources: a .parquet, .fits, .csv or .ecsv file, or a folder of Parquet files",
+    )
     _add_file(
         parser,
         "--model",
@@ -348,7 +372,9 @@ def _distance(options: argparse.Namespace) -> int:
         )
     model_path = _model_path(options.model, "calibrated")
     from apogaia.distances.catalogue import Flags, describe_flags, write_table
-    from apogaia.trained_model import TrainedModel
+
+    with _one_line_without_backend():
+        from apogaia.trained_model import TrainedModel
 
     model = TrainedModel.load(model_path)
     _warn_if_simulated(model_path, model.provenance)
@@ -379,7 +405,8 @@ def _distance(options: argparse.Namespace) -> int:
 def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
-    from apogaia.model.model_file import read_provenance
+    with _one_line_without_backend():
+        from apogaia.model.model_file import read_provenance
     from apogaia.zero_point.gaia_tables import (
         CHUNK,
         ColumnNames,

@@ -125,8 +125,8 @@ any code on its workers: use it inside a network that you trust.
 """
 
 
-ZEROPOINT = """Compute the Gaia parallax zero point of every star in a table (Parquet, FITS or CSV) and write the same
-table with four more columns:
+ZEROPOINT = """Compute the Gaia parallax zero point of every star in a table (Parquet, FITS, CSV or ECSV) and
+write the same table with four more columns:
 
   zero_point           [mas] Gaia minus true parallax, negative for most stars; mean over dropout draws of the network
   zero_point_error     [mas] their standard deviation
@@ -134,10 +134,24 @@ table with four more columns:
                        1, 2, 4: G, BP-RP, Teff unknown; 8, 16, 32: G, BP-RP, Teff outside that range
   parallax_corrected   [mas] parallax - zero_point
 
-Stars whose domain is not 0 have NaN (blank in CSV) in the other three; NaN, null, -9999 in FITS and blanks in CSV count
-as unknown. Rows, their order and all other columns are unchanged. The table is read in pieces, so it may be larger than
-the memory; a run that was killed resumes when it is started again. The zero point is valid for the Gaia release that
-the model was trained on.
+Stars whose domain is not 0 have NaN (blank in CSV and ECSV) in the other three. Unknown are, in every format: NaN and
+infinity, numbers below -9000 (-9999, -9999.99) or from 1e19 on (1e20), null and masked values, TNULL in FITS, and the
+texts "", null, NaN, None, NA, --. Where only the parallax is unknown, parallax_corrected is NaN and the domain stays 0.
+
+TABLE is one of
+  .parquet, .pq        or a folder with such files and subfolders, as Spark, Dask and LSDB write them: one table, whose
+                       output is one file, in the order of their paths; names that begin with _ or . are passed over
+  .fits, .fit          the first binary table
+  .csv                 one line of column names; lines before it that begin with # are kept
+  .ecsv                with commas or blanks; Gaia's GaiaSource_*.csv.gz are read as they are
+FITS, CSV and ECSV are unpacked if they hold gzip, whatever their name, and the output is packed if its name ends in
+.gz. Columns are found in upper and lower case. Each that is read must be there once and hold one number a row, perhaps
+as a text; a table where one is missing, doubled, a vector or no number, an ASCII table in FITS, and a file that is
+damaged or cut short are refused with a message that says what to do.
+
+Rows, their order and all other columns are unchanged. The table is read in pieces, so it may be larger than the memory;
+a run that was killed resumes when it is started again. The zero point is valid for the Gaia release that the model was
+trained on.
 
 Exit code: 0 if the table was written, 1 if it was written but no star in it has a zero point, 2 if nothing was
 written."""
@@ -147,5 +161,7 @@ ZEROPOINT_EPILOG = """examples:
   apogaia zeropoint gaia_dr2.parquet
   apogaia zeropoint sources.fits --model data/dr14/models/multivariate.keras --output corrected.fits
   apogaia zeropoint sources.csv --teff my_teff --g-mag G
+  apogaia zeropoint GaiaSource_000000-003111.csv.gz
+  apogaia zeropoint gaia_dr3_parquet_folder/
   apogaia zeropoint sources.csv --constant          one zero point for all: needs only the parallax
 """

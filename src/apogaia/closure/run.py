@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from apogaia import files
-from apogaia.closure.recipes import bias_experiments, distances, paper, refit
+from apogaia.closure.recipes import bias_experiments, distances, paper, refit, sample_sizes
 from apogaia.closure.trials import TRIALS, Trial
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
@@ -27,6 +27,8 @@ RECIPES: dict[str, Callable[..., dict]] = {
     "paper": paper.recover,
     "refit": refit.recover,
     "distances": distances.recover,
+    "sizes": sample_sizes.recover_sizes,
+    "ranges": sample_sizes.recover_ranges,
     "selections": bias_experiments.recover_selections,
     "decomposition": bias_experiments.recover_decomposition,
 }

@@ -48,7 +48,7 @@ def simulate_sample(
         return workspace.stars
     design = design_survey(survey)
     write_tables(design, workspace)
-    table = reduce.star_table(survey_tables.read_allstar(workspace.allstar), survey, workspace)
+    table = reduce.star_table(survey_tables.read_allstar(workspace.allstar, workspace.release), survey, workspace)
     whole = run.has_file(design) & (design.stars["spectrum_state"] == "")
     table["status"] = np.where(whole, Status.OK, Status.NO_FILE).astype(np.int8)
     table["reason"] = np.where(whole, "", Status.NO_FILE.reason)

@@ -19,7 +19,7 @@ from astropy.table import Column, Table
 from apogaia import files
 from apogaia.arguments.plain import Columns, any_unit, file_path, texts, whole
 from apogaia.arguments.takes import takes
-from apogaia.formats.fits_columns import MISSING
+from apogaia.formats.fits_columns import MISSING, ascii_column, ascii_text, raw_values, set_text_card
 from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.model.error_calibration import PREDICTION, Prediction
 from apogaia.model.training_domain import Placement
@@ -136,14 +136,17 @@ EXTRA = (
     ("logg", "", "log10 of surface gravity in cm/s2"),
     ("telescope", "", "telescope"),
     ("field", "", "APOGEE field"),
+    ("sdss_id", "", "SDSS-V's number of the star (DR19)"),
+    ("spectrum_pk", "", "Astra's number of the spectrum (DR19)"),
     ("training_distance", "", "of the spectrum from training set; 1: its edge"),
 )
 
 COLUMNS = TABLE_1 + EXTRA
 
 _TEXT = ("apogee_id", "reason", "telescope", "field")
-_INTEGER = {"location_id": np.int32, "flags": np.int32, "status": np.int16, "gaia_source_id": np.int64}
-_ZERO_IS_UNKNOWN = ("location_id", "gaia_source_id")  # no row or source bears the number 0
+_NUMBERS = ("gaia_source_id", "sdss_id", "spectrum_pk")
+_INTEGER = {"location_id": np.int32, "flags": np.int32, "status": np.int16, **dict.fromkeys(_NUMBERS, np.int64)}
+_ZERO_IS_UNKNOWN = ("location_id", *_NUMBERS)  # no row, source, star or spectrum bears the number 0
 _COLUMNS = Columns(
     {
         name: texts if name in _TEXT else whole(0) if name in _INTEGER else u.Unit(unit) if unit else any_unit
@@ -392,7 +395,11 @@ def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> 
         value = provenance[key]
         if key == "versions":
             value = ", ".join(f"{package} {version}" for package, version in sorted(value.items()))
-        hdu.header[card] = (value.item() if isinstance(value, np.generic) else value, comment)
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, str):
+            set_text_card(hdu.header, card, value, comment)
+        else:
+            hdu.header[card] = (value, comment)
     _write_fits(hdu, path)
 
 
@@ -403,8 +410,9 @@ def write_table(table: Table, path: str | Path) -> None:
     if path.suffix == ".fits":
         _write_fits(_table_hdu(table), path)
     elif path.suffix == ".ecsv":
-        with files.atomic(path) as temporary:
-            table.write(temporary, format="ascii.ecsv")
+        # paths that are not UTF-8 keep their bytes
+        with files.atomic(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            table.write(file, format="ascii.ecsv")
     else:
         raise CatalogueError(f"{path}: a table is written to .fits or .ecsv")
 
@@ -416,8 +424,8 @@ def _table_hdu(table: Table) -> fits.BinTableHDU:
         if column.unit:
             hdu.header[f"TUNIT{index}"] = column.unit.to_string("fits")
         if column.description:
-            hdu.header.comments[f"TTYPE{index}"] = column.description
-            hdu.header[f"TCOMM{index}"] = column.description
+            hdu.header.comments[f"TTYPE{index}"] = ascii_text(column.description)
+            set_text_card(hdu.header, f"TCOMM{index}", column.description)
     hdu.header["UNKNOWN"] = (UNKNOWN, "stands for unknown in every column of numbers")
     for flag, meaning in FLAG_MEANINGS.items():
         hdu.header[f"FLAG{flag.bit_length() - 1:02d}"] = (flag.name, meaning)
@@ -435,7 +443,7 @@ def _write_fits(hdu: fits.BinTableHDU, path: str | Path) -> None:
 def _to_file(column) -> np.ndarray:
     label = f"column {column.name!r}"
     if column.dtype.kind in "SUO":
-        return np.char.encode(texts(column, label), "ascii", "replace")
+        return ascii_column(texts(column, label))
     values = (whole(0) if column.dtype.kind in "iu" else any_unit)(column, label)
     if values.dtype.kind == "f":
         return np.where(np.isfinite(values), values, float(UNKNOWN))
@@ -464,7 +472,7 @@ def read_catalogue(path: str | Path) -> Table:
             if not hdus[1].verify_datasum():
                 raise CatalogueError(f"{path} is damaged: its checksum does not agree; make or fetch it again")
             header, data = hdus[1].header, hdus[1].data
-            table = Table({name: _from_file(name, data[name]) for name in data.names})
+            table = Table({name: _from_file(name, raw_values(data, name)) for name in data.names})
             units = {name: hdus[1].columns[name].unit for name in data.names}
     except (OSError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, CatalogueError):
@@ -481,9 +489,8 @@ def read_catalogue(path: str | Path) -> Table:
 
 
 def _from_file(name: str, values) -> np.ndarray:
-    values = np.asarray(values)
-    if values.dtype.kind in "SU":
-        return np.char.rstrip(values.astype(str))
+    if values.dtype.kind == "U":
+        return values
     values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype.kind == "f":
         return np.where(values == UNKNOWN, np.nan, values)

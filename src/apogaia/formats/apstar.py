@@ -112,34 +112,40 @@ class ApStar:
     error: np.ndarray
     mask: np.ndarray
     n_visits: int
+    row: int  # of the file's images, from 0
     header: dict  # the cards of `_CARDS`; None where the header lacks one
 
 
-_CARDS = {
-    "apogee_id": "OBJID",
-    "telescope": "TELESCOP",
-    "location_id": "LOCID",
-    "field": "FIELD",
-    "ra": "RA",
-    "dec": "DEC",
-    "glon": "GLON",
-    "glat": "GLAT",
-    "j_mag": "J",
-    "h_mag": "H",
-    "k_mag": "K",
-    "a_k_targ": "AKTARG",  # not in older headers
-    "snr": "SNR",
-    "starflag": "STARFLAG",
-    "v_helio": "VHELIO",
-    "v_scatter": "VSCATTER",
+_CARDS = {  # the first card that is there counts: SDSS-IV's name, then SDSS-V's
+    "apogee_id": ("OBJID",),
+    "telescope": ("TELESCOP",),
+    "location_id": ("LOCID",),
+    "field": ("FIELD",),
+    "ra": ("RA",),
+    "dec": ("DEC",),
+    "glon": ("GLON",),
+    "glat": ("GLAT",),
+    "j_mag": ("J", "JMAG"),
+    "h_mag": ("H", "HMAG"),
+    "k_mag": ("K", "KMAG"),
+    "a_k_targ": ("AKTARG",),  # neither in older headers nor in SDSS-V's
+    "snr": ("SNR",),
+    "starflag": ("STARFLAG",),
+    "v_helio": ("VHELIO", "VHBARY"),
+    "v_scatter": ("VSCATTER",),
 }
 
 _DESIGNATION = re.compile(r"(?<!\d)\d{8}[+-]\d{7}(?!\d)")  # of 2MASS: the part of a name that is a position
 
 
 @takes(path=file_path)
-def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
-    """Read the combined spectrum of an apStar file: the globally weighted one where there were several visits.
+def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = (), combined_row: int = 1) -> ApStar:
+    """Read the combined spectrum of an apStar file.
+
+    Row 0 of the images is the combination of the visits with weights for each pixel, row 1 that with a weight for each
+    visit. Up to DR16 both are complete, and a star of one visit has one row. From DR17 on only row 0 has a mask and
+    errors that mark bad pixels, and a star of one visit has a row 1 of zeros (DR17) or none (DR19). Files of either
+    kind are read: where row 1 has no mask at all, row 0 is taken.
 
     A file that is compressed as a whole (gzip, under whatever name) reads as the file in it. What lies behind the three
     arrays goes unread. Arrays with a DATASUM card are checked against it; a header edited later is not.
@@ -150,6 +156,8 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
         The file.
     masked_bits
         Pixels with one of these bits of APOGEE_PIXMASK do not count as usable.
+    combined_row
+        0 or 1: which combination of several visits to read (`SpectraSettings.combined_row`).
 
     Raises
     ------
@@ -174,7 +182,8 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
                     header = _cards(hdus[0].header)
                     _check_star(header, path)
                     images = [_image(hdus, i, path, size) for i in (1, 2, 3)]
-                    flux, error, mask = _combined(images, header, path)
+                    row = _combined_row(images, header, path, combined_row)
+                    flux, error, mask = (hdu.data if row is None else hdu.data[row] for hdu in images)
         except FileNotFoundError:
             raise SpectrumError(Status.NO_FILE, path, _instead(path)) from None
         except SpectrumError as refusal:
@@ -188,7 +197,8 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = ()) -> ApStar:
             raise unreadable from fault
     n_visits = header.pop("n_visits")
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
-        star = ApStar(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32), n_visits, header)
+        arrays = flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32)
+    star = ApStar(*arrays, n_visits, row or 0, header)
     try:
         _check_pixels(star, masked_bits, path)
     except SpectrumError as refusal:
@@ -208,12 +218,14 @@ def _instead(path: Path) -> str:
 def _cards(primary: fits.Header) -> dict:
     """Return the cards of `_CARDS` and the number of visits; None where there is none, or one that cannot be parsed."""
     cards = {}
-    for key, card in {**_CARDS, "n_visits": "NVISITS"}.items():
+    for key, names in {**_CARDS, "n_visits": ("NVISITS",)}.items():
+        card = next((name for name in names if name in primary), names[0])
         try:
             value = primary.get(card)
         except (fits.VerifyError, ValueError):  # one damaged card says nothing about the others
             value = "unreadable" if key == "n_visits" else None  # that one is needed: the reason says so
-        cards[key] = None if isinstance(value, fits.card.Undefined) else value
+        unknown = isinstance(value, fits.card.Undefined) or value == "NaN"  # as SDSS-V's pipeline writes it
+        cards[key] = None if unknown else value
     return cards
 
 
@@ -285,21 +297,21 @@ def _close(value, expected: float) -> bool:
     return isinstance(value, (int, float)) and math.isclose(value, expected, rel_tol=1e-9)
 
 
-def _combined(images: list, header: dict, path: Path) -> list[np.ndarray]:
-    """Return the combined spectrum in each HDU, (8575,).
-
-    Rows are [pixel-weighted combination, globally weighted combination, visit 1, ...]; one visit is 1-D, or one row.
-    """
+def _combined_row(images: list, header: dict, path: Path, combined_row: int) -> int | None:
+    """Return the row of the combined spectrum, None of 1-D images; `read_apstar` says what the rows are."""
     rows = [1 if len(hdu.shape) == 1 else hdu.shape[0] for hdu in images]
     if len(set(rows)) > 1:
         raise SpectrumError(Status.NOT_APSTAR, path, f"HDUs 1, 2 and 3 hold {rows[0]}, {rows[1]} and {rows[2]} rows")
-    if rows[0] == 2 or rows[0] == 1 < header["n_visits"]:  # a combination or a visit?
-        found = f"NVISITS is {header['n_visits']}, but each HDU holds {rows[0]} of the {header['n_visits'] + 2} rows"
+    n_visits, n_rows = header["n_visits"], rows[0]
+    second_is_blank = n_rows == 2 and n_visits == 1 and not np.any(images[0].data[1])
+    if n_rows == 1 < n_visits or (n_rows == 2 and not second_is_blank):  # a combination or a visit?
+        found = f"NVISITS is {n_visits}, but each HDU holds {n_rows} of the {n_visits + 2} rows"
         raise SpectrumError(Status.NOT_APSTAR, path, found)
-    arrays = [hdu.data if len(hdu.shape) == 1 else hdu.data[min(1, rows[0] - 1)] for hdu in images]
-    if arrays[2].dtype.kind not in "iu":
+    if images[2].data.dtype.kind not in "iu":
         raise SpectrumError(Status.NOT_APSTAR, path, "HDU 3 is not a bit mask")
-    return arrays
+    if len(images[0].shape) == 1:
+        return None
+    return combined_row if n_rows > 2 and np.any(images[2].data[1]) else 0
 
 
 def _check_pixels(star: ApStar, masked_bits: Sequence[int], path: Path) -> None:

@@ -1,7 +1,12 @@
-"""Columns of FITS tables from elsewhere: a clear error if damaged, numbers in our types, unknown as NaN."""
+"""The FITS edge: columns of tables from elsewhere, and texts that go into FITS files.
+
+Columns are read with a clear error if damaged, numbers in our types, unknown as NaN. Texts are written in ASCII.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +18,18 @@ from astropy.utils.exceptions import AstropyUserWarning
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 
-__all__ = ["ReductionError", "find_column", "foreign_format", "known_number", "native", "open_table", "raw_values"]
+__all__ = [
+    "ReductionError",
+    "ascii_column",
+    "ascii_text",
+    "find_column",
+    "foreign_format",
+    "known_number",
+    "native",
+    "open_table",
+    "raw_values",
+    "set_text_card",
+]
 
 MISSING = -9999  # stands for unknown in APOGEE's tables, in tables of Gaia without NaN, and in our catalogue
 MISSING_BELOW = -9000.0  # -9999.99, too
@@ -25,8 +41,8 @@ class ReductionError(ValueError):
 
 
 @takes(path=file_path)
-def open_table(path: str | Path) -> fits.HDUList:
-    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU 1.
+def open_table(path: str | Path, hdu: int = 1) -> fits.HDUList:
+    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU `hdu`.
 
     Raises
     ------
@@ -38,7 +54,7 @@ def open_table(path: str | Path) -> fits.HDUList:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error below
             hdus = fits.open(path, memmap=True)
-            _check_table(path, hdus)
+            _check_table(path, hdus, hdu)
             return hdus
     except FileNotFoundError:
         raise ReductionError(
@@ -51,12 +67,12 @@ def open_table(path: str | Path) -> fits.HDUList:
         raise ReductionError(f"{path} cannot be read ({_why(path, fault)}): {again}") from fault
 
 
-def _check_table(path: str | Path, hdus: fits.HDUList) -> None:
-    found = hdus[1] if len(hdus) > 1 else None
+def _check_table(path: str | Path, hdus: fits.HDUList, number: int) -> None:
+    found = hdus[number] if len(hdus) > number else None
     if not isinstance(found, fits.BinTableHDU):
         tables = [f"HDU {i}" for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU)]
         where = f", but in {' and '.join(tables)}: it is not as released" if tables else ""
-        raise ReductionError(f"holds no table in HDU 1{where}")
+        raise ReductionError(f"holds no table in HDU {number}{where}")
     size, needed = Path(path).stat().st_size, found.fileinfo()["datLoc"] + found.size
     if size < needed and _first_bytes(path).startswith(b"SIMPLE"):  # the length of a compressed file says nothing
         raise ReductionError(f"is cut short: {size} bytes instead of {needed} or more")
@@ -117,10 +133,10 @@ def find_column(present: Sequence[str], candidates: Sequence[str]) -> str | None
 
 
 def raw_values(data: fits.FITS_rec, name: str) -> np.ndarray:
-    """Return a column's values; texts as str, stripped, with the replacement character for bytes that are not ASCII."""
+    """Return a column's values; texts as str, stripped, with the replacement character for bytes that are not UTF-8."""
     stored = data.view(np.ndarray)[name]
-    if stored.dtype.kind == "S":
-        return np.char.strip(np.char.decode(stored, "ascii", "replace"))
+    if stored.dtype.kind == "S":  # FITS is ASCII; a name in UTF-8 is the name of the star's file, too
+        return np.char.strip(np.char.decode(stored, "utf-8", "replace"))
     return np.asarray(data[name])
 
 
@@ -142,7 +158,7 @@ def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integ
         values = _numbers(np.char.strip(values.astype(str)), whole=kind[0] == "i")
     unknown = values == null if null is not None else np.zeros(values.shape, dtype=bool)
     if kind[0] == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN
             values = values.astype(kind)
         values[unknown | ~((values >= MISSING_BELOW) & (values < MISSING_ABOVE))] = np.nan
         return values
@@ -183,3 +199,43 @@ def _numbers(texts: np.ndarray, whole: bool) -> np.ndarray:
     if not known and texts.size:
         raise ValueError(f"texts that are no {'whole ' if whole else ''}numbers: {str(texts.flat[0])!r}")
     return numbers
+
+
+# What Unicode's own decomposition has no ASCII letters for, or others than one writes
+_TRANSLITERATED = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ẞ": "SS"}
+    | {"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+    | {"µ": "u", "μ": "u", "±": "+-", "×": "x", "°": " deg"}
+    | dict.fromkeys("‘’‚‹›", "'")
+    | dict.fromkeys("“”„«»", '"')
+    | dict.fromkeys("‐‑‒–—−", "-")
+)
+
+
+def ascii_text(text: str) -> str:
+    """The printable ASCII form of a text, all that FITS knows.
+
+    Umlauts become two letters as in German, other letters lose their accents, line breaks and other control characters
+    become blanks, dashes and quotation marks plain ones, and what is left a question mark each.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    plain = unicodedata.normalize("NFC", text).translate(_TRANSLITERATED)
+    letters = "".join(char for char in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(char))
+    return re.sub("[^ -~]", "?", re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", letters))
+
+
+def ascii_column(texts: np.ndarray) -> np.ndarray:
+    """(n,) `ascii_text` of each text, as bytes."""
+    return np.array([ascii_text(text) for text in texts.tolist()], dtype=bytes)
+
+
+def set_text_card(header: fits.Header, keyword: str, text: str, comment: str = "") -> None:
+    """Write a text of any characters and length into a header, as `ascii_text`; the comment only where it has room.
+
+    A text of more than one card goes on in CONTINUE cards. An ampersand at its end would mean that it goes on: it
+    becomes a plus sign.
+    """
+    text = re.sub("&$", "+", ascii_text(text))
+    room = fits.Card.length - len(f"{keyword:8s}= '{text.replace(chr(39), 2 * chr(39)):8s}' / ")
+    header[keyword] = (text, comment if len(comment) <= room else "")

@@ -48,6 +48,10 @@ COLUMNS = tuple(
         ("location_id", "i4", "", "APOGEE's number of the field; 1 for stars outside the survey's fields"),
         ("field", "U", "", "name of the field"),
         ("spectrum_file", "U", "", "name of the file of the star's combined spectrum"),
+        ("reduction", "U", "", "version of the reduction where allStar mixes several (DR19: apred); else empty"),
+        ("healpix", "i4", "", "HEALPix pixel of the spectrum's folder (DR19); else 0"),
+        ("sdss_id", "i8", "", "SDSS-V's number of the star (DR19); else 0"),
+        ("spectrum_pk", "i8", "", "Astra's number of the spectrum (DR19); else 0"),
         ("ra_apogee", "f8", "deg", "right ascension, J2000"),
         ("dec_apogee", "f8", "deg", "declination, J2000"),
         ("glon", "f8", "deg", "Galactic longitude"),
@@ -103,9 +107,9 @@ COLUMNS = tuple(
 _UNKNOWN_INTEGER = {"starflag": -1, "status": 1}
 
 
-def star_columns(*names: str) -> Columns:
-    """Columns of stars.h5 as an argument of a function: whichever a table has of those named, or of all."""
-    return Columns({column.name: _kind(column) for column in COLUMNS if column.name in names or not names})
+def star_columns() -> Columns:
+    """Columns of stars.h5 as an argument of a function: whichever of them a table has."""
+    return Columns({column.name: _kind(column) for column in COLUMNS})
 
 
 def _kind(column: StarColumn) -> Kind:

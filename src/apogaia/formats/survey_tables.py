@@ -5,6 +5,7 @@ The readers return unknown values as NaN (0 in whole numbers, empty in texts), h
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia import files
-from apogaia.arguments.plain import file_path, texts
+from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
-from apogaia.formats.fits_columns import ReductionError, find_column, raw_values
+from apogaia.formats.fits_columns import ReductionError, ascii_column, find_column, raw_values
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
-from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, Release
-from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS
+from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, RELEASES, GaiaRelease, Release
+from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS, StarColumn
 
 __all__ = [
     "GAIA_UNITS",
+    "SPECTRUM_PLACE",
     "ReductionError",
     "read_allstar",
     "read_gaia",
@@ -31,6 +33,9 @@ __all__ = [
     "write_gaia",
     "write_table",
 ]
+
+# Columns of stars.h5 that say where a spectrum is, in the order of `Release.spectrum`
+SPECTRUM_PLACE = ("apogee_id", "telescope", "location_id", "field", "spectrum_file", "healpix", "reduction")
 
 BLOCK_ROWS = 20_000  # of a table's file in memory at a time: 100 MB of allStar
 MISSING_MAG_ABOVE = 90.0  # 99.999 stands for an unknown magnitude in 2MASS's
@@ -85,6 +90,8 @@ ALLSTAR_REQUIRED = (
     *("apogee_id", "location_id", "ra_apogee", "dec_apogee"),
     *("snr", "v_scatter", "starflag", "k_mag", "a_k_mag"),
 )
+# Needed columns that may be NaN in every row of a table of one's own: data/README.md says what is then left out
+MAY_BE_NAN = ("a_k_mag", "pmra", "pmdec", *EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)
 
 GAIA_COLUMNS = {
     "gaia_source_id": "source_id",
@@ -94,9 +101,54 @@ GAIA_COLUMNS = {
     **{name: name for name in ("astrometric_chi2_al", "astrometric_n_good_obs_al")},
     **{name: name for name in (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)},
 }
-GAIA_EDR3_COLUMNS = (*EDR3_IMAGE_QUALITY, *EDR3_SOLUTION)  # not in DR2
+# What neither luminosity nor constant zero point needs: photometry is for the multivariate one, errors for orbits
+GAIA_OPTIONAL = (
+    *("g_mag", "bp_rp", "pmra_error", "pmdec_error"),
+    *("astrometric_chi2_al", "astrometric_n_good_obs_al"),
+)
+
+# Column of stars.h5 -> column of Astra's mwmAllStar, a row for each spectrum
+MWM_COLUMNS = {
+    "apogee_id": ("obj",),
+    "telescope": ("telescope",),
+    "field": ("field",),
+    "reduction": ("apred",),
+    "healpix": ("healpix",),
+    "sdss_id": ("sdss_id",),
+    "spectrum_pk": ("spectrum_pk",),
+    "ra_apogee": ("ra",),
+    "dec_apogee": ("dec",),
+    "glon": ("l",),
+    "glat": ("b",),
+    "snr": ("snr",),
+    "n_visits": ("n_visits",),
+    "v_helio": ("v_rad",),
+    "v_scatter": ("std_v_rad",),
+    "starflag": ("spectrum_flags",),
+    "j_mag": ("j_mag",),
+    "h_mag": ("h_mag",),
+    "k_mag": ("k_mag",),
+    "k_mag_error": ("e_k_mag",),
+    "a_k_mag": ("ebv",),
+    "gaia_source_id": ("gaia_dr3_source_id",),
+    "g_mag": ("g_mag",),
+    "bp_rp": ("bp_mag",),  # until RP is subtracted
+    "rp_mag": ("rp_mag",),
+    "parallax": ("plx",),
+    "parallax_error": ("e_plx",),
+    "pmra": ("pmra",),
+    "pmra_error": ("e_pmra",),
+    "pmdec": ("pmde",),
+    "pmdec_error": ("e_pmde",),
+}
+MWM_REQUIRED = (
+    *("apogee_id", "telescope", "reduction", "healpix", "spectrum_pk", "ra_apogee", "dec_apogee", "snr", "v_scatter"),
+    *("starflag", "k_mag", "a_k_mag", "gaia_source_id", "g_mag", "parallax", "parallax_error"),
+)
+A_K_PER_EBV = 0.3517  # as Astra's distances (0.918 / 2.61)
 
 _COLUMN = {column.name: column for column in COLUMNS}
+_RP_MAG = StarColumn("rp_mag", "f8", "mag", "Gaia RP, until BP-RP is made of it")
 # Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
 LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
 LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
@@ -106,49 +158,87 @@ LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 
 
 @takes(path=file_path)
-def read_allstar(path: str | Path) -> Table:
-    """APOGEE's columns of stars.h5 from an allStar file, row by row; NaN where allStar has a placeholder.
+def read_allstar(path: str | Path, release: Release = RELEASES["dr14"]) -> Table:
+    """Columns of stars.h5 from a release's table of stars, row by row; NaN where it has a placeholder.
 
-    A negative signal-to-noise ratio, and a position outside the sphere's coordinates, are unknown, too.
+    A negative signal-to-noise ratio, and a position outside the sphere's coordinates, are unknown, too. SDSS-V's table
+    (mwmAllStar) has a row for each spectrum, so that a star may have several, and Gaia's columns in the row. Its
+    extinction is A_Ks = 0.3517 E(B-V), unknown where E(B-V) is not positive, and the scatter of a single visit is 0.
 
     Raises
     ------
     ReductionError
-        If the file cannot be read, has no rows, lacks a column without which there is no distance, or has one of
-        another kind.
+        If the file cannot be read, has no rows, lacks columns without which there is no distance (all are named), or
+        has one of another kind.
     """
-    table = _read_columns(path, ALLSTAR_COLUMNS, required=ALLSTAR_REQUIRED)
-    for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag"):
-        table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
+    if release.gaia_in_allstar:
+        table = _read_columns(path, MWM_COLUMNS, required=MWM_REQUIRED, hdu=release.allstar.hdu)
+    else:
+        table = _read_columns(path, ALLSTAR_COLUMNS, required=ALLSTAR_REQUIRED)
+    for name in ("j_mag", "h_mag", "k_mag", "k_mag_error", "a_k_mag", "g_mag", "bp_rp", "rp_mag"):
+        if name in table.colnames:
+            table[name][table[name] > MISSING_MAG_ABOVE] = np.nan
     table["snr"][table["snr"] < 0] = np.nan
     _forget_impossible_positions(table, "ra_apogee", "dec_apogee")
     table["telescope"][table["telescope"] == ""] = "apo25m"  # APOGEE's only telescope before it was a column
+    if release.gaia_in_allstar:
+        _complete_mwm(table)
+    for name in (*ALLSTAR_COLUMNS, "reduction", "healpix", "sdss_id", "spectrum_pk"):
+        if name not in table.colnames:
+            table[name] = np.full(len(table), _COLUMN[name].unknown, _numpy_kind(_COLUMN[name]))
     return table
+
+
+def _complete_mwm(table: Table) -> None:
+    """Turn columns of mwmAllStar into ours where they differ by more than the name."""
+    ebv = np.asarray(table["a_k_mag"])
+    with np.errstate(invalid="ignore"):
+        table["a_k_mag"] = np.where(ebv > 0, A_K_PER_EBV * ebv, np.nan).astype(ebv.dtype)
+    table["bp_rp"] = table["bp_rp"] - table["rp_mag"]
+    del table["rp_mag"]
+    table["v_scatter"][(table["n_visits"] == 1) & np.isnan(table["v_scatter"])] = 0.0
+    for name in ("sdss_id", "spectrum_pk", "gaia_source_id", "healpix"):
+        table[name][table[name] < 0] = 0
+    for name in GAIA_COLUMNS:
+        if name not in table.colnames:
+            table[name] = np.full(len(table), _COLUMN[name].unknown, _numpy_kind(_COLUMN[name]))
+    matched = np.asarray(table["gaia_source_id"]) != 0
+    for ours, theirs in (("ra", "ra_apogee"), ("dec", "dec_apogee")):
+        table[ours] = np.where(matched, table[theirs], np.nan)
+    _forget_impossible_errors(table)
 
 
 @takes(path=file_path)
 def read_gaia(path: str | Path, release: str = "dr2") -> Table:
     """Gaia's columns of stars.h5, one row per source, each source once; NaN where Gaia has none.
 
-    An error that is not positive, and a position outside the sphere's coordinates, are unknown, too.
+    Photometry and errors of proper motions may be absent, and are unknown then. An error that is not positive, and a
+    position outside the sphere's coordinates, are unknown, too.
 
     Parameters
     ----------
     release
-        "dr2" or "edr3", which has more columns.
+        Of Gaia, "dr2" or a later one, whose columns must be there.
 
     Raises
     ------
     ReductionError
-        If the file cannot be read, has no rows, lacks a column of the release or has one of another kind, holds
-        source numbers that lost digits, or describes one source in two ways.
+        If the file cannot be read, has no rows, lacks needed columns of the release (all are named) or has one of
+        another kind, holds source numbers that lost digits, or describes one source in two ways.
+    ValueError
+        If there is no such release.
     """
-    required = [name for name in GAIA_COLUMNS if release != "dr2" or name not in GAIA_EDR3_COLUMNS]
+    needed = set(GaiaRelease(release).columns)
+    required = [new for new, old in GAIA_COLUMNS.items() if old in needed and new not in GAIA_OPTIONAL]
     table = _read_columns(path, {new: (old,) for new, old in GAIA_COLUMNS.items()}, required=required)
-    for name in ("pmra_error", "pmdec_error", "parallax_error"):
-        table[name][~(table[name] > 0)] = np.nan
+    _forget_impossible_errors(table)
     _forget_impossible_positions(table, "ra", "dec")
     return _each_source_once(path, table)
+
+
+def _forget_impossible_errors(table: Table) -> None:
+    for name in ("pmra_error", "pmdec_error", "parallax_error"):
+        table[name][~(table[name] > 0)] = np.nan
 
 
 def _forget_impossible_positions(table: Table, ra: str, dec: str) -> None:
@@ -178,48 +268,98 @@ def _each_source_once(path: str | Path, table: Table) -> Table:
     return table[kept]
 
 
-@takes(path=file_path, apogee_id=texts)
-def read_stellar_parameters(path: str | Path, apogee_id: np.ndarray) -> Table:
-    """Teff, log g and abundances with errors from a catalogue that is row by row as allStar.
+@takes(path=file_path)
+def read_stellar_parameters(path: str | Path, allstar: Table, release: Release = RELEASES["dr14"]) -> Table:
+    """Teff, log g and abundances with errors, row by row as `allstar`.
+
+    Up to DR17 the catalogue is row by row as allStar. SDSS-V's (astraAllStarAstroNN) has a row for each spectrum with a
+    result, in any order: rows meet by spectrum_pk, the first of several counts, and a spectrum without one has NaN.
+
+    Parameters
+    ----------
+    allstar
+        `read_allstar` of the release.
 
     Raises
     ------
     ReductionError
-        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17), holds no value at
-        all in such a column, or is not row by row as allStar.
+        If the file cannot be read, has neither 22 values a row (DR14) nor a column per label (DR17; all missing ones
+        are named), holds no value at all in such a column, or is not row by row as allStar where it should be.
     """
-    with _open_table(path) as hdus:
-        n_rows, present = hdus[1].header["NAXIS2"], {name.upper(): name for name in hdus[1].columns.names}
-    if n_rows != len(apogee_id):
+    hdu, by_row = release.stellar_parameters.hdu, not release.gaia_in_allstar
+    apogee_id = np.asarray(allstar["apogee_id"])
+    with _open_table(path, hdu) as hdus:
+        n_rows, names = hdus[hdu].header["NAXIS2"], hdus[hdu].columns.names
+    present = {name.upper(): name for name in names}
+    if by_row and n_rows != len(apogee_id):
         raise ReductionError(f"{path} has {n_rows} rows, allStar {len(apogee_id)}: they must agree row by row")
+    if not by_row and "SPECTRUM_PK" not in present:
+        raise ReductionError(f"{path} has no column spectrum_pk: is it {release.stellar_parameters.name}?")
     places = _label_places(path, present)
+    for column in {column for column, _ in places.values()}:
+        twins = [name for name in names if name.upper() == column.upper()]
+        if len(twins) > 1:  # a table that was joined with another
+            raise ReductionError(f"{path} has {len(twins)} columns {' and '.join(twins)}: keep the catalogue's own")
     table = Table({label: np.empty(n_rows, "f4") for label in places}, copy=False)
+    numbers = np.zeros(n_rows, "i8")
     start = 0
-    for data in _blocks(path):
+    for data in _blocks(path, hdu):
         rows = slice(start, start + len(data))
-        if "APOGEE_ID" in present:
+        if by_row and "APOGEE_ID" in present:
             _check_names(path, raw_values(data, present["APOGEE_ID"]), apogee_id[rows], start)
-        columns = {column: _native(data[column], "f4") for column in {column for column, _ in places.values()}}
+        if not by_row:
+            numbers[rows] = _numbers(path, data, present["SPECTRUM_PK"], "i8")
+        columns = {column: _numbers(path, data, column, "f4") for column in {column for column, _ in places.values()}}
         for label, (column, place) in places.items():
             values = columns[column]
-            if place is not None and values.shape != (len(data), len(LABELS)):
-                raise ReductionError(f"{path}: column {column} must hold {len(LABELS)} values a row: {values.shape}")
+            expected = (len(data),) if place is None else (len(data), len(LABELS))
+            if values.shape != expected:
+                must = "one value" if place is None else f"{len(LABELS)} values"
+                raise ReductionError(
+                    f"{path}: column {column} must hold {must} a row, not {values.shape}: fetch it again"
+                )
             table[label][rows] = values if place is None else values[:, place]
         start = rows.stop
     for label, (column, place) in places.items():
         if place is None and n_rows and not np.isfinite(table[label]).any():  # a mistake of whoever made the table
             raise ReductionError(f"{path}: column {column} holds no value for any star: fetch it again")
-    return table
+    return table if by_row else _in_order(table, numbers, np.asarray(allstar["spectrum_pk"]))
+
+
+def _numbers(path: str | Path, data: fits.FITS_rec, column: str, kind: str) -> np.ndarray:
+    try:
+        values = _native(raw_values(data, column), kind, data.columns[column].null)
+    except (TypeError, ValueError) as fault:
+        raise ReductionError(f"{path}: column {column} holds {fault}; fetch it again") from fault
+    if kind == "i8" and values.ndim > 1:
+        raise ReductionError(f"{path}: column {column} must hold one value a row, not {values.shape}: fetch it again")
+    return values
+
+
+def _in_order(table: Table, numbers: np.ndarray, wanted: np.ndarray) -> Table:
+    """Rows of `table` in the order of `wanted` numbers; NaN where there is none."""
+    known, first = np.unique(numbers, return_index=True)
+    at = np.searchsorted(known, wanted)
+    found = (at < len(known)) & (wanted != 0)
+    found[found] = known[at[found]] == wanted[found]
+    ordered = Table({name: np.full(len(wanted), np.nan, "f4") for name in table.colnames}, copy=False)
+    for name in table.colnames:
+        ordered[name][found] = np.asarray(table[name])[first[at[found]]]
+    return ordered
 
 
 def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[str, int | None]]:
     """Column of each label and its error, with its place in a row of 22 values (DR14) or None (DR17)."""
     places: dict[str, tuple[str, int | None]] = {}
+    missing = []
     if "ASTRONN" in present or "TEFF" not in present:
         for column, suffix in (("astroNN", ""), ("astroNN_error", "_error")):
             if column.upper() not in present:
-                raise ReductionError(f"{path} has no column {column}: is it the stellar-parameter catalogue?")
+                missing.append(column)
+                continue
             places |= {label + suffix: (present[column.upper()], i) for i, label in enumerate(LABELS)}
+        if missing:
+            raise ReductionError(f"{path} has no {_columns(missing)}: is it the stellar-parameter catalogue?")
         return places
     for label in LABELS:
         spellings = [label.upper(), *LABEL_SPELLINGS.get(label, ())]
@@ -229,9 +369,19 @@ def _label_places(path: str | Path, present: dict[str, str]) -> dict[str, tuple[
         ):
             found = next((present[text] for text in candidates if text in present), None)
             if found is None:
-                raise ReductionError(f"{path} has no column {' or '.join(candidates)}: fetch it again")
-            places[name] = (found, None)
+                missing.append(" or ".join(candidates))
+            else:
+                places[name] = (found, None)
+    if missing:
+        raise ReductionError(
+            f"{path} has no {_columns(missing)}: fetch it again. In a table of your own single values may be NaN; for"
+            " labels that nobody measured give columns astroNN and astroNN_error of 22 values, -9999 where unknown"
+        )
     return places
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"column{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, start: int) -> None:
@@ -243,27 +393,41 @@ def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, sta
         )
 
 
-def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required: Sequence[str]) -> Table:
+def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required: Sequence[str], hdu: int = 1) -> Table:
     """Columns of a FITS table under our names and types, whatever their case; absent optional ones are unknown."""
     pieces: dict[str, list[np.ndarray]] = {new: [] for new in names}
-    for data in _blocks(path):
+    for data in _blocks(path, hdu):
         if not len(data):
             raise ReductionError(f"{path} has no rows: fetch or make it again")
+        _check_columns(path, data.names, names, required)
         for new, candidates in names.items():
-            pieces[new].append(_piece(path, data, new, candidates, new in required))
+            pieces[new].append(_piece(path, data, new, candidates))
     return Table({new: np.concatenate(pieces.pop(new)) for new in names}, copy=False)
 
 
-def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str], required: bool) -> np.ndarray:
+def _check_columns(
+    path: str | Path, present: Sequence[str], names: Mapping[str, Sequence[str]], required: Sequence[str]
+) -> None:
+    """Name all needed columns that are missing, which of them may be filled with NaN, and which are not needed."""
+    spelt = {new: " or ".join(name.upper() for name in candidates) for new, candidates in names.items()}
+    missing = [new for new in required if find_column(present, names[new]) is None]
+    if not missing:
+        return
+    nan = [spelt[new] for new in missing if new in MAY_BE_NAN]
+    absent = [spelt[new] for new in names if new not in required]
+    raise ReductionError(
+        f"{path} has no {_columns([spelt[new] for new in missing])}: fetch or make it again."
+        f" In a table of your own {', '.join(nan) or 'none of these'} may hold NaN in every row, and"
+        f" {', '.join(absent)} may be absent: data/README.md says what is then left out"
+    )
+
+
+def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence[str]) -> np.ndarray:
     """One column of some rows."""
-    column = _COLUMN[new]
+    column = _COLUMN.get(new, _RP_MAG)
     old = find_column(data.names, candidates)
-    if old is None and required:
-        raise ReductionError(
-            f"{path} has no column {' or '.join(name.upper() for name in candidates)}: fetch or make it again"
-        )
     if old is None:
-        return np.full(len(data), column.unknown, dtype="U8" if column.kind == "U" else column.kind)
+        return np.full(len(data), column.unknown, dtype=_numpy_kind(column))
     try:
         values = raw_values(data, old)
         if values.ndim > 1:
@@ -275,7 +439,11 @@ def _piece(path: str | Path, data: fits.FITS_rec, new: str, candidates: Sequence
         raise ReductionError(f"{path}: column {old} holds {fault}; fetch or make it again") from fault
 
 
-def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
+def _numpy_kind(column: StarColumn) -> str:
+    return "U8" if column.kind == "U" else column.kind
+
+
+def _blocks(path: str | Path, hdu: int = 1) -> Iterator[fits.FITS_rec]:
     """Yield the rows of a FITS table in blocks, at least one; a compressed file is one block.
 
     What has been read of a mapped file stays in memory until the file is closed, and allStar has 4 GB of which few
@@ -285,17 +453,17 @@ def _blocks(path: str | Path) -> Iterator[fits.FITS_rec]:
         step = BLOCK_ROWS if file.read(6) == b"SIMPLE" else None
     start, n_rows = 0, None
     while n_rows is None or start < n_rows:
-        with _open_table(path) as hdus:
-            n_rows = hdus[1].header["NAXIS2"]
+        with _open_table(path, hdu) as hdus:
+            n_rows = hdus[hdu].header["NAXIS2"]
             step = step or max(1, n_rows)
-            yield hdus[1].data[start : start + step]
-            del hdus[1].data  # what is loaded when a file is closed is copied into memory whole
+            yield hdus[hdu].data[start : start + step]
+            del hdus[hdu].data  # what is loaded when a file is closed is copied into memory whole
         start += step
 
 
 def spectrum_places(allstar: Table, release: Release) -> list[str]:
     """Place of each row's combined spectrum below the raw folder; `allstar` as `read_allstar` gives it."""
-    columns = (allstar[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field", "spectrum_file"))
+    columns = (allstar[name].tolist() for name in SPECTRUM_PLACE)
     return [release.spectrum(*row) for row in zip(*columns, strict=True)]
 
 
@@ -309,14 +477,17 @@ def write_gaia(path: Path, sources: dict[str, np.ndarray]) -> None:
 
 
 @takes(path=file_path)
-def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str] | None = None) -> None:
-    """Write one binary table in HDU 1, atomically; units as given. Bytes depend on nothing but the columns."""
+def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str] | None = None, hdu: int = 1) -> None:
+    """Write a binary table in HDU 1, or behind empty ones, atomically; compressed if the name ends in ``.gz``.
+
+    Bytes depend on nothing but the columns and their units.
+    """
     units = units or {}
     made = []
     for name, values in columns.items():
         if values.dtype.kind == "U":
+            values = ascii_column(values)
             # A column of empty texts still needs a width.
-            values = values.astype(f"S{max(1, values.dtype.itemsize // 4)}")
             width = max(1, int(np.char.str_len(values).max(initial=1)))
             made.append(fits.Column(name=name, format=f"{width}A", array=values, unit=units.get(name)))
         else:
@@ -324,5 +495,12 @@ def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str
             values = values.astype(np.int16) if values.dtype == np.int8 else values
             count = values.shape[1] if values.ndim == 2 else ""
             made.append(fits.Column(name=name, format=f"{count}{code}", array=values, unit=units.get(name)))
+    empty = [fits.Column(name=column.name, format=column.format, unit=column.unit) for column in made]
+    before = [fits.BinTableHDU.from_columns(empty) for _ in range(hdu - 1)]
+    hdus = fits.HDUList([fits.PrimaryHDU(), *before, fits.BinTableHDU.from_columns(made)])
     with files.atomic(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(made)]).writeto(temporary)
+        if path.suffix == ".gz":
+            with open(temporary, "wb") as plain, gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:
+                hdus.writeto(packed)
+        else:
+            hdus.writeto(temporary)

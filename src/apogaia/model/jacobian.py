@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 
 from apogaia.arguments.takes import takes
+from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
 
 __all__ = ["jacobian"]
@@ -29,7 +30,13 @@ def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -
     -------
     (n, pixels) array
         d fakemag / d flux, float32.
+
+    Raises
+    ------
+    ValueError
+        If the spectra have another number of pixels than the model's, or Keras' backend has no gradients.
     """
+    devices.check_gradients("the Jacobian")
     check_pixels(model, spectra)
     gradient = _gradient_of_fakemag(model.get_layer("luminosity"))
     jacobians = np.empty(spectra.shape, np.float32)

@@ -118,7 +118,8 @@ def load_network(path: str | Path) -> keras.Model:
         If it is no apogaia model, damaged, or written by another version of apogaia.
     """
     read_provenance(path)
-    return keras.models.load_model(path, compile=False)
+    with np.errstate(all="ignore"):  # on numpy, Keras finds shapes by computing with whatever is in memory
+        return keras.models.load_model(path, compile=False)
 
 
 @takes(path=file_path)

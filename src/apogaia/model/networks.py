@@ -20,6 +20,7 @@ from apogaia.survey import NetworkSettings
 __all__ = ["OFFSETS", "build_joint_network", "check_pixels"]
 
 OFFSETS = ("none", "constant", "multivariate")
+VARIANCE_FORMS = ("parallax", "released")
 
 register = keras.saving.register_keras_serializable(package="apogaia")
 
@@ -147,10 +148,11 @@ def build_joint_network(
     Raises
     ------
     ValueError
-        If `offset` is none of the three.
+        If `offset` is none of the three, or `variance_form` none of the two.
     """
-    if offset not in OFFSETS:
-        raise ValueError(f"offset must be one of {', '.join(OFFSETS)}, not {offset!r}")
+    for name, given, choices in (("offset", offset, OFFSETS), ("variance_form", variance_form, VARIANCE_FORMS)):
+        if given not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {given!r}")
     luminosity = _luminosity_network(network, len(mean_spectrum), parallax_scale)
     luminosity.get_layer("mean_subtraction").mean.assign(mean_spectrum)
     spectrum = keras.Input((len(mean_spectrum),), name="spectrum")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import keras
@@ -20,7 +21,13 @@ __all__ = ["train", "train_joint_model"]
 
 
 def train(
-    survey: Survey, sample: TrainingSet, offset: str, *, verbose: bool = True, device: bool | None = None
+    survey: Survey,
+    sample: TrainingSet,
+    offset: str,
+    *,
+    name: str | None = None,
+    verbose: bool = True,
+    device: bool | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train one joint network.
 
@@ -35,8 +42,10 @@ def train(
         The training set; scales and mean spectrum are those of its gradient stars.
     offset
         "none", "constant" or "multivariate".
+    name
+        Of the model, in the lines that are printed; None: `offset`.
     verbose
-        Print one line per epoch.
+        Print one line per epoch, with the time that is left.
     device
         Whether JAX compiles whole epochs (`apogaia.model.fast.training_jax`); None: where Keras runs on JAX with an
         accelerator.
@@ -49,8 +58,9 @@ def train(
     Raises
     ------
     ValueError
-        If the sample has values that are not finite or too few stars to split.
+        If the sample has values that are not finite or too few stars to split, or Keras' backend has no gradients.
     """
+    devices.check_gradients("training")
     settings = survey.training
     gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     inputs, targets = sample.arrays(offset)
@@ -79,7 +89,7 @@ def train(
             min_delta=settings.plateau_threshold,
             min_lr=settings.min_learning_rate,
         ),
-        EpochReport(settings.epochs, verbose),
+        EpochReport(name or offset, settings.epochs, verbose),
     ]
     if devices.uses_device(device):
         history = training_jax.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
@@ -122,19 +132,30 @@ def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> N
 
 
 class EpochReport(keras.callbacks.Callback):
-    """Add the constant zero point to the history, and print one line per epoch."""
+    """Add the constant zero point to the history, and print one line per epoch, which make shows in the terminal."""
 
-    def __init__(self, epochs: int, verbose: bool):
+    def __init__(self, name: str, epochs: int, verbose: bool):
         super().__init__()
-        self.epochs, self.verbose = epochs, verbose
+        self.name, self.epochs, self.verbose = name, epochs, verbose
+        self.ends: list[float] = []  # of start, first epoch, ... [s]
+
+    def on_train_begin(self, logs=None):
+        self.ends = [time.monotonic()]
 
     def on_epoch_end(self, epoch, logs=None):
         if self.model.name == "joint_constant":
             ones = np.ones((1, len(OFFSET_INPUTS)), np.float32)
             logs["offset"] = float(keras.ops.convert_to_numpy(self.model.get_layer("offset")(ones))[0, 0])
+        self.ends.append(time.monotonic())
         if self.verbose:
             values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-            print(f"epoch {epoch + 1}/{self.epochs}  {values}", flush=True)
+            print(f"epoch {epoch + 1}/{self.epochs}  {self.name}  {values}  {self._left()}", flush=True)
+
+    def _left(self) -> str:
+        """How long the epochs to come will take, as the past ones did; the first also compiles, and is left out."""
+        past = self.ends[1:] if len(self.ends) > 2 else self.ends
+        seconds = (past[-1] - past[0]) / (len(past) - 1) * (self.epochs + 1 - len(self.ends))
+        return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
 
 
 def _loss(settings: TrainingSettings):

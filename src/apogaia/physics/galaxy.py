@@ -157,7 +157,15 @@ def map_sample(catalogue: Table, parameters: Table, z, maps: MapsSettings) -> di
 
 @takes(parameters=_PARAMETERS)
 def abundance_ratio(parameters: Table, element: str) -> np.ndarray:
-    """[X/Fe] of `element` as in `MAP_ELEMENTS`, or [Fe/H] for "fe" [dex]."""
+    """[X/Fe] of `element` as in `MAP_ELEMENTS`, or [Fe/H] for "fe" [dex].
+
+    Raises
+    ------
+    ValueError
+        If there is no such element.
+    """
+    if element != "fe" and f"{element}_h" not in parameters.colnames:
+        raise ValueError(f"element must be one of fe, {', '.join(MAP_ELEMENTS)}, not {element!r}")
     column = _columns(parameters)
     return column("fe_h") if element == "fe" else column(f"{element}_h") - column("fe_h")
 

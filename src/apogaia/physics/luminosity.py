@@ -104,14 +104,32 @@ def mag_to_absmag(mag, parallax, parallax_error=None):
 
 @takes(fakemag=u.mas)
 def fakemag_to_logsol(fakemag, band="Ks"):
-    """log10 of the luminosity in `band`, in the Sun's luminosity in that band [dex]; NaN where fakemag <= 0."""
-    return 0.4 * (SUN_ABSMAG[band] - fakemag_to_absmag(fakemag))
+    """log10 of the luminosity in `band`, in the Sun's luminosity in that band [dex]; NaN where fakemag <= 0.
+
+    Raises
+    ------
+    ValueError
+        If `band` is none of `SUN_ABSMAG`: J, H, Ks.
+    """
+    return 0.4 * (_sun_absmag(band) - fakemag_to_absmag(fakemag))
 
 
 @takes(logsol=u.dex)
 def logsol_to_fakemag(logsol, band="Ks"):
-    """Luminosity of a log10 luminosity in `band` in the Sun's luminosity in that band [dex]."""
-    return absmag_to_fakemag(SUN_ABSMAG[band] - _float(logsol) / 0.4)
+    """Luminosity of a log10 luminosity in `band` in the Sun's luminosity in that band [dex].
+
+    Raises
+    ------
+    ValueError
+        If `band` is none of `SUN_ABSMAG`: J, H, Ks.
+    """
+    return absmag_to_fakemag(_sun_absmag(band) - _float(logsol) / 0.4)
+
+
+def _sun_absmag(band):
+    if band not in SUN_ABSMAG:
+        raise ValueError(f"band must be one of {', '.join(SUN_ABSMAG)}, not {band!r}")
+    return SUN_ABSMAG[band]
 
 
 @takes(k_mag=u.mag, a_k_mag=u.mag)

@@ -14,6 +14,7 @@ from apogaia.plots.common import (
     PAGE_WIDTH,
     TRUTH_COLOUR,
     AxesLike,
+    Labels,
     finite,
     integer_ticks,
     legend_above,
@@ -39,7 +40,7 @@ GOAL = (65, 71)  # per cent: where the share inside the 68 % interval should be
 GOAL_COLOUR = "#B0B7BF"
 LOGARITHMIC = ("snr", "distance_kpc")
 VARIABLES = {name: LABELS[name] for name in ("k_mag", "snr", "logg", "teff")} | {"distance_kpc": LABELS["dist_kpc"]}
-QUANTITY_LABELS = {"fakemag": "luminosity", "parallax": "parallax", "distance": "distance"}
+QUANTITY_LABELS = Labels({"fakemag": "luminosity", "parallax": "parallax", "distance": "distance"})
 DIFFERENCE_LABEL = r"recovered − injected [$\mathrm{\mu as}$]"
 INJECTED_LABEL = r"injected zero point [$\mathrm{\mu as}$]"
 
@@ -155,6 +156,7 @@ def coverage_panels(results: Mapping[str, Mapping], *, quantity: str = "distance
     Each of the bins holds as many stars; bars are the bins' widths and binomial errors. `results` as for `reliability`;
     five axes, or None.
     """
+    _ = QUANTITY_LABELS[quantity]  # an unknown quantity is refused there
     axes = five_panels(axes)
     for panel, (variable, label) in zip(axes, VARIABLES.items(), strict=True):
         panel.axhspan(*GOAL, color=GOAL_COLOUR, alpha=0.5, linewidth=0, label="65–71 %")

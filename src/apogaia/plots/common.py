@@ -28,21 +28,31 @@ MODEL_LABELS = {"none": "no offset", "constant": "constant offset", "multivariat
 TRUTH_COLOUR = "#000000"
 POINT_COLOUR = "#7F8C99"  # stars behind curves
 
-LABELS = {
-    "teff": r"$T_\mathrm{eff}$ [K]",
-    "logg": r"$\log g$ [dex]",
-    "fe_h": "[Fe/H] [dex]",
-    "snr": "spectral SNR",
-    "parallax": r"$\varpi_\mathrm{Gaia}$ [mas]",
-    "parallax_snr": r"$\varpi_\mathrm{Gaia}$ SNR",
-    "log_luminosity": r"$\log_{10} L_{K_s}$ [$\mathrm{L}_\odot$]",
-    "k_mag": r"$K_s$ [mag]",
-    "g_mag": r"$G$ [mag]",
-    "bp_rp": r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]",
-    "dist_kpc": "true distance [kpc]",
-    "x_kpc": "Galactocentric $x$ [kpc]",
-    "y_kpc": "Galactocentric $y$ [kpc]",
-}
+
+class Labels(dict[str, str]):
+    """Axis labels by quantity; an unknown quantity is an error with the known ones."""
+
+    def __missing__(self, quantity: str) -> str:
+        raise ValueError(f"no label for the quantity {quantity!r}; there are {', '.join(self)}")
+
+
+LABELS = Labels(
+    {
+        "teff": r"$T_\mathrm{eff}$ [K]",
+        "logg": r"$\log g$ [dex]",
+        "fe_h": "[Fe/H] [dex]",
+        "snr": "spectral SNR",
+        "parallax": r"$\varpi_\mathrm{Gaia}$ [mas]",
+        "parallax_snr": r"$\varpi_\mathrm{Gaia}$ SNR",
+        "log_luminosity": r"$\log_{10} L_{K_s}$ [$\mathrm{L}_\odot$]",
+        "k_mag": r"$K_s$ [mag]",
+        "g_mag": r"$G$ [mag]",
+        "bp_rp": r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]",
+        "dist_kpc": "true distance [kpc]",
+        "x_kpc": "Galactocentric $x$ [kpc]",
+        "y_kpc": "Galactocentric $y$ [kpc]",
+    }
+)
 
 FEW_STARS = 2000  # up to here each star is a point; above, stars are binned
 
@@ -133,6 +143,12 @@ def integer_ticks(axis: Axis) -> None:
     locator = AutoLocator()
     locator.set_params(integer=True)
     axis.set_major_locator(locator)
+
+
+def literal(text: str) -> str:
+    """Return a text from outside as a label that shows it as it is, in one line: no formulae, and not hidden."""
+    text = " ".join(text.split()).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # labels that begin with _ stay out of legends
 
 
 def legend_above(axes: Axes, columns: int) -> None:

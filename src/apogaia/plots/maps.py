@@ -25,6 +25,7 @@ from apogaia.plots.common import (
     finite,
     legend_above,
     limits,
+    literal,
     one_panel,
     panels,
 )
@@ -149,7 +150,7 @@ def orbits(
     axes = panels(axes, 1, 2, PAGE_WIDTH, 3.5).ravel()
     tracks = zip(*(np.atleast_2d(array) for array in (radius, height, x, y)), names, strict=True)
     for r_track, z_track, x_track, y_track, name in tracks:
-        (line,) = axes[0].plot(r_track, z_track, linewidth=0.7, label=name)
+        (line,) = axes[0].plot(r_track, z_track, linewidth=0.7, label=literal(name))
         axes[1].plot(x_track, y_track, linewidth=0.7, color=line.get_color())
         axes[0].plot(r_track[:1], z_track[:1], "o", markersize=3, color=line.get_color())
         axes[1].plot(x_track[:1], y_track[:1], "o", markersize=3, color=line.get_color())

@@ -55,7 +55,7 @@ def read_spectra(paths: Sequence[str | Path], settings: SpectraSettings) -> Norm
         stop = min(start + BLOCK_ROWS, n)
         for k, i in enumerate(range(start, stop)):
             try:
-                star = read_apstar(paths[i], masked_bits=settings.masked_bits)
+                star = read_apstar(paths[i], masked_bits=settings.masked_bits, combined_row=settings.combined_row)
             except SpectrumError as error:
                 status[i], fault[i], headers[i] = error.status, error.detail, error.header
             else:

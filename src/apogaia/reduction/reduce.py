@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from apogaia import files
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.releases import Release
 from apogaia.formats.stars_h5_columns import COLUMNS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
@@ -46,20 +47,16 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     """Every column of stars.h5 that does not come from spectra, row by row as `allstar` of `read_allstar`."""
     table = allstar.copy()
     table["spectrum_file"] = [place.rpartition("/")[2] for place in spectrum_places(allstar, workspace.release)]
-    gaia = read_gaia(workspace.gaia, survey.sources.gaia_release)
-    index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
-    for name in GAIA_COLUMNS:
-        column = _COLUMN[name]
-        values = np.full(len(table), column.unknown, dtype=column.kind)
-        values[index >= 0] = gaia[name][index[index >= 0]]
-        table[name] = values
-    table["match_distance"] = separation
-    table["n_gaia_matches"] = count.astype(_COLUMN["n_gaia_matches"].kind)
+    if workspace.release.gaia_in_allstar:
+        table["match_distance"] = np.full(len(table), np.nan)
+        table["n_gaia_matches"] = (np.asarray(table["gaia_source_id"]) != 0).astype(_COLUMN["n_gaia_matches"].kind)
+    else:
+        _match_gaia(table, survey, workspace)
     table["parallax_zero_point"] = np.zeros(len(table))
     if survey.sources.parallax_zero_point == "lindegren2021":
         lindegren.correct_parallaxes(table)
 
-    labels = read_stellar_parameters(workspace.stellar_parameters, np.asarray(table["apogee_id"]))
+    labels = read_stellar_parameters(workspace.stellar_parameters, table, workspace.release)
     for name in labels.colnames:
         table[name] = labels[name]
 
@@ -71,6 +68,19 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     table["k0_mag"], table["fakemag"], table["fakemag_error"] = k0_mag, fakemag, fakemag_error
     table["log_luminosity"] = luminosity.fakemag_to_logsol(fakemag)
     return table
+
+
+def _match_gaia(table: Table, survey: Survey, workspace: Workspace) -> None:
+    """Add the columns of each star's nearest source in Gaia's table."""
+    gaia = read_gaia(workspace.gaia, survey.sources.gaia_release)
+    index, separation, count = cross_match(table["ra_apogee"], table["dec_apogee"], gaia, survey.sources)
+    for name in GAIA_COLUMNS:
+        column = _COLUMN[name]
+        values = np.full(len(table), column.unknown, dtype=column.kind)
+        values[index >= 0] = gaia[name][index[index >= 0]]
+        table[name] = values
+    table["match_distance"] = separation
+    table["n_gaia_matches"] = count.astype(_COLUMN["n_gaia_matches"].kind)
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
@@ -208,12 +218,12 @@ def reduce_survey(
         If the raw folder is not complete, a raw table cannot be used, a process died, or the cluster cannot do it. A
         spectrum that cannot be used is no error: its row has a status and a reason.
     """
-    tables = [workspace.allstar, workspace.gaia, workspace.stellar_parameters]
+    tables = workspace.raw_tables
     for path in (workspace.raw_manifest, *tables):
         if not path.is_file():
             remedy = "run `apogaia data` for this survey; data/README.md says what it is"
             raise ReductionError(f"{path} is missing: {remedy}")
-    allstar = read_allstar(workspace.allstar)
+    allstar = read_allstar(workspace.allstar, workspace.release)
     settings = survey.settings("sources", "spectra") | {
         "min_a_k_targ": survey.cuts.min_a_k_targ,
         "bytes_of_spectra": [_size(path) for path in workspace.released_spectra]
@@ -241,7 +251,7 @@ def reduce_survey(
     table["reason"] = np.concatenate([_part_array(part, "reason").astype(object) for part, _ in parts])
     if survey.sources.spectra == "apstar":
         _say_what_was_not_fetched(table, allstar, workspace)
-        table["reason"] = _reasons(table, workspace.release.folder_is_field)
+        table["reason"] = _reasons(table, workspace.release)
     blocks = (_part_array(part, "spectrum") for part, _ in parts)
     files.mark_current(workspace.stars, key, lambda path: stars_h5.write_stars(path, table, blocks))
     shutil.rmtree(folder, ignore_errors=True)  # a worker that outlived an earlier run may still write there
@@ -263,15 +273,16 @@ def _say_what_was_not_fetched(table: Table, allstar: Table, workspace: Workspace
         table["reason"][no_file[no_file >= manifest["limit"]]] = f"not fetched: beyond --limit {manifest['limit']}"
 
 
-def _reasons(table: Table, folder_is_field: bool) -> np.ndarray:
+def _reasons(table: Table, release: Release) -> np.ndarray:
     """The reasons, better where allStar itself says why a star has no file."""
     location = np.asarray(table["location_id"])
-    folder = "FIELD" if folder_is_field else "LOCATION_ID"
-    lost = np.asarray(table["field"]) == "" if folder_is_field else location == 0
-    known = [
-        (np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: the star's apStar file cannot be located"),
-        (lost, f"{folder} is unknown: the star's apStar file cannot be located"),
-        (location == 1, "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"),
-    ]
+    known = [(np.asarray(table["apogee_id"]) == "", "APOGEE_ID is empty: the star's apStar file cannot be located")]
+    if release.spectra_by != "healpix":
+        by_field = release.spectra_by == "field"
+        folder, lost = ("FIELD", np.asarray(table["field"]) == "") if by_field else ("LOCATION_ID", location == 0)
+        known += [
+            (lost, f"{folder} is unknown: the star's apStar file cannot be located"),
+            (location == 1, "LOCATION_ID 1 (1-m telescope): no apStar file in the survey's folders"),
+        ]
     no_file = np.asarray(table["status"]) == Status.NO_FILE
     return np.select([no_file & where for where, _ in known], [text for _, text in known], table["reason"])

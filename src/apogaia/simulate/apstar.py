@@ -97,9 +97,10 @@ def apstar_bytes(observation: Observation, star: Mapping) -> bytes:
     return b"".join(parts)
 
 
-def smallest_size(n_visits: int) -> int:
+def smallest_size(n_visits: int, layout: str) -> int:
     """Return the bytes of flux, error and mask in a complete file: any complete apStar file is larger."""
-    return 10 * N_PIXELS_APSTAR * (1 if n_visits == 1 else n_visits + 2)
+    of_one_visit = 2 if layout == "dr17" else 1
+    return 10 * N_PIXELS_APSTAR * (of_one_visit if n_visits == 1 else n_visits + 2)
 
 
 def _padded(content: bytes, fill: bytes = b"\0") -> bytes:
@@ -168,16 +169,22 @@ def _lsf_hdu() -> bytes:
 def _primary(star: Mapping, n_visits: int) -> bytes:
     """Return the primary HDU: the star, the mean of its visits, each visit, and the wavelength grid."""
     visits = [card for i in range(n_visits) for card in _visit_cards(star, i)]
-    return _header([*_star_cards(star), *_mean_cards(star, n_visits), *visits, *_grid_cards()])
-
-
-def _star_cards(star: Mapping) -> list[str]:
-    """Return the file's first cards: identity, photometry, targeting and position of the star."""
-    return [
+    cards = [
         _card("SIMPLE", True, "image conforms to FITS standard"),
         _card("BITPIX", 16, "bits per data value"),
         _card("NAXIS", 0, "number of axes"),
         _card("EXTEND", True, "file may contain extensions"),
+        *_STAR_CARDS[star["apstar_layout"]](star),
+        *_mean_cards(star, n_visits),
+        *visits,
+        *_grid_cards(star["apstar_layout"]),
+    ]
+    return _header(cards)
+
+
+def _star_cards(star: Mapping) -> list[str]:
+    """Return the star's cards in DR14: identity, photometry, targeting and position."""
+    return [
         _card("OBJID", star["apogee_id"], "Object ID"),
         _card("J", star["j_mag"], "2MASS J magnitude"),
         _card("H", star["h_mag"], "2MASS H magnitude"),
@@ -200,16 +207,59 @@ def _star_cards(star: Mapping) -> list[str]:
     ]
 
 
+def _position_cards(star: Mapping) -> list[str]:
+    return [
+        _card("RA", star["ra"], "right ascension, deg, J2000"),
+        _card("DEC", star["dec"], "declination, deg, J2000"),
+        _card("GLON", star["glon"], "Galactic longitude"),
+        _card("GLAT", star["glat"], "Galactic latitude"),
+    ]
+
+
+def _star_cards_dr17(star: Mapping) -> list[str]:
+    """Return the star's cards in DR17, which has none of the telescope."""
+    return [
+        _card("FIELD", star["field"], "APOGEE field name"),
+        _card("OBJID", star["apogee_id"], "APOGEE object name"),
+        *_position_cards(star),
+        *(_card(band, star[f"{band.lower()}_mag"], f"2MASS {band} magnitude") for band in "JHK"),
+        _card("AKTARG", star["a_k_targ"], "Extinction used for targeting"),
+        _card("AKMETHOD", star["a_k_targ_method"], "Extinction method using for targeting"),
+        _card("AKWISE", star["a_k_wise"], "WISE all-sky extinction"),
+        _card("SFD_EBV", star["sfd_ebv"], "SFD E(B-V)"),
+    ]
+
+
+def _star_cards_dr19(star: Mapping) -> list[str]:
+    """Return the star's cards in DR19, which has no extinction, other names of magnitudes, and NaN as a text."""
+    magnitudes = {band: star[f"{band.lower()}_mag"] for band in "JHK"}
+    return [
+        _card("OBJID", star["apogee_id"], "APOGEE object name"),
+        _card("APRED", star["spectrum_file"].split("-")[1], "APOGEE reduction version"),
+        _card("HEALPIX", star["healpix"], "HEALPix location"),
+        *_position_cards(star),
+        *(
+            _card(f"{band}MAG", value if np.isfinite(value) else "NaN", f"2MASS {band} magnitude")
+            for band, value in magnitudes.items()
+        ),
+        _card("CATID", star["sdss_id"] + 27_021_597_000_000_000, "SDSS-V catalog ID"),
+    ]
+
+
+_STAR_CARDS = {"dr14": _star_cards, "dr17": _star_cards_dr17, "dr19": _star_cards_dr19}
+
+
 def _mean_cards(star: Mapping, n_visits: int) -> list[str]:
     """Return the cards of the combined spectrum: velocities, SNR, flags and fibres."""
     visits = slice(0, n_visits)
     v_error_median = float(np.median(star["visit_v_error"][visits]))
     fibres = star["visit_fibre"][visits]
+    velocity = "VHBARY" if star["apstar_layout"] == "dr19" else "VHELIO"
     return [
         _card("NVISITS", n_visits, "number of visit spectra combined"),
         _remark("COMMENT", " MEAN VALUES:"),
         _card("VRAD", 0.0, "Doppler shift (km/s) of this spectrum"),
-        _card("VHELIO", star["v_helio"], "mean heliocentric velocity (km/s)"),
+        _card(velocity, star["v_helio"], "mean heliocentric velocity (km/s)"),
         _card("VSCATTER", star["v_scatter"], "STDEV of VHELIO (km/s)"),
         _card("VERR", star["v_error"], "weighted error in VHELIO (km/s)"),
         _card("VERR_MED", v_error_median, "median error in VHELIO (km/s)"),
@@ -252,15 +302,15 @@ def _visit_cards(star: Mapping, i: int) -> list[str]:
     ]
 
 
-def _grid_cards() -> list[str]:
-    """Return the cards of the detectors' edges and of the wavelength grid, and the pipeline's remarks."""
+def _grid_cards(layout: str) -> list[str]:
+    """Return the cards of the wavelength grid; in DR14 also those of the detectors' edges, and remarks on the rows."""
     edges = [
         _card(detector + name, value, "pixel of chip contribution")
         for detector, (first, last) in reversed(list(zip("BGR", ILLUMINATED, strict=True)))
         for name, value in (("MIN", first - 6), ("MAX", last + 6), ("OVERMIN", first + 6), ("OVERMAX", last - 6))
     ]
     return [
-        *edges,
+        *(edges if layout == "dr14" else []),
         _remark("COMMENT", " Wavelength polynomial coefficients (Ang):"),
         _card("NWAVE", N_PIXELS_APSTAR, "Number of wavelengths in subsequent HDUs"),
         _card("CRVAL1", CRVAL1, "Start log10(wavelength) in subsequent HDUs"),
@@ -268,7 +318,7 @@ def _grid_cards() -> list[str]:
         _card("CRPIX1", 1, "Pixel of starting wavelength in subsequent HDUs"),
         _card("CTYPE1", "LOG-LINEAR", "Logarithmic wavelength scale in subsequent HDUs"),
         _card("DC-FLAG", 1, "Logarithmic wavelength scale in subsequent HDUs"),
-        *(_remark("HISTORY", f" {line}") for line in HISTORY),
+        *(_remark("HISTORY", f" {line}") for line in HISTORY if layout == "dr14"),
     ]
 
 

@@ -9,8 +9,10 @@ from astropy import units as u
 from astropy.coordinates import Galactic, SkyCoord
 
 from apogaia.formats.releases import RELEASES, Release
+from apogaia.formats.survey_tables import SPECTRUM_PLACE
 from apogaia.physics.luminosity import rjce_a_k
 from apogaia.simulate.gaia import observe_with_gaia
+from apogaia.simulate.healpix import healpix
 from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
 from apogaia.simulate.population import draw_population
 from apogaia.survey import Survey
@@ -18,6 +20,7 @@ from apogaia.survey import Survey
 __all__ = ["Design", "design_survey"]
 
 EPOCH_J2000 = 2000.0
+RESERVED_SHARE = 0.5  # of DR19's spectra that are DR17's
 SOUTHERN_LIMIT = -30.0  # deg, declination of a field's centre: Las Campanas observes what lies south of it
 
 
@@ -30,8 +33,9 @@ class Design:
     stars
         Arrays with one entry per row of allStar, by name: truth and 2MASS photometry (`population.draw_population`),
         the observing log (`imperfections.observing_log`), what is wrong with a row (`imperfections.spoil_catalogue`),
-        and identity (``apogee_id``, ``telescope``, ``location_id``, ``spectrum_file``). Units are in the names
-        (``_kpc``, ``_mag``, ``_msun``); Teff in K, abundances in dex, velocities in km/s, angles in deg.
+        and identity (``apogee_id``, ``telescope``, ``location_id``, ``spectrum_file``, ``apstar_layout``, and in SDSS-V
+        ``sdss_id``, ``spectrum_pk``, ``healpix``, ``reduction``). Units are in the names (``_kpc``, ``_mag``,
+        ``_msun``); Teff in K, abundances in dex, velocities in km/s, angles in deg.
     sources
         Gaia's table, column by column, sorted by source id.
     seed
@@ -61,7 +65,7 @@ def design_survey(survey: Survey) -> Design:
     simulation = survey.simulation
     if simulation is None:
         raise ValueError(f"survey {survey.name!r} has no [simulation] section: it is fetched, not simulated")
-    two_telescopes = survey.sources.apogee_release == "dr17"
+    two_telescopes = survey.sources.apogee_release != "dr14"
     seed, n = simulation.seed, simulation.n_stars
     rng = [np.random.default_rng([seed, 4, k]) for k in range(5)]
     stars = draw_population(n, seed, simulation.fields, southern=two_telescopes)
@@ -81,7 +85,9 @@ def design_survey(survey: Survey) -> Design:
     stars |= _extinction(rng[4], stars)
     stars["telescope"] = _telescope(stars, two_telescopes)
     stars["location_id"] = np.where(stars["one_metre"], 1, stars["location_id"]).astype(np.int16)
-    stars["spectrum_file"] = _spectrum_files(stars, RELEASES[survey.sources.apogee_release])
+    release = RELEASES[survey.sources.apogee_release]
+    stars |= _sdss_v(seed, stars, star_of_row) if release.spectra_by == "healpix" else _before_sdss_v(n, release)
+    stars["spectrum_file"] = _spectrum_files(stars, release)
 
     order = np.argsort(sources["source_id"], kind="stable")
     rank = np.empty_like(order)
@@ -102,9 +108,35 @@ def _telescope(stars: dict[str, np.ndarray], two_telescopes: bool) -> np.ndarray
     return np.where(stars["one_metre"], "apo1m", telescope)
 
 
+def _before_sdss_v(n: int, release: Release) -> dict[str, np.ndarray]:
+    return {
+        "reduction": np.full(n, ""),
+        "healpix": np.zeros(n, np.int32),
+        "sdss_id": np.zeros(n, np.int64),
+        "spectrum_pk": np.zeros(n, np.int64),
+        "apstar_layout": np.full(n, release.apstar_layout),
+    }
+
+
+def _sdss_v(seed: int, stars: dict[str, np.ndarray], star_of_row: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what identifies spectra in SDSS-V; `RESERVED_SHARE` of them, and every repeat, are DR17's served again."""
+    rng = np.random.default_rng([seed, 4, 5])
+    n = len(star_of_row)
+    again = stars["is_repeat"] | (rng.random(n) < RESERVED_SHARE)
+    again[np.isin(np.arange(n), star_of_row[stars["is_repeat"]])] = False  # one spectrum of each release
+    again |= stars["is_repeat"] | stars["one_metre"]
+    return {
+        "reduction": np.where(again, "dr17", RELEASES["dr19"].reduction),
+        "healpix": healpix(stars["ra"], stars["dec"]),
+        "sdss_id": 54_000_000 + rng.permutation(n)[star_of_row],
+        "spectrum_pk": 2_000_000 + rng.permutation(n),
+        "apstar_layout": np.where(again, "dr17", "dr19"),
+    }
+
+
 def _spectrum_files(stars: dict[str, np.ndarray], release: Release) -> np.ndarray:
     """Return the file names of the combined spectra."""
-    columns = (stars[name].tolist() for name in ("apogee_id", "telescope", "location_id", "field"))
+    columns = (stars[name].tolist() if name in stars else [""] * len(stars["field"]) for name in SPECTRUM_PLACE)
     names = np.array([release.spectrum(*star).rsplit("/", 1)[-1] for star in zip(*columns, strict=True)])
     apart = (stars["commissioning"] != 0) & release.commissioning_apart
     return np.where(apart, np.char.replace(names, "Star-", "StarC-"), names)

@@ -52,7 +52,14 @@ def survey_fields(layout: str = "apogee", southern: bool = False) -> tuple[Field
     southern
         Whether to add the fields of the second telescope, at Las Campanas, to "apogee": the fourth quadrant of disc and
         bulge, and the southern halo.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layout.
     """
+    if layout not in ("apogee", "kepler"):
+        raise ValueError(f"layout must be one of apogee, kepler, not {layout!r}")
     if layout == "kepler":
         return _fields([(glon, glat, "short", 0.5, 1.0) for glat, row in KEPLER_ROWS.items() for glon in row], 4401)
     north = (16, 21, 26, 30, 34, 40, 46, 52, 60, 70, 80, 90, 105, 120, 135, 150, 165, 180, 195, 210, 225)

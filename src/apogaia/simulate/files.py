@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,41 @@ from apogaia.simulate.allstar_dr17 import allstar_dr17_columns, stellar_paramete
 from apogaia.simulate.apstar import apstar_bytes, smallest_size, write_whole
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design
+from apogaia.simulate.mwm_tables import mwm_allstar_columns, stellar_parameter_mwm_columns
 from apogaia.simulate.spectrograph import BAD_ERROR, Observation
 from apogaia.workspace import Workspace
 
 __all__ = ["is_written", "write_apstar", "write_tables"]
 
+MWM_UNITS = {
+    **dict.fromkeys(("ra", "dec", "l", "b"), "deg"),
+    **dict.fromkeys(("plx", "e_plx"), "mas"),
+    **dict.fromkeys(("pmra", "e_pmra", "pmde", "e_pmde"), "mas / yr"),
+    **dict.fromkeys(("g_mag", "bp_mag", "rp_mag", "j_mag", "h_mag", "k_mag", "e_k_mag", "ebv"), "mag"),
+    **dict.fromkeys(("v_rad", "std_v_rad"), "km / s"),
+}
+
 
 def write_tables(design: Design, workspace: Workspace) -> None:
     """Write allStar, the Gaia sources, the stellar parameters and the truth."""
     rng = np.random.default_rng([design.seed, 5])
-    if workspace.release.name == "dr17":
+    release = workspace.release
+    if release.name == "dr19":
+        write_table(
+            workspace.allstar, mwm_allstar_columns(design.stars, design.sources), MWM_UNITS, release.allstar.hdu
+        )
+        parameters = stellar_parameter_mwm_columns(rng, design.stars)
+        write_table(workspace.stellar_parameters, parameters, hdu=release.stellar_parameters.hdu)
+    elif release.name == "dr17":
         write_table(workspace.allstar, allstar_dr17_columns(rng, design.stars, design.sources))
         write_table(workspace.stellar_parameters, stellar_parameter_dr17_columns(rng, design.stars))
     else:
         write_table(workspace.allstar, allstar_columns(rng, design.stars))
         write_table(workspace.stellar_parameters, stellar_parameter_columns(rng, design.stars))
-    write_gaia(workspace.gaia, design.sources)
-    columns, units = truth_columns(design.stars)
-    write_table(workspace.truth, columns, units)
+    if not release.gaia_in_allstar:
+        write_gaia(workspace.gaia, design.sources)
+    truth, units = truth_columns(design.stars)
+    write_table(workspace.truth, truth, units)
 
 
 def truth_columns(stars: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -95,13 +113,14 @@ def write_apstar(path: Path, rng: np.random.Generator, observation: Observation,
     """Write one star's apStar file in the state that the design asks for: complete, cut, blank, or with NaN errors."""
     state = star["spectrum_state"]
     if state == "blank":
-        observation = Observation(
-            np.zeros_like(observation.flux),
-            np.full_like(observation.error, BAD_ERROR),
-            np.ones_like(observation.mask),
+        observation = replace(
+            observation,
+            flux=np.zeros_like(observation.flux),
+            error=np.full_like(observation.error, BAD_ERROR),
+            mask=np.ones_like(observation.mask),
         )
     elif state == "NaN errors":
-        observation = Observation(observation.flux, np.full_like(observation.error, np.nan), observation.mask)
+        observation = replace(observation, error=np.full_like(observation.error, np.nan))
     content = apstar_bytes(observation, star)
     if state == "cut":
         content = content[: int(len(content) * rng.uniform(0.05, 0.55))]
@@ -112,4 +131,6 @@ def is_written(path: Path, star: Mapping) -> bool:
     """Return whether an earlier run completed this file; a file to be cut counts if it is not empty."""
     if not path.is_file():
         return False
-    return path.stat().st_size >= (1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"])))
+    return path.stat().st_size >= (
+        1 if star["spectrum_state"] == "cut" else smallest_size(int(star["n_visits"]), star["apstar_layout"])
+    )

@@ -26,10 +26,12 @@ class Precision:
 
 
 # EDR3 has 34 months of data for DR2's 22: parallaxes 20 % more precise, proper motions twice (Gaia EDR3 documentation).
-PRECISION = {
-    "dr2": Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22)),
-    "edr3": Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34)),
-}
+PRECISION_DR2 = Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22))
+PRECISION_EDR3 = Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34))
+
+
+def _precision(release: str) -> Precision:
+    return PRECISION_DR2 if release == "dr2" else PRECISION_EDR3
 
 
 def parallax_error_by_magnitude(g_mag: float | np.ndarray) -> np.ndarray:
@@ -105,7 +107,7 @@ def observe_with_gaia(
     epoch_years
         Years from J2000 to Gaia's reference epoch.
     release
-        "dr2" or "edr3": columns and precision.
+        "dr2", or a later one with EDR3's columns and precision.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def observe_with_gaia(
     seen, offset = _sources(rng, stars, simulation, epoch_years, release)
     own = np.where(detected, np.cumsum(detected) - 1, -1)
     matched = {name: values[detected] for name, values in seen.items()}
-    sources = [matched, _neighbours(rng, matched, PRECISION[release]), _duplicates(rng, matched)]
+    sources = [matched, _neighbours(rng, matched, _precision(release)), _duplicates(rng, matched)]
     joined = {name: np.concatenate([part[name] for part in sources]) for name in matched}
     joined["source_id"] = _source_ids(rng, joined["ra"], joined["dec"])
     return joined, own, offset
@@ -138,7 +140,7 @@ def _sources(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the measurements of every star, detected or not, and its zero point [mas]."""
     n = len(stars["ra_true"])
-    precision = PRECISION[release]
+    precision = _precision(release)
     mean_periods, sd_periods, most_periods = precision.periods
     g = np.round(stars["g_true_mag"] + 0.002 * rng.normal(size=n), 4)
     colour_error = 0.004 + 0.1 * 10 ** (0.3 * (g - 19.5))
@@ -147,7 +149,7 @@ def _sources(
     # Fewer visibility periods, larger errors.
     scale = np.exp(0.10 * rng.normal(size=n)) * np.sqrt(mean_periods / np.maximum(periods, 6))
     parallax_error = precision.error * parallax_error_by_magnitude(stars["g_true_mag"]) * scale
-    only_edr3 = _solutions(rng, stars, bp_rp) if release == "edr3" else {}
+    only_edr3 = _solutions(rng, stars, bp_rp) if release != "dr2" else {}
     offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3)
     true_parallax = 1.0 / stars["distance_kpc"]
     parallax = true_parallax + offset + parallax_error * rng.normal(size=n)
@@ -174,7 +176,7 @@ def _sources(
         "astrometric_chi2_al": good * badness * np.maximum(1.0, 3.0 * 10 ** (-0.2 * (g - 11))),
         "astrometric_n_good_obs_al": good,
     }
-    if release == "edr3":
+    if release != "dr2":
         sources |= _image_quality(rng, stars, badness) | only_edr3
     two_parameters = (rng.random(n) < 0.007) | (g > 20.5)
     return _without_parallax(sources, two_parameters), offset

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from apogaia import __version__
 from apogaia.files import fingerprint, read_json, write_json
+from apogaia.formats.survey_tables import SPECTRUM_PLACE
 from apogaia.processes import run_in_processes, usable_cores
 from apogaia.simulate.chemistry import ELEMENTS
 from apogaia.simulate.design import Design, design_survey
@@ -62,13 +63,11 @@ def simulate_survey(
     rows = np.flatnonzero(has_file(design))
     paths = {i: _path(workspace, design, i) for i in rows.tolist()}
     _sweep_temporary_files(paths.values())
-    states = design.stars["spectrum_state"], design.stars["n_visits"]
+    described = {name: design.stars[name] for name in ("spectrum_state", "n_visits", "apstar_layout")}
     lacking = [
-        i
-        for i, path in paths.items()
-        if not is_written(path, {"spectrum_state": states[0][i], "n_visits": states[1][i]})
+        i for i, path in paths.items() if not is_written(path, {name: values[i] for name, values in described.items()})
     ]
-    tables = (workspace.allstar, workspace.gaia, workspace.stellar_parameters, workspace.truth)
+    tables = (*workspace.raw_tables, workspace.truth)
     if workspace.raw_manifest.is_file() and not lacking and all(path.is_file() for path in tables):
         return
     write_tables(design, workspace)
@@ -133,8 +132,7 @@ def part(design: Design, rows: Sequence[int] | np.ndarray) -> Design:
 
 
 def _path(workspace: Workspace, design: Design, i: int) -> Path:
-    names = ("apogee_id", "location_id", "telescope", "field", "spectrum_file")
-    return workspace.apstar(*(design.stars[name][i].item() for name in names))
+    return workspace.raw / workspace.release.spectrum(*(design.stars[name][i].item() for name in SPECTRUM_PLACE))
 
 
 def _claim(workspace: Workspace, started: Path, key: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from apogaia.formats.pixel_grid import (
     LOG10_WAVELENGTH_START,
@@ -42,6 +43,13 @@ PIXMASK_BITS = {
     "NOT_ENOUGH_PSF": 14,
 }
 
+DR17_ERROR_FACTORS = {
+    "PERSIST_HIGH": 5**0.5,
+    "PERSIST_MED": 2.0,
+    "PERSIST_LOW": 3**0.5,
+    "SIG_SKYLINE": 10.0,
+}  # a pixel has one degree of persistence
+
 # OH lines of the night sky, vacuum Angstrom and relative strength (after Rousselot et al. 2000).
 SKY_LINES = np.array(
     [
@@ -65,16 +73,18 @@ class Observation:
     """Arrays of one apStar file.
 
     `flux` and `error` [1e-17 erg/s/cm2/A] and `mask` (APOGEE_PIXMASK bits, int16) have shape (2 + n_visits, 8575):
-    the combination with pixel weights, that with global weights, then the visits; or (8575,) if there is one visit.
+    the combination with pixel weights, that with global weights, then the visits. A star of one visit has (8575,) in
+    DR14; (2, 8575) with a second row of zeros in DR17; (1, 8575) in DR19.
     """
 
     flux: np.ndarray
     error: np.ndarray
     mask: np.ndarray
+    row: int  # that the analysis uses
 
     def combined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return flux, error and mask, (8575,) each, of the spectrum that the analysis uses."""
-        row = (1,) if self.flux.ndim == 2 else ()
+        row = (self.row,) if self.flux.ndim == 2 else ()
         return self.flux[row], self.error[row], self.mask[row]
 
 
@@ -87,7 +97,7 @@ def observe(rng: np.random.Generator, synthetic: np.ndarray, star: Mapping) -> O
         (8575,) continuum-normalised flux in the star's frame, with interstellar bands.
     star
         Mapping with ``n_visits``, ``visit_snr``, ``visit_v_helio``, ``visit_bc``, ``visit_fibre``, ``h_true_mag``,
-        ``teff``, ``a_k_true_mag`` and ``persistence``.
+        ``teff``, ``a_k_true_mag`` and ``persistence``, and ``apstar_layout``, the release that it follows.
     """
     n_visits = int(star["n_visits"])
     continuum = _continuum(rng, star)
@@ -96,8 +106,10 @@ def observe(rng: np.random.Generator, synthetic: np.ndarray, star: Mapping) -> O
     poisson = continuum * np.sqrt(np.clip(synthetic, 0.2, 1.0))
     visits = [_visit(rng, spectrum, continuum, poisson, star, visit, bad_columns) for visit in range(n_visits)]
     flux, error, mask = (np.stack(parts) for parts in zip(*visits, strict=True))
+    if star["apstar_layout"] != "dr14":
+        return _combine_dr17(flux, error, mask, continuum, blank_row=star["apstar_layout"] == "dr17")
     if n_visits == 1:
-        return Observation(flux[0].astype(np.float32), error[0].astype(np.float32), mask[0].astype(np.int16))
+        return Observation(flux[0].astype(np.float32), error[0].astype(np.float32), mask[0].astype(np.int16), 0)
     return _combine(flux, error, mask, np.asarray(star["visit_snr"][:n_visits]) ** 2)
 
 
@@ -227,7 +239,7 @@ def _persistence(rng, degree, shift, continuum, error, residual, mask):
 
 
 def _combine(flux: np.ndarray, error: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> Observation:
-    """Return the visits below the two combinations, with weights per pixel and with one weight per visit."""
+    """Return the visits below the two combinations, with weights per pixel and per visit, as up to DR16."""
     usable = error < BAD_ERROR
     any_usable = usable.any(axis=0)
     inside = (flux != 0).any(axis=0)
@@ -252,4 +264,52 @@ def _combine(flux: np.ndarray, error: np.ndarray, mask: np.ndarray, weights: np.
     flux = np.concatenate([[pixel_flux, global_flux], flux])
     error = np.minimum(np.concatenate([[pixel_error, global_error], error]), BAD_ERROR)
     mask = np.concatenate([[joined_or, joined_and], mask])
-    return Observation(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int16))
+    return Observation(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int16), 1)
+
+
+def _combine_dr17(
+    flux: np.ndarray, error: np.ndarray, mask: np.ndarray, continuum: np.ndarray, *, blank_row: bool
+) -> Observation:
+    """Return the visits below the two combinations as the pipeline writes them from DR17 on (sdss/apogee, rv.py).
+
+    A bad pixel is replaced by the smoothed spectrum, with an error as large. Errors grow tenfold on sky lines, and by
+    persistence. Where a visit has no light the combinations are NaN with an error of zero. Row 1 has smoothed errors
+    and no mask.
+
+    Parameters
+    ----------
+    flux, error, mask
+        (n_visits, 8575) of the visits.
+    continuum
+        (8575,) smooth spectrum.
+    blank_row
+        Whether a star of one visit has a second row, of zeros.
+    """
+    lit = flux != 0
+    bad = lit & (error >= BAD_ERROR)
+    flux, error = np.where(bad, continuum, flux), np.where(bad, continuum, error)
+    error, mask = np.where(lit, error, 0.0), np.where(lit, mask, 0)
+    for bit, factor in DR17_ERROR_FACTORS.items():
+        error = np.where(mask & (1 << PIXMASK_BITS[bit]) != 0, factor * error, error)
+    first = _weighted_mean(flux, error)
+    if len(flux) == 1:
+        below = [np.zeros(N_PIXELS_APSTAR)] if blank_row else []
+        combined = [np.stack([part, *below]) for part in (*first, mask[0])]
+    else:
+        smoothed = median_filter(error, (1, 100), mode="reflect")
+        second = _weighted_mean(flux, smoothed)
+        rows_of_mask = [np.bitwise_and.reduce(mask, axis=0), np.zeros(N_PIXELS_APSTAR, mask.dtype)]
+        combined = [
+            np.concatenate([[first[0], second[0]], flux]),
+            np.concatenate([[first[1], second[1]], error]),
+            np.concatenate([rows_of_mask, mask]),
+        ]
+    return Observation(combined[0].astype(np.float32), combined[1].astype(np.float32), combined[2].astype(np.int16), 0)
+
+
+def _weighted_mean(flux: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the visits with weights 1 / error^2, and its error; NaN and 0 where an error is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = error**-2.0
+        total = weight.sum(axis=0)
+        return (flux * weight).sum(axis=0) / total, total**-0.5

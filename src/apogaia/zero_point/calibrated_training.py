@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+from astropy.table import Table
+
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.model import inference, model_file, training
@@ -18,7 +21,8 @@ from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import Survey
-from apogaia.zero_point.refit_zero_point import calibrate, has_corrected_k0, usable
+from apogaia.zero_point.refit_zero_point import Calibration, FixedZeroPoint, calibrate, has_corrected_k0, usable
+from apogaia.zero_point.sample_checks import check_refit
 
 __all__ = ["network_settings", "train_calibrated_model"]
 
@@ -44,6 +48,9 @@ def network_settings(survey: Survey) -> Survey:
 def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     """Fit the zero point, train the network with it, calibrate its errors, and write the model file.
 
+    Where the survey file fixes the zero point, nothing is fitted, and stars without extinction train, too, if the cuts
+    let them: they cannot spoil what is not fitted.
+
     Its provenance (`apogaia.model.model_file.read_provenance`) holds the zero point as "calibration", the
     `ErrorCalibration` as "error_calibration", and the history of the training.
 
@@ -55,18 +62,25 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
         Its sections ``sources``, ``cuts``, ``network``, ``training``, ``calibration`` and ``inference`` are used.
     stars
         The survey's stars.h5.
+
+    Raises
+    ------
+    SampleError
+        If the zero point is to be fitted, and the stars cannot bear it.
     """
     with stars_h5.open_stars(stars) as opened:
         selected = quality_cuts.select(opened.table, survey)
-        rows = selected.training[has_corrected_k0(opened.table[selected.training])]
+        rows = selected.training
+        if survey.calibration.zero_point == "refit":
+            check_refit(survey, opened.table[rows])
+            rows = rows[has_corrected_k0(opened.table[rows])]
         sample = TrainingSet.from_stars(opened, rows)
-        chosen = usable(survey, opened.table[rows])
-        calibration = calibrate(survey, opened.table[rows[chosen]], sample.spectrum[chosen])
+        calibration = _zero_point(survey, opened.table[rows], sample.spectrum)
         held_out = calibration_rows(opened.table, selected.test)
         test, test_spectra = opened.table[held_out], opened.spectra_of(held_out)
     changed = network_settings(survey)
     corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point_uas)
-    network, history = training.train(changed, corrected, "none")
+    network, history = training.train(changed, corrected, "none", name="calibrated")
     passes = survey.inference
     prediction = inference.predict(
         network, test_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
@@ -81,3 +95,12 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     gradient, _ = split(len(sample), changed.training.validation_fraction, changed.training.seed)
     domain = TrainingDomain.fit(sample, gradient, seed=changed.training.seed)
     model_file.save_model(network, path, origin, domain)
+
+
+def _zero_point(survey: Survey, table: Table, spectra: np.ndarray) -> Calibration | FixedZeroPoint:
+    """The zero point of the survey file, or the one that its usable stars give."""
+    settings = survey.calibration
+    if settings.zero_point == "fixed":
+        return FixedZeroPoint(settings.fixed_zero_point, settings.fixed_zero_point_error)
+    chosen = usable(survey, table)
+    return calibrate(survey, table[chosen], spectra[chosen])

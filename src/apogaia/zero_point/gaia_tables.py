@@ -26,7 +26,15 @@ from tqdm.auto import tqdm
 from apogaia import __version__, files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
-from apogaia.formats.streamed_tables import NewColumn, open_table
+from apogaia.formats.fits_columns import native
+from apogaia.formats.streamed_tables import (
+    UNKNOWN_TEXTS,
+    NewColumn,
+    ParquetTable,
+    TableFormatError,
+    open_table,
+    table_suffix,
+)
 from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
 from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 
@@ -87,31 +95,45 @@ class ColumnNames:
     parallax: str = "parallax"
 
     def among(self, present: Iterable[str], *, constant: bool) -> list[str]:
-        """Find the columns to read: parallax and, unless the zero point is constant, G, BP-RP and Teff.
+        """Find the columns to read: parallax and, unless the zero point is constant, G, BP-RP and Teff, in any case.
 
         Raises
         ------
         ValueError
-            If a column is missing or ambiguous, or the table has a column that would be added.
+            If a column is missing, ambiguous or there twice, or the table has a column that would be added.
         """
-        present = list(present)
+        present = [str(name) for name in present]
         for column in NEW_COLUMNS:
-            if column.name in present:
+            if _places(present, column.name):
                 raise ValueError(f"the table has a column {column.name!r} already: rename or drop it first")
-        names = [self.parallax]
+        wanted = [(self.parallax, "parallax", "parallax")]
         if not constant:
-            names += [self.g_mag, self.bp_rp, self.teff or _teff_among(present)]
-        for name, quantity, option in zip(
-            names, ("parallax", "G", "BP-RP", "Teff"), ("parallax", "g-mag", "bp-rp", "teff"), strict=False
-        ):
-            if name not in present:
-                shown = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
-                raise ValueError(f"no column {name!r} ({quantity}) among {shown}: name yours with --{option}")
-        return names
+            teff = self.teff or _teff_among(present)
+            wanted += [(self.g_mag, "G", "g-mag"), (self.bp_rp, "BP-RP", "bp-rp"), (teff, "Teff", "teff")]
+        return [_only_one(present, *column) for column in wanted]
+
+
+def _places(present: Sequence[str], name: str) -> list[int]:
+    """Indices of the columns with this name in whichever case."""
+    return [i for i, other in enumerate(present) if other.casefold() == name.casefold()]
+
+
+def _only_one(present: Sequence[str], name: str, quantity: str, option: str) -> str:
+    """The column's name as the table spells it; an error if there is none, or more than one."""
+    places = _places(present, name)
+    if len(places) > 1:
+        spelled = " and ".join(f"{i + 1} ({present[i]!r})" for i in places)
+        raise ValueError(f"columns {spelled} are both {name!r} ({quantity}): rename or drop one of them")
+    if not places:
+        nameless = [i for i, other in enumerate(present, start=1) if not other]
+        shown = ", ".join(other or "(no name)" for other in present[:12]) + (", ..." if len(present) > 12 else "")
+        hint = f", or give column {nameless[0]} its name (in FITS: TTYPE{nameless[0]})" if nameless else ""
+        raise ValueError(f"no column {name!r} ({quantity}) among {shown}: name yours with --{option}{hint}")
+    return present[places[0]]
 
 
 def _teff_among(present: Sequence[str]) -> str:
-    found = [name for name in TEFF_NAMES if name in present]
+    found = [name for name in TEFF_NAMES if _places(present, name)]
     if len(found) > 1:
         raise ValueError(f"both {' and '.join(found)} are there: choose the effective temperature with --teff")
     if not found:
@@ -166,7 +188,10 @@ def load_zero_point(
         return constant_zero_point(model, draws=draws, seed=seed)
     trained = provenance.get("training_range")
     if not trained:
-        raise ValueError(f"{model_path}: does not state the range of its training set: train it again with `make`")
+        raise ValueError(
+            f"{model_path}: does not state the range of its training set: train it again with"
+            f" `make all SURVEY={provenance['survey']}`"
+        )
     ranges = [trained[name] for name in ("g_mag", "bp_rp", "teff")]
     posterior = OffsetPosterior.from_model(model, draws=draws, seed=seed, ranges=ranges)
     if exact:
@@ -223,9 +248,19 @@ def add_zero_point(
         If a column is missing or ambiguous, or one to add is there already.
     """
     names = columns.among(frame.columns, constant=isinstance(zero_point, ZeroPoint))
-    numbers = [frame[name].to_numpy(dtype=float, na_value=np.nan) for name in names]
+    numbers = [_frame_numbers(frame[name]) for name in names]
     added = _records(zero_point, *numbers)
     return frame.assign(**{column.name: np.ascontiguousarray(added[column.name]) for column in NEW_COLUMNS})
+
+
+def _frame_numbers(column: pandas.Series) -> np.ndarray:
+    """A data frame's column as float64, NaN where unknown as in files."""
+    if column.dtype.kind == "O":  # texts, or numbers beside texts
+        column = column.where(~column.astype(str).str.strip().str.lower().isin(UNKNOWN_TEXTS))
+    try:
+        return native(column.to_numpy(dtype=float, na_value=np.nan), "f8")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {column.name!r} is not a number everywhere: {error}") from error
 
 
 def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
@@ -247,9 +282,11 @@ def _records(zero_point, parallax: np.ndarray, *inputs: np.ndarray) -> np.ndarra
 
 @takes(table=file_path)
 def default_output(table: str | Path) -> Path:
-    """``gaia.parquet`` -> ``gaia_zero_point.parquet``, in the same folder."""
+    """``gaia.csv.gz`` -> ``gaia_zero_point.csv.gz``, in the same folder; for a folder a Parquet file beside it."""
     table = Path(table)
-    return table.with_name(f"{table.stem}_zero_point{table.suffix}")
+    table = Path(os.path.abspath(table)) if table.is_dir() else table  # "." has no name
+    suffix = table_suffix(table)
+    return table.with_name(f"{table.name.removesuffix(suffix)}_zero_point{suffix}")
 
 
 @takes(table=file_path, output=file_path, model_path=file_path)
@@ -267,13 +304,16 @@ def add_zero_point_to_file(
 ) -> dict[str, int]:
     """Write a table of Gaia sources with the four columns added, in the same format, in bounded memory.
 
+    A folder of Parquet files is one table, and gives one file.
+
     The zero points are computed in pieces of `chunk` rows, which are kept in a folder beside the output until
     it is complete. A run that was killed resumes from there and gives the same bytes.
 
     Parameters
     ----------
     table, output
-        .parquet, .fits or .csv files, both of one kind.
+        .parquet, .fits, .csv or .ecsv files, both of one kind; all but Parquet perhaps with .gz. `table` may be a
+        folder of Parquet files, `output` is a .parquet file then.
     model_path, exact, draws, seed
         As for `load_zero_point`.
     columns
@@ -291,13 +331,10 @@ def add_zero_point_to_file(
     Raises
     ------
     FileNotFoundError, ValueError
-        If table or model cannot be read, a column is missing, or the output is the table or of another format.
+        If table or model cannot be read, a column is missing, or the output is the table, or of another format.
     """
     table, output = Path(table), Path(output)
-    if output.resolve() == table.resolve():
-        raise ValueError(f"{output}: is the table itself; name another file with --output")
-    if output.suffix != table.suffix:
-        raise ValueError(f"{output}: must end in {table.suffix} as the table does")
+    _check_output(table, output)
     if chunk < 1:
         raise ValueError(f"a chunk of {chunk} rows: take 1 or more")
     source = open_table(table)
@@ -308,16 +345,34 @@ def add_zero_point_to_file(
         raise ValueError(f"{table}: {error}") from error
     history = _history(model_path, zero_point, draws, seed)
     settings = {"names": names, "exact": exact, "chunk": chunk, "history": history}
-    parts = _parts_folder(table, output, model_path, settings)
-    with tqdm(total=source.n_rows, unit="star", unit_scale=True, desc="zero point", disable=not progress) as bar:
-        counts = _make_parts(parts, zero_point, source.numbers(names, chunk), bar)
-    with tqdm(total=counts["rows"], unit="star", unit_scale=True, desc="writing", disable=not progress) as bar:
-        whole = parts / f"whole{output.suffix}"
-        with files.atomic(whole) as temporary:
+    parts = _parts_folder(source.files, output, model_path, settings)
+    bars = {"unit": "star", "unit_scale": True, "disable": not progress}
+    whole = parts / f"whole{output.suffix}"
+    try:
+        with tqdm(total=source.n_rows, desc="zero point", **bars) as bar:
+            counts = _make_parts(parts, zero_point, source.numbers(names, chunk), bar)
+        with tqdm(total=counts["rows"], desc="writing", **bars) as bar, files.atomic(whole) as temporary:
             source.write(temporary, _read_parts(parts, bar), NEW_COLUMNS, history, chunk)
-        os.replace(whole, output)
+    except TableFormatError:  # there is nothing to resume
+        shutil.rmtree(parts)
+        raise
+    os.replace(whole, output)
     shutil.rmtree(parts)
     return counts
+
+
+def _check_output(table: Path, output: Path) -> None:
+    if output.resolve() == table.resolve():
+        raise ValueError(f"{output}: is the table itself; name another file with --output")
+    if output.is_dir():
+        raise ValueError(f"{output}: is a folder; name a file with --output")
+    suffix = table_suffix(table).lower().removesuffix(".gz")
+    endings = (suffix,) if table.is_dir() or suffix in ParquetTable.suffixes else (suffix, f"{suffix}.gz")
+    if table_suffix(output).lower() not in endings:
+        like = "the Parquet files in it do" if table.is_dir() else "the table does"
+        raise ValueError(f"{output}: must end in {' or '.join(endings)} as {like}")
+    if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
+        raise ValueError(f"{output}: lies in the folder {table} and would become a part of it; name another --output")
 
 
 def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | None) -> dict:
@@ -343,11 +398,11 @@ def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | 
     return history | {"range": dict(zip(("g_mag", "bp_rp", "teff"), zero_point.ranges, strict=True))}
 
 
-def _parts_folder(table: Path, output: Path, model_path: str | Path, settings: Mapping) -> Path:
+def _parts_folder(table: Sequence[Path], output: Path, model_path: str | Path, settings: Mapping) -> Path:
     """Return the folder of the parts beside the output, emptied if they come from another table, model or setting."""
     folder = output.with_name(f".{output.name}.parts")
-    state = table.stat()
-    origin = {"table": str(table.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+    states = [(path, path.stat()) for path in table]
+    origin = {"table": [(str(path.resolve()), state.st_size, state.st_mtime_ns) for path, state in states]}
     return files.parts_folder(folder, files.fingerprint({**settings, **origin}, [model_path], [add_zero_point_to_file]))
 
 

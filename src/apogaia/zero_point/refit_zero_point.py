@@ -25,7 +25,15 @@ from apogaia.refit.spectral_features import SpectralFeatures
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import Survey
 
-__all__ = ["Calibration", "ZeroPointPlane", "calibrate", "has_corrected_k0", "spectral_features", "usable"]
+__all__ = [
+    "Calibration",
+    "FixedZeroPoint",
+    "ZeroPointPlane",
+    "calibrate",
+    "has_corrected_k0",
+    "spectral_features",
+    "usable",
+]
 
 SPLINE_COEFFICIENTS = 10  # at most, of the correction by the luminosity of the iteration before
 STARS_PER_SPLINE_COEFFICIENT = 100  # fewer coefficients in small samples, but at least four: one cubic
@@ -33,10 +41,6 @@ WEAK_RIDGE = 1e-3  # penalty on the constant and the spline, against singular ma
 MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first guess of the luminosity
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
-
-_CALIBRATING = star_columns(
-    *("parallax", "parallax_error", "k0_mag", "glon", "glat", "fe_h", "mg_h", *OFFSET_INPUTS),
-)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,18 @@ class ZeroPointPlane:
         """Zero point and its error [uas] at G, BP-RP [mag] and Teff [K], each (n,); NaN where an input is unknown."""
         basis = _plane_basis(np.column_stack([g_mag, bp_rp, teff]), self.mean, self.sd)
         return basis @ self.weights_uas, np.sqrt(np.einsum("ij,jk,ik->i", basis, self.covariance_uas2, basis))
+
+
+@dataclass(frozen=True)
+class FixedZeroPoint:
+    """A zero point that the survey file states: nothing is fitted."""
+
+    zero_point_uas: float  # Gaia minus true parallax
+    error_uas: float
+
+    def in_uas(self) -> dict:
+        """As written to the results."""
+        return {"value_uas": self.zero_point_uas, "error_uas": self.error_uas, "fixed": True, "plane": None}
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ class Calibration:
         return {
             "value_uas": self.zero_point_uas,
             "error_uas": self.error_uas,
+            "fixed": False,
             "statistical_error_uas": self.statistical_error_uas,
             "without_density_uas": self.without_density_uas,
             "without_chemistry_uas": self.without_chemistry_uas,
@@ -95,24 +112,25 @@ class Calibration:
         }
 
 
-@takes(table=star_columns("glon", "a_k_mag", "k0_mag"))
+@takes(table=star_columns())
 def usable(survey: Survey, table: Table) -> np.ndarray:
     """Stars of a stars.h5 table that calibrate the zero point: K0 is corrected, and they are not towards the bar.
 
-    Stars of the bar have other ages at a given spectrum than the rest, and the density model is axisymmetric.
+    Stars of the bar have other ages at a given spectrum than the rest, and the density model is axisymmetric. Stars
+    without Galactic coordinates have no place in it.
     """
-    glon = np.asarray(table["glon"], float)
+    glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
     away = np.minimum(glon % 360, -glon % 360) >= survey.calibration.min_abs_glon
-    return away & has_corrected_k0(table)
+    return away & np.isfinite(glat) & has_corrected_k0(table)
 
 
-@takes(table=star_columns("a_k_mag", "k0_mag"))
+@takes(table=star_columns())
 def has_corrected_k0(table: Table) -> np.ndarray:
     """Stars with a Ks magnitude that is corrected for a known extinction; without one, K0 would be too faint."""
     return has_extinction(np.asarray(table["a_k_mag"], float)) & np.isfinite(np.asarray(table["k0_mag"], float))
 
 
-@takes(table=_CALIBRATING, spectra=u.dimensionless_unscaled)
+@takes(table=star_columns(), spectra=u.dimensionless_unscaled)
 def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool = True) -> Calibration:
     """Fit the zero point.
 

@@ -29,6 +29,36 @@ def tensorflow_process():
     interpreter.close()
 
 
+@pytest.fixture(params=["numpy", "torch"])
+def other_process(request):
+    pytest.importorskip(request.param)
+    interpreter = Interpreter(request.param)
+    yield interpreter
+    interpreter.close()
+
+
+@pytest.mark.slow
+def test_other_backends_predict_and_train_or_say_what_does(other_process, tmp_path):
+    other_process.run(f"""
+        import pytest
+        model, sample = model_of(SMALL, "multivariate"), synthetic_stars(60)
+        origin = model_file.provenance(small_survey(), sample, "multivariate")
+        model_file.save_model(model, "{tmp_path}/m.keras", origin)
+        model = model_file.load_network("{tmp_path}/m.keras")
+        spectra = spectra_for(model, 2)
+        assert np.isfinite(inference.predict(model, spectra, passes=4, seed=1, progress=False).fakemag).all()
+        inputs = dict.fromkeys(("g_mag", "bp_rp", "teff"), np.ones(2))
+        assert offset_draws(model, inputs, draws=3, seed=1).shape == (3, 2)
+        if keras.backend.backend() == "torch":
+            assert np.isfinite(jacobian(model, spectra)).all()
+            assert len(training.train(small_survey(), sample, "none", verbose=False)[1]["loss"]) == 2
+        else:
+            for run in (lambda: jacobian(model, spectra), lambda: training.train(small_survey(), sample, "none")):
+                with pytest.raises(ValueError, match="KERAS_BACKEND=numpy has none.* tensorflow, jax or torch$"):
+                    run()
+    """)
+
+
 def test_tensorflow_divides_batches_among_its_devices_and_learns_the_same(tensorflow_process):
     tensorflow_process.run("""
         import tensorflow as tf

@@ -10,7 +10,7 @@ from collections import Counter
 
 import keras
 
-__all__ = ["describe", "log_once", "training_scope", "uses_device"]
+__all__ = ["check_gradients", "describe", "log_once", "training_scope", "uses_device"]
 
 logger = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -39,6 +39,27 @@ def uses_device(asked: bool | None = None) -> bool:
     import jax
 
     return jax.default_backend() != "cpu"
+
+
+def check_gradients(what: str) -> None:
+    """Check that Keras runs on a backend with gradients; numpy's predicts, but neither trains nor differentiates.
+
+    Parameters
+    ----------
+    what
+        Name of the computation that needs them, for instance "training".
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax", "torch"):
+        raise ValueError(
+            f"{what} needs gradients, and KERAS_BACKEND={backend} has none, it only predicts:"
+            " set KERAS_BACKEND to tensorflow, jax or torch"
+        )
 
 
 def training_scope() -> contextlib.AbstractContextManager:

@@ -85,7 +85,7 @@ class BlockedConv1D(keras.layers.Conv1D):
         outside = (pixel < 0) | (pixel >= self.pixels)
         if outside.any():  # a bias far below zero: the ReLU makes it zero, value and gradient, at no extra cost
             far_below = np.where(outside, -1e30, 0.0).astype("float32").repeat(filters)
-            bias = bias + far_below.reshape(blocks, width * filters)
+            bias = bias + ops.convert_to_tensor(far_below.reshape(blocks, width * filters))
         return self.activation(ops.conv(inputs, banded, 1, "valid") + bias)
 
     def compute_output_shape(self, input_shape):
