@@ -52,9 +52,12 @@ EXCUSED = {
     "distances.catalogue.write_catalogue:provenance": "a mapping of texts from `provenance`",
     "distances.catalogue.write_table:table": "any columns, each made plain as it is written",
     "formats.apstar.SpectrumError.__init__": "the package raises it",
+    "formats.fits_columns.ascii_column": "texts that are written to a file",
+    "formats.fits_columns.set_text_card": "the header of a file that is written",
     "formats.fits_columns.known_number": "it judges the value of a header card",
     "formats.fits_columns.native": "it makes columns of files plain itself",
     "formats.fits_columns.raw_values": "it reads a table of a file",
+    "formats.survey_tables.read_stellar_parameters:allstar": "a table from `read_allstar`",
     "formats.survey_tables.spectrum_places": "a table from `read_allstar`",
     "formats.survey_tables.write_gaia:sources": "arrays that the package makes",
     "formats.survey_tables.write_table": "arrays that the package makes",
@@ -169,10 +172,32 @@ def made_of(columns, values_of) -> dict:
     return {name: values_of(name, kind) for name, kind in columns}
 
 
+# So that every star trains or tests, and one that is unknown does not
+GOOD = {
+    "status": 0,
+    "starflag": 0,
+    "visibility_periods_used": 20,
+    "parallax_error": 0.05,
+    "v_scatter": 0.5,
+    "ruwe": 1.0,
+}
+GOOD |= {
+    "ruwe": 1.0,
+    "ipd_frac_multi_peak": 1.0,
+    "ipd_gof_harmonic_amplitude": 0.05,
+    "glon": 120.0,
+    "parallax_zero_point": -0.02,
+}
+
+
 def star_value(name: str, kind: str):
     if kind == "U":
         return np.array([f"{name}{i}" for i in range(N)])
-    return np.arange(N) % 2 if kind[0] == "i" else RNG.uniform(1, 2, N)
+    if name == "snr":
+        return np.array([300.0, 100.0, 300.0, 100.0, 300.0])
+    if name in GOOD:
+        return np.full(N, GOOD[name])
+    return np.arange(1, N + 1) if kind[0] == "i" else RNG.uniform(1, 2, N)
 
 
 STARS = Table(made_of([(column.name, column.kind) for column in stars_h5_columns.COLUMNS], star_value))
@@ -269,7 +294,7 @@ EXAMPLES = {
     },
     "reduction.quality_cuts.cut_flow": {"table": STARS, "survey": DR17},
     "reduction.quality_cuts.select": {"table": STARS, "survey": DR17},
-    "reduction.stars_h5.status_counts": {"table": STARS["status", "reason"]},
+    "reduction.stars_h5.status_counts": {"table": STARS},
     "zero_point.offset_posterior.OffsetPosterior.at": {"self": posterior(), **INPUTS},
     "zero_point.offset_posterior.OffsetPosterior.draw": {"self": posterior(), **INPUTS},
     "zero_point.offset_posterior.inverse_variance_mean": {"value": PARALLAX, "error": ERROR},
@@ -278,6 +303,7 @@ EXAMPLES = {
     "zero_point.refit_zero_point.ZeroPointPlane.at_uas": {"self": PLANE, **INPUTS},
     "zero_point.refit_zero_point.has_corrected_k0": {"table": STARS},
     "zero_point.refit_zero_point.usable": {"survey": DR14, "table": STARS},
+    "zero_point.sample_checks.parallax_spread": {"star": STARS},
     "zero_point.surface.ZeroPointSurface.at": {"self": ZeroPointSurface(tuple(AXES), GRID, GRID**2), **INPUTS},
     "zero_point.surface.interpolate_cubic": {
         "axes": AXES, "first": GRID, "second": GRID**2, "points": list(INPUTS.values()),
@@ -286,7 +312,6 @@ EXAMPLES = {
 
 # They need a network, a large sample or a file: of these, what the function is called with is compared
 NOT_RUN = {
-    "formats.survey_tables.read_stellar_parameters": {"path": "a.fits", "apogee_id": STARS["apogee_id"].data},
     "formats.zenodo_spectra.ReleasedSpectra.__init__": {"self": None, "paths": ["a.h5"], "ra": RA, "dec": DEC},
     "model.error_calibration.ErrorCalibration.fit": {
         "cls": ErrorCalibration, "prediction": PREDICTION, "table": STARS, "zero_point_uas": -50.0,
@@ -303,6 +328,9 @@ NOT_RUN = {
     "zero_point.offset_posterior.zero_point": {"model": None, **INPUTS, "draws": 2, "seed": 1},
     "zero_point.refit_zero_point.calibrate": {"survey": None, "table": STARS, "spectra": SPECTRA},
     "zero_point.refit_zero_point.spectral_features": {"survey": None, "spectra": SPECTRA},
+    "zero_point.sample_checks.check_refit": {"survey": None, "star": STARS},
+    "zero_point.sample_checks.check_samples": {"survey": None, "table": STARS},
+    "zero_point.sample_checks.without_multivariate": {"survey": None, "table": STARS},
     "zero_point.surface.zero_point_surface": {"model": None, **INPUTS, "draws": 2, "seed": 1},
     "distances.catalogue.write_catalogue": {"catalogue": CATALOGUE, "path": "a.fits", "provenance": {}},
 }  # fmt: skip
@@ -354,18 +382,20 @@ def assert_same(found, expected) -> None:
 
 # --- forms in which users hold numbers --------------------------------------------------------------------------------
 
-UNKNOWN = (1,)  # index of the entry that is unknown
-
 
 def masked(values) -> np.ndarray:
     where = np.zeros(np.shape(values), dtype=bool)
-    where[UNKNOWN] = True
+    where[len(where) // 2] = True
     return where
 
 
 def filled(values, fill):
-    """The values with something else where they are unknown, so that whoever overlooks the mask is found."""
     return np.where(masked(values), np.asarray(fill).astype(values.dtype), values)
+
+
+def hidden(values):
+    """The values with a plausible one where they are unknown, so that whoever overlooks the mask is found."""
+    return filled(values, np.nanmean(values) if values.dtype.kind == "f" else values.flat[0])
 
 
 def as_pandas(values):
@@ -379,19 +409,19 @@ def as_pandas(values):
 
 def objects(values, missing=None) -> np.ndarray:
     made = values.astype(object)
-    made[UNKNOWN] = missing
+    made[len(made) // 2] = missing
     return made
 
 
 FORMS = {  # of values in `unit`, perhaps by way of another one
-    "numpy.ma": lambda values, unit, other: np.ma.array(filled(values, 7), mask=masked(values)),
-    "MaskedColumn": lambda values, unit, other: MaskedColumn(filled(values, 7), mask=masked(values)),
+    "numpy.ma": lambda values, unit, other: np.ma.array(hidden(values), mask=masked(values)),
+    "MaskedColumn": lambda values, unit, other: MaskedColumn(hidden(values), mask=masked(values)),
     "big-endian": lambda values, unit, other: values.astype(values.dtype.newbyteorder(">")),
     "pandas": lambda values, unit, other: as_pandas(values),
     "object": lambda values, unit, other: objects(values),
     "list": lambda values, unit, other: objects(values).tolist(),
     "Quantity": lambda values, unit, other: u.Quantity(values, unit).to(other),
-    "masked Quantity": lambda values, unit, other: Masked(filled(values, 7) * unit, mask=masked(values)).to(other),
+    "masked Quantity": lambda values, unit, other: Masked(hidden(values) * unit, mask=masked(values)).to(other),
     "Column with a unit": lambda values, unit, other: Column((values * unit).to_value(other), unit=other),
 }
 
@@ -528,13 +558,13 @@ def unknown_value(kind):
 @pytest.mark.parametrize(("name", "argument", "kind"), TABLES, ids=TABLE_IDS)
 def test_masked_columns_are_unknown(name, argument, kind):
     given = example(name)
-    unknown, hidden = {}, {}
+    unknown, overlooked = {}, {}
     for column, values in columns_of(given[argument], kind).items():
         values = np.asarray(values)
         unknown[column] = filled(values, unknown_value(kind.kinds[column]))
-        hidden[column] = MaskedColumn(values, mask=masked(values))
+        overlooked[column] = MaskedColumn(values, mask=masked(values))
     expected = outcome(name, given | {argument: with_columns(given[argument], unknown)})
-    assert_same(outcome(name, given | {argument: with_columns(given[argument], hidden)}), expected)
+    assert_same(outcome(name, given | {argument: with_columns(given[argument], overlooked)}), expected)
 
 
 @pytest.mark.parametrize(("name", "argument", "kind"), TABLES, ids=TABLE_IDS)

@@ -107,9 +107,9 @@ COLUMNS = tuple(
 _UNKNOWN_INTEGER = {"starflag": -1, "status": 1}
 
 
-def star_columns(*names: str) -> Columns:
-    """Columns of stars.h5 as an argument of a function: whichever a table has of those named, or of all."""
-    return Columns({column.name: _kind(column) for column in COLUMNS if column.name in names or not names})
+def star_columns() -> Columns:
+    """Columns of stars.h5 as an argument of a function: whichever of them a table has."""
+    return Columns({column.name: _kind(column) for column in COLUMNS})
 
 
 def _kind(column: StarColumn) -> Kind:

@@ -103,8 +103,10 @@ def open_table(path: str | Path) -> ParquetTable | FitsTable | CsvTable:
     return kind(path)
 
 
-def table_suffix(path: Path) -> str:
+@takes(path=file_path)
+def table_suffix(path: str | Path) -> str:
     """The end of a table's name that says its format, such as ".csv.gz"; ".parquet" for a folder."""
+    path = Path(path)
     if path.is_dir():
         return ".parquet"
     return Path(path.stem).suffix + path.suffix if path.suffix.lower() == ".gz" else path.suffix

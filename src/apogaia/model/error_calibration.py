@@ -30,7 +30,6 @@ RIDGE = 1.0  # penalty on the correction's coefficients
 LEAST_STARS = 300  # with fewer the calibration is skipped
 
 PREDICTION = Columns(dict.fromkeys(("fakemag", "model_error", "predictive_error", "total_error"), u.mas))
-_CALIBRATING = star_columns("parallax", "parallax_error", "k0_mag", "snr", "a_k_mag")
 
 
 class Prediction(NamedTuple):
@@ -42,7 +41,7 @@ class Prediction(NamedTuple):
     total_error: np.ndarray  # the two in quadrature
 
 
-@takes(table=star_columns("apogee_id"))
+@takes(table=star_columns())
 def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
     """The half of the test rows that calibrates; the other half is for tests. By name: a star is never in both."""
     names = np.asarray(table["apogee_id"])[test].tolist()
@@ -62,7 +61,7 @@ class ErrorCalibration:
     stars: int
 
     @classmethod
-    @takes(prediction=PREDICTION, table=_CALIBRATING, zero_point_uas=u.uas)
+    @takes(prediction=PREDICTION, table=star_columns(), zero_point_uas=u.uas)
     def fit(cls, prediction: Prediction, table: Table, zero_point_uas: float) -> ErrorCalibration:
         """Fit on stars that did not train the network.
 

@@ -97,7 +97,7 @@ def open_stars(path: str | Path) -> Iterator[Stars]:
         yield Stars(table, file["spectrum"])
 
 
-@takes(table=star_columns("status"))
+@takes(table=star_columns())
 def status_counts(table: Table) -> Table:
     """How many stars have each status: columns status, stars, meaning."""
     values, counts = np.unique(np.asarray(table["status"]), return_counts=True)

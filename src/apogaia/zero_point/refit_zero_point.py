@@ -42,10 +42,6 @@ MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first 
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
 
-_CALIBRATING = star_columns(
-    *("parallax", "parallax_error", "k0_mag", "glon", "glat", "fe_h", "mg_h", *OFFSET_INPUTS),
-)
-
 
 @dataclass(frozen=True)
 class ZeroPointPlane:
@@ -116,7 +112,7 @@ class Calibration:
         }
 
 
-@takes(table=star_columns("glon", "a_k_mag", "k0_mag"))
+@takes(table=star_columns())
 def usable(survey: Survey, table: Table) -> np.ndarray:
     """Stars of a stars.h5 table that calibrate the zero point: K0 is corrected, and they are not towards the bar.
 
@@ -128,13 +124,13 @@ def usable(survey: Survey, table: Table) -> np.ndarray:
     return away & np.isfinite(glat) & has_corrected_k0(table)
 
 
-@takes(table=star_columns("a_k_mag", "k0_mag"))
+@takes(table=star_columns())
 def has_corrected_k0(table: Table) -> np.ndarray:
     """Stars with a Ks magnitude that is corrected for a known extinction; without one, K0 would be too faint."""
     return has_extinction(np.asarray(table["a_k_mag"], float)) & np.isfinite(np.asarray(table["k0_mag"], float))
 
 
-@takes(table=_CALIBRATING, spectra=u.dimensionless_unscaled)
+@takes(table=star_columns(), spectra=u.dimensionless_unscaled)
 def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool = True) -> Calibration:
     """Fit the zero point.
 

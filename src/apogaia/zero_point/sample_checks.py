@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
+from apogaia.arguments.takes import takes
+from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.model.training_domain import MIN_STARS
 from apogaia.reduction import quality_cuts
 from apogaia.survey import Survey
@@ -22,6 +24,7 @@ class SampleError(ValueError):
     """Stars that cannot train or calibrate what they are wanted for; the message names the remedy."""
 
 
+@takes(table=star_columns())
 def check_samples(survey: Survey, table: Table) -> None:
     """Refuse a survey whose stars cannot train, test or calibrate.
 
@@ -46,6 +49,7 @@ def check_samples(survey: Survey, table: Table) -> None:
         check_refit(survey, table[samples.training])
 
 
+@takes(star=star_columns())
 def check_refit(survey: Survey, star: Table) -> None:
     """Refuse a refit of the zero point that too few of these rows of stars.h5, the training set, can bear.
 
@@ -89,6 +93,7 @@ def check_refit(survey: Survey, star: Table) -> None:
         )
 
 
+@takes(star=star_columns())
 def parallax_spread(star: Table) -> float:
     """Spread of the true parallaxes over their median: half the middle 68 per cent, less Gaia's errors; NaN of none."""
     parallax, error = (np.asarray(star[name], float) for name in ("parallax", "parallax_error"))
@@ -98,6 +103,7 @@ def parallax_spread(star: Table) -> float:
     return float(np.sqrt(max(0.0, (0.5 * (high - low)) ** 2 - np.median(error) ** 2)) / abs(median))
 
 
+@takes(table=star_columns())
 def without_multivariate(survey: Survey, table: Table) -> str:
     """Why the model with a zero point of G, BP-RP and Teff is left out; empty if the stars of stars.h5 can train it."""
     samples = quality_cuts.select(table, survey)
