@@ -25,6 +25,7 @@ MAKERS = {
     "refit trials": "apogaia.closure.recipes.refit",
     "paper trials": "apogaia.closure.recipes.paper",
     "distances trial": "apogaia.closure.recipes.distances",
+    "size trials": "apogaia.closure.recipes.sample_sizes",
     "experiments": "apogaia.closure.recipes.bias_experiments",
 }
 TRIALS = {name for name in MAKERS if "trial" in name} | {"experiments"}
@@ -35,7 +36,7 @@ SIMULATED = {"raw survey", "closure sample"} | TRIALS
 CHANGES = [
     ("refit/splines.py", {"calibrated model", "predictions"} | TRIALS - {"paper trials"}),
     ("refit/stellar_density.py", {"calibrated model"} | TRIALS - {"paper trials"}),
-    ("model/training_domain.py", MODELS),
+    ("model/training_domain.py", MODELS | {"size trials"}),
     ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "distances trial"}),
     ("model/likelihood.py", MODELS - {"predictions"}),
     ("model/jacobian.py", set()),
@@ -180,6 +181,8 @@ def test_products_are_made_by_these(monkeypatch):
         "refit": MAKERS["refit trials"],
         "paper": MAKERS["paper trials"],
         "distances": MAKERS["distances trial"],
+        "sizes": MAKERS["size trials"],
+        "ranges": MAKERS["size trials"],
         "selections": MAKERS["experiments"],
         "decomposition": MAKERS["experiments"],
     }

@@ -160,7 +160,7 @@ def test_a_mirror_must_hold_the_release(survey_path, tmp_path, capsys, more):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert commands.main(["fetch", survey_path, "--mirror", str(empty), *more]) == 2
-    wants = f"{empty} holds no dr14/: --mirror needs the folder that holds dr14/, dr17/ (SAS_BASE_DIR)"
+    wants = f"{empty} holds no dr14/: --mirror needs the folder that holds dr14/, dr17/, dr19/ (SAS_BASE_DIR)"
     assert wants in capsys.readouterr().err
 
 
