@@ -231,7 +231,7 @@ def test_make_refuses_what_is_not_one_survey_before_anything_happens(survey, tar
 
 @pytest.mark.parametrize("character", "'\"`$%*?[]{}<>|&;:\\()=#")
 def test_make_refuses_a_survey_whose_name_it_would_take_for_something_else(character):
-    command = ["make", "--dry-run", "clean", f"SURVEY=my{character}x.toml"]
+    command = ["make", "--no-print-directory", "--dry-run", "clean", f"SURVEY=my{character}x.toml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and f"SURVEY=my{character}x.toml: make takes" in done.stderr
     assert not done.stdout and len(done.stderr.splitlines()) == 1
@@ -243,7 +243,7 @@ def test_make_finds_a_python_in_a_folder_of_any_name(tmp_path):
     (folder / "python3.11").symlink_to(sys.executable)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
     environment["PATH"] = f"{folder}:/usr/bin:/bin"
-    printing = ["make", "--file", "Makefile", "--file", "-", "print"]
+    printing = ["make", "--no-print-directory", "--file", "Makefile", "--file", "-", "print"]
     done = subprocess.run(
         printing, cwd=ROOT, env=environment, input='print: ; @echo "$(PYTHON)"', capture_output=True, text=True
     )
@@ -252,7 +252,12 @@ def test_make_finds_a_python_in_a_folder_of_any_name(tmp_path):
 
 @pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml", "größer/Übersicht+1.toml"])
 def test_make_cleans_the_folders_of_one_survey(survey):
-    done = subprocess.run(["make", "--dry-run", "clean", f"SURVEY={survey}"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "clean", f"SURVEY={survey}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     name = Path(survey).name.removesuffix(".toml")
     removed = next(line for line in done.stdout.splitlines() if line.startswith("rm -rf")).split()[2:]
     assert removed[:3] == [f"build/{name}", f"results/{name}", f"figures/{name}"]

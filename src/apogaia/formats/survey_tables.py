@@ -315,9 +315,7 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
             expected = (len(data),) if place is None else (len(data), len(LABELS))
             if values.shape != expected:
                 must = "one value" if place is None else f"{len(LABELS)} values"
-                raise ReductionError(
-                    f"{path}: column {column} must hold {must} a row, not {values.shape}: fetch it again"
-                )
+                raise ReductionError(f"{path}: column {column} must hold {must} a row: {values.shape}; fetch it again")
             table[label][rows] = values if place is None else values[:, place]
         start = rows.stop
     for label, (column, place) in places.items():
@@ -332,7 +330,7 @@ def _numbers(path: str | Path, data: fits.FITS_rec, column: str, kind: str) -> n
     except (TypeError, ValueError) as fault:
         raise ReductionError(f"{path}: column {column} holds {fault}; fetch it again") from fault
     if kind == "i8" and values.ndim > 1:
-        raise ReductionError(f"{path}: column {column} must hold one value a row, not {values.shape}: fetch it again")
+        raise ReductionError(f"{path}: column {column} must hold one value a row: {values.shape}; fetch it again")
     return values
 
 

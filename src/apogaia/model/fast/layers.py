@@ -84,8 +84,8 @@ class BlockedConv1D(keras.layers.Conv1D):
         pixel = self.first_pixel + np.arange(blocks * width)
         outside = (pixel < 0) | (pixel >= self.pixels)
         if outside.any():  # a bias far below zero: the ReLU makes it zero, value and gradient, at no extra cost
-            far_below = np.where(outside, -1e30, 0.0).astype("float32").repeat(filters)
-            bias = bias + ops.convert_to_tensor(far_below.reshape(blocks, width * filters))
+            far_below = np.where(outside, -1e30, 0.0).repeat(filters).reshape(blocks, width * filters)
+            bias = bias + ops.convert_to_tensor(far_below, dtype=self.compute_dtype)
         return self.activation(ops.conv(inputs, banded, 1, "valid") + bias)
 
     def compute_output_shape(self, input_shape):
