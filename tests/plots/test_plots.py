@@ -19,9 +19,10 @@ from matplotlib.patches import Ellipse
 from apogaia import plots
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import gap_delete, wavelength_solution
+from apogaia.physics.comparison import agreement
 from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
 from apogaia.physics.literature import PAPER_SUMMARIES
-from apogaia.physics.luminosity import robust_scatter
+from apogaia.physics.luminosity import parallax_to_pc, robust_scatter
 from apogaia.plots.spectra import MARKED_LINES
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
@@ -106,10 +107,10 @@ def figure_functions(t: Table) -> dict:
         "offset_map bp_rp": lambda: plots.offset_map("bp_rp", t["bp_rp"], t["g_mag"], t["zero_point"]),
         "offset_map teff": lambda: plots.offset_map("teff", t["teff"], t["g_mag"], t["zero_point"]),
         "distance_comparison": lambda: plots.distance_comparison(dist, dist * (1 - dist / 1e6)),
-        "snr_gain_map": lambda: plots.snr_gain_map(t["x"], t["y"], t["fe_h"], sun_distance=MAPS.sun_distance),
+        "snr_gain_map": lambda: plots.snr_gain_map(t["x"], t["y"], 30 * t["fe_h"], MAPS),
         "precision_kiel": lambda: plots.precision_kiel(t["teff"], t["logg"], t["percent"], t["percent"]),
         "binned_scatter": lambda: plots.binned_scatter("snr", t["snr"], t["percent"], t["percent"]),
-        "distance_against_gaia": lambda: plots.distance_against_gaia(t["nn_parallax"], t["parallax"]),
+        "distance_against_gaia": lambda: plots.distance_against_gaia(dist, parallax_to_pc(t["parallax"])),
         "truth_comparison": lambda: plots.truth_comparison(
             dist, 0.08 * dist, t["true_dist"], k_mag=t["k_mag"], snr=t["snr"], logg=t["logg"]
         ),
@@ -135,6 +136,7 @@ WITHOUT_UNIT = {
     "(distance − truth) / uncertainty",
     "stars per unit (curve: Gaussian)",
     "stars per pixel",
+    "SNR: network (model error) − Gaia\nblue: Gaia better, red: network better",
     "number of stars that survive (blue) and that the cut removes (grey)",
 }
 
@@ -217,16 +219,24 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     }
 
 
-def test_stated_scatter_is_the_package_s():
+def test_figure_8_states_the_agreement_of_distances_and_the_cuts():
     stars = made_up_stars("many stars")
-    nn, gaia = np.asarray(stars["nn_parallax"]), np.asarray(stars["parallax"]).copy()
-    gaia[:3] = -0.2, 0.0, np.nan
-    title = plots.distance_against_gaia(nn, gaia).get_title(loc="left")
-    good = gaia > 0
-    residual = 100 * (1 / nn[good] - 1 / gaia[good]) * gaia[good]
-    assert f"{good.sum():,} stars" in title
-    assert f"scatter {robust_scatter(residual):.1f} %" in title
-    assert f"median offset {np.median(residual):+.1f} %".replace("-", "−") in title
+    dist, gaia_dist = 1000 / np.asarray(stars["nn_parallax"]), parallax_to_pc(stars["parallax"])
+    gaia_dist[:3] = np.nan
+    axes = plots.distance_against_gaia(dist, gaia_dist, cuts="giants: log g < 3.5\nerrors")
+    quantity, numbers = axes.get_title(loc="left").split("\n")
+    found = agreement(dist, gaia_dist)
+    assert f"{found.stars:,} stars" in quantity
+    assert r"(d_\mathrm{NN} - d_\mathrm{Gaia})\,/\,d_\mathrm{Gaia}" in quantity
+    assert f"scatter {found.robust_scatter_percent:.1f} %" in numbers
+    assert f"median {found.median_offset_percent:+.1f} %".replace("-", "−") in numbers
+    assert [text.get_text() for text in axes.texts] == ["giants: log g < 3.5\nerrors"]
+
+
+def test_figure_8_gives_distances_too_long_a_positive_offset():
+    gaia_dist = np.linspace(300, 3000, 40)
+    assert "median +10.0 %" in plots.distance_against_gaia(1.1 * gaia_dist, gaia_dist).get_title(loc="left")
+    assert "median −10.0 %" in plots.distance_against_gaia(0.9 * gaia_dist, gaia_dist).get_title(loc="left")
 
 
 def test_binned_scatter_draws_robust_scatter_and_typical_uncertainty():
@@ -322,12 +332,24 @@ def test_brackett_lines_are_the_known_ones():
     assert wavelengths[0] < min(marked) and max(marked) < wavelengths[-1]
 
 
-def test_gain_map_is_red_where_the_network_is_better():
-    axes = plots.snr_gain_map([-8.0, 0.0], [0.0, 1.0], [-1.0, 1.0], sun_distance=8.1)
+def test_gain_map_is_red_where_the_network_is_better_up_to_20():
+    axes = plots.snr_gain_map([-8.0, 0.0, -8.0, 60.0], [0.0, 1.0, 5.0, 0.0], [-20.0, 20.0, 500.0, 5.0], MAPS)
     axes.figure.draw_without_rendering()
-    gaia_better, network_better = (to_hex(colour) for colour in axes.collections[0].get_facecolors())
+    gaia_better, network_better, far_better = (to_hex(colour) for colour in axes.collections[0].get_facecolors())
     assert int(gaia_better[1:3], 16) < int(gaia_better[5:7], 16)
     assert int(network_better[1:3], 16) > int(network_better[5:7], 16)
+    assert far_better == network_better  # the colours end at 20; the star at x = 60 kpc lies beyond the map
+    assert axes.get_xlim()[1] < 10
+    assert axes.collections[0].get_clim() == (-20, 20)
+
+
+def test_gain_map_explains_its_colours_and_its_ring():
+    axes = plots.snr_gain_map([-8.0], [0.0], [1.0], MAPS)
+    (bar,) = axes.child_axes
+    assert bar.get_ylabel() == "SNR: network (model error) − Gaia\nblue: Gaia better, red: network better"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Sun", "2 kpc: equal SNR in the paper"]
+    ring = axes.patches[0]
+    assert (ring.get_radius(), ring.center) == (2.0, (-MAPS.sun_distance, 0))
 
 
 def test_text_sizes_are_in_the_style_file_alone():

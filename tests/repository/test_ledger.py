@@ -4,9 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import ledger
+import numpy as np
 import pytest
 
 from apogaia.files import read_json, write_json
+from apogaia.model.training_set import split
+from apogaia.physics.comparison import agreement
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -78,6 +81,55 @@ def test_readme_and_make_name_the_same_notebooks_and_blocks():
     for _, notebook, name in ledger.FIGURES:
         source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
         assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name
+
+
+def test_figure_8_is_in_the_ledger_as_distances_longer_than_gaia_s(workspace):
+    path = workspace.result("04_inference_catalogue")
+    dist = np.linspace(1000.0, 2000.0, 11)
+    too_long = dataclasses.asdict(agreement(1.1 * dist, dist))
+    results = read_json(path) | {"distance_against_gaia": {"giants": too_long, "luminous_giants": too_long}}
+    write_json(path, results)
+    rows = [line for line in ledger.ledger(workspace).splitlines() if line.startswith("| (NN - Gaia) / Gaia distance")]
+    ours = {row.split("|")[1].strip().removeprefix("(NN - Gaia) / Gaia distance, "): row.split("|")[3] for row in rows}
+    assert {name: value.strip() for name, value in ours.items()} == {
+        "giants: robust scatter": "0.0 %",
+        "giants: median": "10.0 %",
+        "log g < 2.2: robust scatter": "0.0 %",
+        "log g < 2.2: median": "10.0 %",
+    }
+
+
+def test_the_split_of_the_paper_s_samples_is_that_of_the_ledger():
+    training = load_survey("dr14").training
+    paper = {entry.quantity: entry.paper for entry in ledger.ENTRIES}
+    for stars, gradient in ((paper["training set"], 31601), (paper["training set of the multivariate model"], 23430)):
+        assert [len(part) for part in split(stars, training.validation_fraction, training.seed)] == [
+            gradient,
+            stars - gradient,
+        ]
+    assert paper["nine tenths of it, for the gradient"] == 23430
+
+
+def test_the_notebooks_give_every_number_of_the_ledger():
+    """By the smoke survey's results, where `make smoke` has run: a number may be unknown, but not under another key."""
+    smoke = Workspace(load_survey("smoke"))
+    for entry in ledger.ENTRIES:
+        path = smoke.result(entry.result)
+        if not path.is_file():
+            pytest.skip("make smoke has not run here")
+        values = read_json(path)
+        for part in entry.key:
+            assert part in values, f"{path.name} has no {entry.key}"
+            values = values[part]
+
+
+def test_readme_says_how_the_default_survey_differs_from_the_paper_s():
+    readme = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text().split())
+    mock, papers = load_survey("mock").training, [load_survey(name) for name in ("dr14", "dr14-light", "mock-dr14")]
+    assert f"`mock` has {mock.epochs} epochs and a plateau patience of {mock.plateau_patience}," in readme
+    assert {(survey.training.epochs, survey.training.plateau_patience) for survey in papers} == {(40, 2)}
+    assert "40 and 2, are those of `dr14`, `dr14-light` and `mock-dr14`" in readme
+    assert f"normal distribution of sd {papers[0].network.initial_weight_sd}" in readme
 
 
 def test_a_title_of_any_characters_is_one_line_of_text(workspace):

@@ -11,6 +11,8 @@ from matplotlib.patches import Circle
 from scipy.special import erf
 from scipy.stats import norm as gaussian
 
+from apogaia.physics.comparison import agreement
+from apogaia.physics.galaxy import map_edges
 from apogaia.physics.luminosity import robust_scatter
 from apogaia.plots.common import (
     COLUMN_WIDTH,
@@ -23,6 +25,7 @@ from apogaia.plots.common import (
     colour_bar,
     colour_stars,
     finite,
+    legend_above,
     limits,
     one_panel,
     panels,
@@ -32,36 +35,43 @@ from apogaia.plots.common import (
     star_density,
 )
 from apogaia.plots.samples import kiel_diagram
+from apogaia.survey import MapsSettings
 
 LOGARITHMIC = ("snr", "parallax_snr", "dist_kpc")  # quantities shown on a logarithmic axis
 ONE_SIGMA = float(erf(1 / np.sqrt(2)))
+LARGEST_GAIN = 20.0  # difference of SNRs at which the colours of Figure 6 end, as in the paper
+GAIN_LABEL = "SNR: network (model error) − Gaia\nblue: Gaia better, red: network better"
 
 
 def snr_gain_map(
-    x: np.ndarray, y: np.ndarray, log_snr_ratio: np.ndarray, *, sun_distance: float, axes: Axes | None = None
+    x: np.ndarray, y: np.ndarray, gain: np.ndarray, maps: MapsSettings, *, axes: Axes | None = None
 ) -> Axes:
     """Where the network's distances beat Gaia's (paper Figure 6).
 
     Parameters
     ----------
     x, y
-        Galactocentric positions [kpc], the Sun at negative x.
-    log_snr_ratio
-        log10 of the network's distance SNR over Gaia's [dex]: blue where Gaia is better, red where the network is.
-    sun_distance
-        Distance of the Sun from the Galactic centre [kpc]; a circle of 2 kpc is drawn about the Sun.
+        Galactocentric positions [kpc], the Sun at negative x; stars beyond the survey's maps are left out.
+    gain
+        The network's SNR, with its model error, minus Gaia's: blue where Gaia is better, red where the network is. The
+        colours end at -20 and 20, as in the paper.
+    maps
+        For the place of the Sun, about which a circle of 2 kpc is drawn, and the range of the map.
     """
-    axes = one_panel(axes, COLUMN_WIDTH, 3.0, "compressed")
-    x, y, ratio = finite(x, y, log_snr_ratio)
-    largest = max(0.1, *(abs(limit) for limit in limits(ratio, 2.0)))
-    mappable = colour_stars(axes, x, y, ratio, Normalize(-largest, largest), "RdBu_r")
-    colour_bar(mappable, axes, r"$\log_{10}$ (NN SNR / Gaia SNR) [dex]")
-    axes.add_patch(Circle((-sun_distance, 0), 2.0, fill=False, linewidth=0.8, linestyle="--"))
-    axes.plot(-sun_distance, 0, "o", color="white", markeredgecolor="black", markersize=4)
+    axes = one_panel(axes, COLUMN_WIDTH, 2.9, "compressed")
+    x, y, gain = finite(x, y, gain)
+    x_edges, y_edges = map_edges(maps)
+    inside = (x > x_edges[0]) & (x < x_edges[-1]) & (y > y_edges[0]) & (y < y_edges[-1])
+    norm = Normalize(-LARGEST_GAIN, LARGEST_GAIN)
+    mappable = colour_stars(axes, x[inside], y[inside], gain[inside], norm, "RdBu_r")
+    colour_bar(mappable, axes, GAIN_LABEL)
+    axes.plot(-maps.sun_distance, 0, "o", color="white", markeredgecolor="black", markersize=4, label="Sun")
+    axes.add_patch(Circle((-maps.sun_distance, 0), 2.0, fill=False, linewidth=0.8, linestyle="--"))
+    axes.plot([], [], "--", color="black", linewidth=0.8, label="2 kpc: equal SNR in the paper")  # a patch shows a box
     axes.set(xlabel=LABELS["x_kpc"], ylabel=LABELS["y_kpc"], facecolor="#E4E4E4")  # white means equal SNR
-    (x_low, x_high), (y_low, y_high) = limits(x, 0.1), limits(y, 0.1)
-    show_range(axes, (min(x_low, -sun_distance - 2), max(x_high, -sun_distance + 2)), (min(y_low, -2), max(y_high, 2)))
+    show_range(axes, (x_edges[0], x_edges[-1]), (y_edges[0], y_edges[-1]))
     axes.set_aspect("equal")
+    legend_above(axes, 2)
     return axes
 
 
@@ -117,17 +127,17 @@ def binned_scatter(
     return axes
 
 
-def distance_against_gaia(nn_parallax: np.ndarray, gaia_parallax: np.ndarray, *, axes: Axes | None = None) -> Axes:
-    """Inverse network parallax against inverse Gaia parallax, with median offset and robust scatter (Figure 8).
+def distance_against_gaia(dist: np.ndarray, gaia_dist: np.ndarray, *, cuts: str = "", axes: Axes | None = None) -> Axes:
+    """Network distance against inverse Gaia parallax, with their `agreement` (Figure 8).
 
     Parameters
     ----------
-    nn_parallax, gaia_parallax
-        Parallaxes [mas], Gaia's already corrected for the zero point; stars where one is not positive are left out.
+    dist, gaia_dist
+        The network's distance, and the inverse of Gaia's parallax, corrected for the zero point [pc].
+    cuts
+        Which stars these are, in some lines that the panel shows.
     """
-    nn, gaia = finite(nn_parallax, gaia_parallax)
-    positive = (nn > 0) & (gaia > 0)
-    nn_kpc, gaia_kpc = 1 / nn[positive], 1 / gaia[positive]
+    nn_kpc, gaia_kpc = (distances / 1000 for distances in finite(dist, gaia_dist))
     axes = one_panel(axes, COLUMN_WIDTH, 3.1)
     top = max(limits(gaia_kpc, 0.2)[1], limits(nn_kpc, 0.2)[1])
     edges = np.linspace(0, top, 121)
@@ -135,14 +145,19 @@ def distance_against_gaia(nn_parallax: np.ndarray, gaia_parallax: np.ndarray, *,
     if mappable is not None:
         colour_bar(mappable, axes, "stars per pixel")
     axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
-    residual_percent = 100 * (nn_kpc - gaia_kpc) / gaia_kpc
-    title = f"{nn_kpc.size:,} stars"
-    if nn_kpc.size:
-        median = round(float(np.median(residual_percent)), 1) + 0.0  # + 0.0: no negative zero
-        scatter = robust_scatter(residual_percent)
-        title += f": median offset {median:+.1f} %, scatter {scatter:.1f} %".replace("-", "−")
+    found = agreement(dist, gaia_dist)
+    title = f"{found.stars:,} star{'s' * (found.stars != 1)}"
+    if found.stars:
+        median = round(found.median_offset_percent, 1) + 0.0  # + 0.0: no negative zero
+        title += r", $(d_\mathrm{NN} - d_\mathrm{Gaia})\,/\,d_\mathrm{Gaia}$:"
+        title += "\n"
+        title += f"median {median:+.1f} %, robust scatter {found.robust_scatter_percent:.1f} %".replace("-", "−")
     axes.set_title(title)
-    axes.set(xlabel=r"$1/\varpi_\mathrm{Gaia}$, corrected [kpc]", ylabel=r"$1/\varpi_\mathrm{NN}$ [kpc]")
+    axes.text(0.97, 0.04, cuts, transform=axes.transAxes, horizontalalignment="right")
+    axes.set(
+        xlabel=r"$d_\mathrm{Gaia} = 1/\varpi_\mathrm{Gaia}$, corrected [kpc]",
+        ylabel=r"$d_\mathrm{NN} = 1/\varpi_\mathrm{NN}$ [kpc]",
+    )
     show_range(axes, (0, top), (0, top))
     return axes
 
