@@ -6,16 +6,19 @@ import types
 
 import keras
 import numpy as np
+import pytest
 from catalogue_rows import stars
-from small_networks import N_PIXELS, small_survey, synthetic_stars, table_and_spectra
+from small_networks import N_PIXELS, OFFSET, small_survey, synthetic_stars, table_and_spectra
 
 from apogaia import products
 from apogaia.distances.catalogue import build_catalogue
-from apogaia.model import inference, model_file, networks, training
+from apogaia.model import error_calibration, inference, model_file, networks, training
 from apogaia.model.error_calibration import ErrorCalibration
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.refit.splines import quantile_knots
+from apogaia.survey import restore_survey
 from apogaia.workspace import Workspace
+from apogaia.zero_point import refit_zero_point
 from apogaia.zero_point.sample_checks import check_samples, without_multivariate
 
 
@@ -88,25 +91,83 @@ def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
     assert not called
 
 
+@pytest.fixture
+def tiny_survey(tmp_path, monkeypatch):
+    """Makes a survey of n stars, half of which train, with changes of its section [calibration]; and its stars.h5."""
+
+    def make(n, **calibration):
+        survey, sample = small_survey(epochs=1), synthetic_stars(n)
+        survey = dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, **calibration))
+        workspace = Workspace(survey, tmp_path)
+        workspace.data.mkdir(parents=True)
+        opened = table_and_spectra(workspace.stars, sample)
+        table = stars(n, visibility_periods_used=20, v_scatter=0.1, log_luminosity=2.0)
+        for name in opened.table.colnames:
+            table[name] = opened.table[name]
+        table["snr"] = np.where(np.arange(n) % 2, 100.0, 300.0)
+        opened = stars_h5.Stars(table, opened.spectra)
+        opened.spectra.file.flush()
+        monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
+        return survey, workspace, opened
+
+    return make
+
+
+def test_the_calibrated_model_holds_the_refitted_zero_point_and_errors_of_stars_that_did_not_train(
+    tiny_survey, monkeypatch
+):
+    """The default product: what its file says is made again here, step by step."""
+    monkeypatch.setattr(error_calibration, "LEAST_STARS", 100)
+    survey, workspace, opened = tiny_survey(800, min_stars=300, iterations=1, epochs=1)
+    table, n = opened.table, len(opened.table)
+    rng = np.random.default_rng(3)
+    table["glon"], table["glat"] = np.linspace(0, 360, n, endpoint=False), rng.uniform(-60, 60, n)
+    table["fe_h"], table["mg_h"] = rng.normal(-0.1, 0.2, n), rng.normal(0.0, 0.2, n)
+    table["a_k_mag"][8] = np.nan  # no star without extinction calibrates the zero point or trains
+    trained, train = [], training.train
+    monkeypatch.setattr(training, "train", lambda *a, **k: trained.append(a[1]) or train(*a, **k))
+    model = products.calibrated_model(survey, workspace)
+    assert model.offset == "calibrated" and restore_survey(model.provenance["settings"]) == survey
+
+    training_rows, test_rows = np.delete(np.arange(0, n, 2), 4), np.arange(1, n, 2)
+    chosen = training_rows[refit_zero_point.usable(survey, table[training_rows])]
+    assert 300 < len(chosen) < len(training_rows)  # without the bar
+    wanted = refit_zero_point.calibrate(survey, table[chosen], opened.spectra[:][chosen])
+    stated = model.provenance["calibration"]
+    assert (stated["value_uas"], stated["error_uas"]) == (wanted.zero_point_uas, wanted.error_uas)
+    assert (stated["fixed"], stated["stars"]) == (False, len(chosen))
+    assert abs(stated["value_uas"] - 1000 * OFFSET) < 4 * stated["error_uas"] < 40
+    assert len(trained) == 1
+    np.testing.assert_array_equal(trained[0].parallax, table["parallax"][training_rows] - wanted.zero_point_uas / 1000)
+
+    held_out = error_calibration.calibration_rows(table, test_rows)
+    assert 100 < len(held_out) < 300 and set(held_out) < set(test_rows)
+    passes = survey.inference
+    prediction = inference.predict(
+        model.network, opened.spectra[:][held_out], passes=passes.passes, seed=passes.seed, progress=False
+    )
+    errors = ErrorCalibration.fit(prediction, table[held_out], wanted.zero_point_uas)
+    assert model.errors.stars == len(held_out) and model.errors.to_dict() == model.provenance["error_calibration"]
+    for name, values in errors.to_dict().items():
+        np.testing.assert_allclose(getattr(model.errors, name), values, rtol=1e-6, err_msg=name)
+
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trains again"))
+    assert products.calibrated_model(survey, workspace).provenance == model.provenance
+    moved = dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, ridge=4.0))
+    with pytest.raises(pytest.fail.Exception, match="it trains again"):
+        products.calibrated_model(moved, workspace)
+
+
 def test_a_tiny_survey_without_colours_and_extinction_goes_from_stars_to_distances_with_a_fixed_zero_point(
-    tmp_path, monkeypatch
+    tiny_survey,
 ):
     n = 80
-    survey, sample = small_survey(epochs=1), synthetic_stars(n)
-    fixed = {"zero_point": "fixed", "fixed_zero_point": -52.3, "fixed_zero_point_error": 2.0, "epochs": 1}
-    survey = dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, **fixed))
-    workspace = Workspace(survey, tmp_path)
-    workspace.data.mkdir(parents=True)
-    opened = table_and_spectra(workspace.stars, sample)
-    table = stars(n, visibility_periods_used=20, v_scatter=0.1, log_luminosity=2.0)
-    for name in opened.table.colnames:
-        table[name] = opened.table[name]
-    table["snr"] = np.where(np.arange(n) % 2, 100.0, 300.0)
+    survey, workspace, opened = tiny_survey(
+        n, zero_point="fixed", fixed_zero_point=-52.3, fixed_zero_point_error=2.0, epochs=1
+    )
+    table = opened.table
     for name in ("bp_rp", "a_k_mag", "glon", "glat"):
         table[name] = np.full(n, np.nan)
-    opened = stars_h5.Stars(table, opened.spectra)
-    opened.spectra.file.flush()
-    monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     check_samples(survey, table)
     assert "no training star has BP-RP" in without_multivariate(survey, table)
 

@@ -212,9 +212,8 @@ def plain(r: dict, name: str, head: str) -> str:
     return table(head, rows)
 
 
-def main() -> None:
-    results = json.loads(NUMBERS.read_text())
-    page = PAGE.read_text()
+def fill(page: str, results: dict) -> str:
+    """The page with its tables written from the results."""
     blocks = {
         "zero points": zero_points(results),
         "kepler": kepler(results),
@@ -229,7 +228,11 @@ def main() -> None:
     }
     for name, text in blocks.items():
         page = replace_block(page, name, text)
-    PAGE.write_text(page)
+    return page
+
+
+def main() -> None:
+    PAGE.write_text(fill(PAGE.read_text(), json.loads(NUMBERS.read_text())))
 
 
 if __name__ == "__main__":

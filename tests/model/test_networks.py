@@ -72,6 +72,18 @@ def test_layers_have_the_papers_order_and_regularisation():
     assert not np.allclose(*heads)  # an initialiser used twice would make them equal
 
 
+def test_all_weights_start_from_the_normal_distribution_of_the_settings():
+    """The heads, too: Keras' own start (Glorot) would give them a standard deviation of 0.18 and 0.34."""
+    keras.utils.set_random_seed(5)
+    model = networks.build_joint_network(DR14, "constant", mean_spectrum=np.ones(61), parallax_scale=1.4)
+    kernels = {w.path: numbers(w) for w in model.trainable_weights if w.ndim > 1}
+    assert len(kernels) == 6 + 3
+    for path, kernel in kernels.items():
+        sd, error = np.sqrt(np.mean(kernel**2)), DR14.initial_weight_sd / np.sqrt(2 * kernel.size)
+        assert abs(sd - DR14.initial_weight_sd) < 4 * error, path
+    assert all(not numbers(w).any() for w in model.trainable_weights if w.ndim == 1)  # biases
+
+
 def test_unknown_offset_and_form_of_the_variance_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="none, constant, multivariate, not 'linear'"):
         small_model("linear")

@@ -15,7 +15,7 @@ from apogaia.model.training_set import TrainingSet, split
 
 @pytest.fixture(scope="module")
 def trained():
-    survey = small_survey(epochs=25)
+    survey = small_survey(epochs=25, learning_rate_without_offset=1.0)  # not of a network with an offset
     model, history = training.train(survey, synthetic_stars(3000), "constant", verbose=False)
     return survey, model, history
 
@@ -42,7 +42,9 @@ def test_history_has_one_value_per_epoch(trained):
 
 
 def test_learning_rate_falls_on_a_plateau_and_each_epoch_prints_a_line(capsys):
-    survey = small_survey(epochs=6, plateau_threshold=1e9, plateau_patience=2, min_learning_rate=1e-3)
+    survey = small_survey(
+        epochs=6, plateau_threshold=1e9, plateau_patience=2, min_learning_rate=1e-3, learning_rate_with_offset=1.0
+    )
     _, history = training.train(survey, synthetic_stars(200), "none")
     # nothing counts as progress after the first epoch: halved after two more, and again, then held by the minimum
     assert history["learning_rate"] == pytest.approx([3e-3, 3e-3, 3e-3, 1.5e-3, 1.5e-3, 1e-3])
@@ -52,6 +54,17 @@ def test_learning_rate_falls_on_a_plateau_and_each_epoch_prints_a_line(capsys):
     assert all(name in lines[0] for name in ("loss", "val_loss", "learning_rate"))
     assert all(line.split()[2] == "none" and re.search(r"  \d+ s left$", line) for line in lines)
     assert lines[-1].endswith("  0 s left")
+
+
+def test_the_learning_rate_follows_the_loss_of_the_validation_stars():
+    """Their parallaxes are spoilt: the better the network knows the other stars, the worse it does on these."""
+    survey = small_survey(epochs=5, plateau_threshold=0.0, plateau_patience=1, min_learning_rate=1e-6)
+    sample = synthetic_stars(200)
+    _, validation = split(200, survey.training.validation_fraction, survey.training.seed)
+    sample.parallax[validation] += 20.0
+    _, history = training.train(survey, sample, "none", verbose=False)
+    assert np.all(np.diff(history["loss"]) < 0) and np.all(np.diff(history["val_loss"]) > 0)
+    assert history["learning_rate"] == pytest.approx([3e-3, 3e-3, 1.5e-3, 0.75e-3, 0.375e-3])
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,59 @@ def test_chemistry_goes_with_scale_lengths_of_its_own():
     assert drop[1] - drop[0] == pytest.approx(wanted[1] - wanted[0], rel=0.4)
 
 
+def test_alpha_rich_stars_of_another_scale_height_have_a_slope_of_their_own(monkeypatch):
+    """Stars of one [Fe/H] all over the sky, so that [Mg/Fe] alone tells thick from thin: each has its own's slope."""
+    monkeypatch.setattr(stellar_density, "MAX_ITERATIONS", 100)
+    mg_fe, height = np.array([0.03, 0.23]), np.array([0.25, 1.2])  # kpc
+    rng = np.random.default_rng(1)
+    n = 2000
+    rich, k0 = rng.integers(0, 2, n), rng.uniform(7, 11, n)
+    glon, glat = rng.uniform(0, 360, n), np.rad2deg(np.arcsin(rng.uniform(-1, 1, n)))
+    # a luminosity for each, as the density along its line of sight has it
+    grid = np.arange(-5.0, -0.5, 0.02)
+    modulus = k0[:, None] - grid
+    z = stellar_density._radius_and_height(modulus, glon[:, None], glat[:, None])[1]
+    log_p = 0.6 * np.log(10) * (modulus + 1.2 * grid) - z / height[rich, None]
+    below = np.exp(log_p - log_p.max(axis=1, keepdims=True)).cumsum(axis=1)
+    abs_mag = grid[(below < rng.random((n, 1)) * below[:, -1:]).sum(axis=1)] + 0.02 * rng.random(n)
+
+    fitted = DensityModel.fit(abs_mag, k0, glon, glat, np.full(n, -0.3), mg_fe[rich])
+    for modulus in (8.5, 9.5, 10.5):
+        direction = np.full(2, 90.0), np.full(2, 60.0)
+        found = fitted.slope(np.zeros(2), np.full(2, modulus), *direction, np.full(2, -0.3), mg_fe)
+        own = 0.2 * np.log(10) * (3 - 10 ** (0.2 * modulus - 2) * np.sin(np.deg2rad(60)) / height)
+        assert found == pytest.approx(own, abs=0.35)
+        assert found[1] - found[0] == pytest.approx(own[1] - own[0], abs=0.5) and own[1] - own[0] > 0.6
+
+
+def test_chemistry_grows_with_iron_and_magnesium_and_is_constant_beyond_its_limits():
+    """[Fe/H] from -1 to 0.65, [Mg/Fe] from -0.12 to 0.38.
+
+    Within the limits the other sign, in `fit` and `slope` alike, would give the same densities: coefficients are free.
+    """
+    fe_h = np.array([-0.1, 0.2, -1.0, -1.3, 0.65, 0.8, np.nan])
+    mg_fe = np.array([0.08, 0.18, -0.12, -0.3, 0.38, 0.5, np.nan])
+    iron, square, alpha = stellar_density._chemistry(fe_h, mg_fe, 7).T
+    assert iron == pytest.approx([0, 1, -3, -3, 2.5, 2.5, 0], abs=1e-12)
+    assert alpha == pytest.approx([0, 1, -2, -2, 3, 3, 0], abs=1e-12)
+    assert square == pytest.approx(iron**2 - 1)
+
+
+def test_where_stars_fill_space_evenly_the_slope_is_that_of_the_shells_volume():
+    """Malmquist's (1922) 0.6 ln 10, from stars all over the sky: no density of R and z looks like a power of distance.
+
+    So that level and bends of the slope rest on the shell's d^3. A wrong power in `fit` alone would change nothing: at
+    given K it is linear in luminosity, and the numbers by luminosity make up for it.
+    """
+    rng = np.random.default_rng(30)
+    n = 1000
+    abs_mag, k0 = rng.uniform(-6, -2, n), rng.uniform(6, 9, n)  # independent: the luminosity function goes as d^-3
+    sky = rng.uniform(0, 360, n), np.rad2deg(np.arcsin(rng.uniform(-1, 1, n)))
+    slope = DensityModel.fit(abs_mag, k0, *sky).slope(abs_mag, k0, *sky)
+    assert slope.mean() == pytest.approx(0.6 * np.log(10), abs=0.15)
+    assert slope.std() < 0.2
+
+
 def test_unknown_chemistry_counts_as_average_and_is_asked_for_where_it_was_fitted():
     own, _, _, k0 = draw(3000, 20)
     args = (CLASSES[own], k0, *line_of_sight(len(own)))

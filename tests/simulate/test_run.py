@@ -318,6 +318,20 @@ def test_apparent_magnitude_is_absolute_plus_modulus_plus_extinction(stars):
     assert np.abs(reddening - 0.08).max() < 0.2
 
 
+def test_luminosities_of_one_spectrum_scatter_by_nine_hundredths_of_a_magnitude(design):
+    """The hidden scatter, by which the difficulty of recovering a zero point is set (docs/closure.md)."""
+    stars = design.stars
+    labels = [stars[name] for name in ("teff", "logg", "fe_h", "luminosity_lsun")]
+    modulus = 5 * np.log10(stars["distance_kpc"] * 100)
+    absolute = stars["k_true_mag"] - modulus - stars["a_k_true_mag"]
+    hidden = absolute - photometry.absolute_magnitudes(*labels)["k"] + stars["companion_mag"]
+    for kind in (stars["stage"] == 0, stars["stage"] > 0):
+        assert kind.sum() > 500
+        assert hidden[kind].std() == pytest.approx(0.09, rel=0.08)
+    # of stars that are chosen by magnitude the more luminous ones are seen farther away, where there are more
+    assert -0.02 < hidden.mean() < 0.005
+
+
 def test_sun_and_red_clump_stand_where_they_should():
     sun = photometry.absolute_magnitudes(5772.0, 4.438, 0.0, 1.0)
     assert sun["k"] == pytest.approx(3.27, abs=0.01)

@@ -101,6 +101,71 @@ def files_ready(found):
     return json.loads(json.dumps(found.in_uas(), default=lambda array: array.tolist()))
 
 
+class EvenDensity:
+    """Stands in for the density of the stars: their number does not change with distance."""
+
+    def __init__(self):
+        self.given = {"fit": [], "slope": []}
+
+    def fit(self, *args):
+        self.given["fit"].append(args)
+        return self
+
+    def slope(self, *args):
+        self.given["slope"].append(args)
+        return np.zeros(len(args[0]))
+
+
+@pytest.fixture
+def even_density(monkeypatch):
+    density = EvenDensity()
+    monkeypatch.setattr(refit_zero_point, "DensityModel", density)
+    return density
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_every_iteration_bends_the_luminosities_of_the_one_before(iterations, monkeypatch, even_density):
+    """One fit from the same luminosity for all stars, the iterations, and two fits with a density's shift.
+
+    Those start where the last iteration did, so that the shift is all that differs: one of zero gives the same fit.
+    """
+    fits, fit = [], refit_zero_point.least_squares.fit
+
+    def spy(parallax, error, k0_mag, start, features, **options):
+        found = fit(parallax, error, k0_mag, start, features, **options)
+        fits.append((start, features, options.get("shift"), found))
+        return found
+
+    monkeypatch.setattr(refit_zero_point.least_squares, "fit", spy)
+    settings = dataclasses.replace(SURVEY.calibration, iterations=iterations)
+    found = calibrate(dataclasses.replace(SURVEY, calibration=settings), *sample(n=500)[:2])
+    starts, features, shifts, results = zip(*fits, strict=True)
+    assert [shift is not None for shift in shifts] == [False] * (1 + iterations) + [True, True]
+    assert np.ptp(starts[0]) == 0
+    for start, before in zip(starts[1:-2], results, strict=False):
+        assert np.array_equal(start, before.log_fakemag)
+    last = iterations
+    for start, used in zip(starts[-2:], features[-2:], strict=True):
+        assert np.array_equal(start, starts[last]) and np.array_equal(used, features[last])
+    assert found.without_density_uas == results[last].zero_point_uas[0]
+    assert found.zero_point_uas == found.without_chemistry_uas == found.without_density_uas
+    assert np.ptp(results[last].log_fakemag) > 1 and found.fit is results[-1]
+
+
+def test_the_density_is_that_of_the_stars_luminosities_places_and_composition(even_density):
+    table, spectra, truth = sample(n=500)
+    table["glon"], table["glat"] = np.linspace(90, 270, 500), np.linspace(-60, 60, 500)
+    calibrate(SURVEY, table, spectra)
+    mg_fe = table["mg_h"] - table["fe_h"]
+    columns = [np.asarray(column) for column in (table["k0_mag"], table["glon"], table["glat"], table["fe_h"], mg_fe)]
+    for calls in even_density.given.values():
+        assert [len(args) for args in calls] == [4, 6]  # without and with chemistry
+        for args in calls:
+            assert np.std(args[0] - (5 * truth / np.log(10) - 10)) < 0.1  # absolute magnitude
+            for one, two in zip(args[1:], columns, strict=False):
+                assert np.array_equal(one, two)
+
+
 def test_the_numbers_travel_as_json(fitted, tmp_path):
     files.write_json(tmp_path / "calibration.json", fitted.in_uas())
     read = files.read_json(tmp_path / "calibration.json")
