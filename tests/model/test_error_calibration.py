@@ -160,6 +160,22 @@ def test_distant_luminous_stars_keep_the_network_s_own_error_as_far_as_the_other
     assert luminous == pytest.approx(others, rel=0.35)
 
 
+def test_errors_that_are_wrong_for_some_luminosities_alone_are_followed_where_parallaxes_tell():
+    def unequal(seed):
+        prediction, table, truth = stars(8000, seed)
+        luminous = np.asarray(prediction.fakemag) < np.median(prediction.fakemag)
+        stated = np.where(luminous, 0.5, 1.5)
+        return Prediction(prediction[0], *(stated * part for part in prediction[1:])), table, truth, luminous
+
+    prediction, table, _, _ = unequal(40)
+    found = ErrorCalibration.fit(prediction, table, ZERO_POINT)
+    prediction, table, truth, luminous = unequal(41)
+    calibrated = found.apply(prediction, table["snr"])
+    for half in (luminous, ~luminous):
+        part = Prediction(*(values[half] for values in calibrated))
+        assert 0.62 < coverage(part, truth[half]) < 0.75
+
+
 def test_both_parts_of_the_error_grow_together_and_add_up(calibration, independent):
     prediction, table, _ = independent
     calibrated = calibration.apply(prediction, table["snr"])
