@@ -76,7 +76,7 @@ def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
     )
     stars = types.SimpleNamespace(fakemag=[1.0, 30.0], error=[0.01, 0.5], snr=[40.0, 400.0])
     knots = [np.log(quantile_knots(np.array(v), 4)).tolist() for v in vars(stars).values()]
-    bases = [4 + 3, 4 + 3 + 3]
+    bases = [4 + 3, 1 + 4 + 4 + 4]
     errors = ErrorCalibration(*knots, *(np.full(n, 0.1).tolist() for n in bases), 500)
     model_file.save_model(network, workspace.model("calibrated"), {"error_calibration": errors.to_dict()})
     found = products.predicted_stars(survey, workspace, "calibrated")
@@ -179,7 +179,7 @@ def test_a_tiny_survey_without_colours_and_extinction_goes_from_stars_to_distanc
     placement = model.place(opened.spectra, table["g_mag"], table["bp_rp"], table["teff"])
     made = build_catalogue(table, prediction, stated["value_uas"] / 1000, survey.inference, placement)
     np.testing.assert_allclose(made["zero_point"], -0.0523)
-    weight, gaia = made["nn_parallax_model_error"] ** -2.0, made["parallax_error"] ** -2.0
+    weight, gaia = made["nn_parallax_error"] ** -2.0, made["parallax_error"] ** -2.0
     mean = (weight * made["nn_parallax"] + gaia * (made["parallax"] + 0.0523)) / (weight + gaia)
     known = np.isfinite(made["weighted_dist"])
     assert known.sum() > 0.9 * n

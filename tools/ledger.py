@@ -124,6 +124,7 @@ FIGURES = (
     ("7, top", "04_inference_catalogue", "04_precision_kiel"),
     ("7, bottom", "04_inference_catalogue", "04_precision"),
     ("8", "04_inference_catalogue", "04_distance_against_gaia"),
+    ("", "04_inference_catalogue", "04_zero_point_consistency"),
     ("", "04_inference_catalogue", "04_truth"),
     ("", "05_jacobian", "05_jacobian"),
     ("10", "07_milky_way_maps", "07_fe_h"),

@@ -446,6 +446,10 @@ class InferenceSettings:
     max_relative_dist_error: Annotated[
         float, Number("Distances with a larger relative error are flagged as unreliable.", ge=0, le=math.inf)
     ]
+    weighted_error: Annotated[
+        Literal["total", "model"],
+        Meaning("The network's error in weighted_dist: total, or the model error alone (the paper's definition)."),
+    ]
 
 
 @dataclass(frozen=True, config=_CONFIG)

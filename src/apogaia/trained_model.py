@@ -105,8 +105,12 @@ class TrainedModel:
         ValueError
             If the spectra have another number of pixels than the model's.
         """
-        changed = {name: value for name, value in {"passes": passes, "seed": seed}.items() if value is not None}
-        settings = dataclasses.replace(self.survey.inference, **changed)
+        settings = self.survey.inference
+        settings = dataclasses.replace(
+            settings,
+            passes=settings.passes if passes is None else passes,
+            seed=settings.seed if seed is None else seed,
+        )
         return predict_calibrated(self.network, self.errors, spectra, snr, settings, progress=progress)
 
     @takes(spectra=u.dimensionless_unscaled, g_mag=u.mag, bp_rp=u.mag, teff=u.K)

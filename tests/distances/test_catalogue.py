@@ -1,5 +1,6 @@
 """The catalogue: Table 1, errors and flags, weighted distances, and the FITS file."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -16,19 +17,21 @@ from apogaia.physics import luminosity
 from apogaia.survey import load_survey
 
 INFERENCE = load_survey("smoke").inference
+PAPERS = dataclasses.replace(INFERENCE, weighted_error="model")
 ZERO_POINT = -0.05
 PROVENANCE = {
     "survey": "smoke",
     "model": "ab" * 32,
     "zero_point": ZERO_POINT,
+    "weighted_error": "total",
     "passes": 20,
     "seed": 8634,
     "versions": {"numpy": "2.4.6", "apogaia": "0.1.0", "keras": "3.15.1", "astropy": "8.0.2", "tensorflow": "2.21.0"},
 }
 
 
-def build(table, fakemag, zero_point=ZERO_POINT, **errors):
-    return cat.build_catalogue(table, prediction(fakemag, **errors), zero_point, INFERENCE)
+def build(table, fakemag, zero_point=ZERO_POINT, inference=INFERENCE, **errors):
+    return cat.build_catalogue(table, prediction(fakemag, **errors), zero_point, inference)
 
 
 @pytest.fixture
@@ -64,13 +67,34 @@ def test_distance_closed_form_and_error_parts():
     assert row["flags"] == 0
 
 
-def test_weighted_distance_is_the_inverse_variance_mean():
-    row = build(stars(), [20.0])[0]
-    weights = 1 / np.array([0.006, 0.02]) ** 2
+@pytest.mark.parametrize(("inference", "nn_error"), [(INFERENCE, 0.01), (PAPERS, 0.006)], ids=["total", "model"])
+def test_weighted_distance_is_the_inverse_variance_mean(inference, nn_error):
+    row = build(stars(), [20.0], inference=inference)[0]
+    weights = 1 / np.array([nn_error, 0.02]) ** 2
     parallax = np.average([0.2, 0.15 + 0.05], weights=weights)
     assert row["weighted_dist"] == pytest.approx(1000 / parallax, rel=1e-6)
     assert row["weighted_dist_error"] == pytest.approx(1000 / parallax**2 / np.sqrt(weights.sum()), rel=1e-5)
-    assert row["weighted_dist_error"] < row["dist_model_error"]
+    assert row["weighted_dist_error"] < 1000 / 0.2**2 * nn_error
+
+
+def test_weighted_distance_covers_the_truth_with_the_total_error_and_not_with_the_model_s():
+    """A network whose total error is the scatter about the truth, of which dropout sees a third."""
+    rng = np.random.default_rng(12)
+    n, relative = 20_000, 0.09
+    fakemag, k0, gaia_error = rng.uniform(15, 60, n), rng.uniform(7, 11, n), rng.uniform(0.02, 0.05, n)
+    true = fakemag * 10 ** (-0.2 * k0)
+    table = stars(n, k_mag=k0 + 0.1, parallax=true + ZERO_POINT + gaia_error * rng.standard_normal(n))
+    table["parallax_error"] = gaia_error
+    seen = fakemag * (1 + relative * rng.standard_normal(n))
+    model, predictive = relative / 3, relative * np.sqrt(8 / 9)
+
+    def covered(inference):
+        found = build(table, seen, inference=inference, model=model, predictive=predictive)
+        pull = (found["weighted_dist"] - 1000 / true) / found["weighted_dist_error"]
+        return np.mean(np.abs(pull) < 1)
+
+    assert 0.64 < covered(INFERENCE) < 0.72
+    assert covered(PAPERS) < 0.40
 
 
 def test_weighted_distance_fallbacks():
@@ -83,7 +107,7 @@ def test_weighted_distance_fallbacks():
     )
     found = build(table, [20.0, nan, 20.0, nan, 20.0, 20.0])
     np.testing.assert_allclose(found["weighted_dist"], [5000, 5000, 5000, nan, nan, nan], rtol=1e-6)
-    np.testing.assert_allclose(found["weighted_dist_error"], [150, 500, 500, nan, nan, nan], rtol=1e-6)
+    np.testing.assert_allclose(found["weighted_dist_error"], [250, 500, 500, nan, nan, nan], rtol=1e-6)
     flagged = (found["flags"] & Flags.NO_POSITIVE_PARALLAX) != 0
     assert flagged.tolist() == [False] * 4 + [True] * 2  # negative, and zero
 
@@ -115,7 +139,11 @@ def test_a_zero_point_that_was_subtracted_beforehand_is_part_of_the_whole_one():
 def test_provenance_names_what_was_subtracted_beforehand(tmp_path):
     model = tmp_path / "model.keras"
     model.write_bytes(b"weights")
-    assert cat.provenance(load_survey("smoke"), model, -0.05)["zero_point"] == -0.05
+    survey = load_survey("smoke")
+    assert cat.provenance(survey, model, -0.05)["zero_point"] == -0.05
+    assert cat.provenance(survey, model, -0.05)["weighted_error"] == "total"
+    papers = dataclasses.replace(survey, inference=PAPERS)
+    assert cat.provenance(papers, model, -0.05)["weighted_error"] == "model"
     assert cat.provenance(load_survey("smoke-dr17"), model, 0.015)["zero_point"] == "lindegren2021 +0.01500"
 
 
@@ -243,7 +271,8 @@ def test_header_documents_columns_flags_and_provenance(ten, tmp_path):
         bit = int(np.log2(flag))
         assert header[f"FLAG{bit:02d}"] == flag.name and header.comments[f"FLAG{bit:02d}"] == cat.FLAG_MEANINGS[flag]
     assert header["SURVEY"] == "smoke" and header["MODELKEY"] == "ab" * 32 and header["ZEROPT"] == ZERO_POINT
-    assert header["NPASSES"] == 20 and header["SEED"] == 8634 and "apogaia 0.1.0" in header["VERSIONS"]
+    assert header["NPASSES"] == 20 and header["SEED"] == 8634 and header["WGTERR"] == "total"
+    assert "apogaia 0.1.0" in header["VERSIONS"]
     assert "DATE" not in header
     assert cat.read_catalogue(path).meta["zero_point"] == ZERO_POINT
 
@@ -388,7 +417,15 @@ def test_a_catalogue_of_quantities_is_written_in_the_units_of_table_1(tmp_path):
     made = cat.build_catalogue(stars(2), prediction([20.0, 20.0]), 0.0, INFERENCE)
     other = QTable(made)
     other["dist"] = other["dist"].to(u.kpc)
-    origin = {"survey": "a", "model": "b", "zero_point": 0.0, "passes": 1, "seed": 1, "versions": {}}
+    origin = {
+        "survey": "a",
+        "model": "b",
+        "zero_point": 0.0,
+        "weighted_error": "total",
+        "passes": 1,
+        "seed": 1,
+        "versions": {},
+    }
     for name, table in (("a.fits", made), ("b.fits", other)):
         cat.write_catalogue(table, str(tmp_path / name), origin)
     first, second = (cat.read_catalogue(str(tmp_path / name)) for name in ("a.fits", "b.fits"))

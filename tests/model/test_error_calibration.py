@@ -6,21 +6,26 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from apogaia.distances.consistency import median_differences
 from apogaia.model import error_calibration
-from apogaia.model.error_calibration import ErrorCalibration, Prediction, calibration_rows
+from apogaia.model.error_calibration import ErrorCalibration, Prediction, calibration_rows, unseen_rows
+from apogaia.survey import load_survey
 
 ZERO_POINT, UNDERSTATED = -40.0, 2.0
 
 
-def stars(n, seed, *, dependent=False):
-    """A network's luminosities, twice as wrong as they say and too bright at low SNR; the table; the truth.
+def stars(n, seed, *, dependent=False, precise=False):
+    """A network's luminosities, twice as wrong as they say and too faint at low SNR; the table; the truth.
 
-    Where they are dependent, the stated errors follow from the SNR.
+    Where they are dependent, the stated errors follow from the SNR; where they are precise, the SNR reaches 600 and
+    the errors are a fifth.
     """
     rng = np.random.default_rng(seed)
     log_true = rng.normal(3.7, 0.5, n)
-    snr = np.exp(rng.uniform(np.log(30), np.log(300), n))
-    stated = (0.05 + 2.0 / snr) * np.exp(0.0 if dependent else 0.2 * rng.standard_normal(n))  # relative
+    snr = np.exp(rng.uniform(np.log(30), np.log(600 if precise else 300), n))
+    stated = (
+        (0.2 if precise else 1.0) * (0.05 + 2.0 / snr) * np.exp(0.0 if dependent else 0.2 * rng.standard_normal(n))
+    )  # relative
     bias = 6.0 / snr
     fakemag = np.exp(log_true + bias + UNDERSTATED * stated * rng.standard_normal(n))
     k0 = rng.uniform(8, 12, n)
@@ -82,6 +87,93 @@ def test_stated_errors_that_follow_from_the_snr_do_not_throw_it_off(n):
     calibrated = calibration.apply(prediction, table["snr"])
     assert 0.63 < coverage(calibrated, truth) < 0.73
     assert abs(bias(calibrated, truth)) < 0.02
+
+
+CUTS = load_survey("smoke").cuts
+
+
+def medians(calibration, prediction, table):
+    """Medians against the zero point in bins of SNR, of calibrated luminosities; and their pulls."""
+    nn_parallax = calibration.apply(prediction, table["snr"]).fakemag * 10 ** (-0.2 * table["k0_mag"])
+    catalogue = Table({name: table[name] for name in ("parallax", "snr")})
+    catalogue["nn_parallax"], catalogue["zero_point"] = nn_parallax, 1e-3 * ZERO_POINT
+    catalogue["logg"] = catalogue["phot_g_mean_mag"] = np.arange(len(table), dtype=float)
+    bins = median_differences(catalogue, CUTS)["snr"]
+    return [one["median_uas"] for one in bins], np.array([one["median_uas"] / one["error_uas"] for one in bins])
+
+
+def bent(n, seed):
+    """Stars whose luminosities are too faint above the SNR split, too: the bias crosses it and goes on."""
+    prediction, table, _ = stars(n, seed, precise=True)
+    more = 0.05 * np.log(np.maximum(table["snr"] / 120.0, 1.0))
+    return Prediction(*(part * np.exp(-more) for part in prediction)), table
+
+
+def test_a_bias_with_the_snr_is_calibrated_across_the_split_without_a_step():
+    """Half of the test stars and a tenth of the others calibrate; test stars alone leave a step."""
+    prediction, table = bent(12_000, 20)
+    bright = np.asarray(table["snr"]) > CUTS.snr_split
+    chosen = np.random.default_rng(21).uniform(size=12_000) < np.where(bright, 0.1, 0.5)
+    fits = [
+        ErrorCalibration.fit(Prediction(*(part[rows] for part in prediction)), table[rows], ZERO_POINT)
+        for rows in (chosen, chosen & ~bright)
+    ]
+    rest = Prediction(*(part[~chosen] for part in prediction)), table[~chosen]
+    (_, both), (_, below) = (medians(fit, *rest) for fit in fits)
+    assert np.abs(both).max() < 3.0 and np.sqrt(np.mean(both**2)) < 1.6
+    assert below[3:].min() > 4.0  # Gaia's parallax is the larger one: distances too long
+    assert np.abs(medians(ErrorCalibration.none(), *rest)[1]).max() > 8.0
+
+
+@pytest.mark.parametrize("wrong", [-ZERO_POINT, 1e3 * ZERO_POINT, 1e-3 * ZERO_POINT], ids=["sign", "nas", "mas"])
+def test_the_zero_point_enters_with_its_sign_in_microarcseconds(wrong):
+    prediction, table = bent(6000, 22)
+    _, right = medians(ErrorCalibration.fit(prediction, table, ZERO_POINT), prediction, table)
+    off, _ = medians(ErrorCalibration.fit(prediction, table, wrong), prediction, table)
+    assert np.abs(right).max() < 3.0
+    assert np.sign(np.median(off)) == np.sign(wrong - ZERO_POINT) and abs(np.median(off)) > 10.0
+
+
+def test_an_error_beyond_those_that_calibrated_keeps_its_ratio(calibration):
+    stated = np.array([0.9, 1.8]) * 20.0
+    wild = Prediction(np.full(2, 20.0), 0.6 * stated, 0.8 * stated, stated)
+    found = calibration.apply(wild, np.full(2, 100.0))
+    assert found.total_error[1] == pytest.approx(2 * found.total_error[0])
+
+
+def test_distant_luminous_stars_keep_the_network_s_own_error_as_far_as_the_others_do():
+    """Their parallaxes, with errors of ten times the luminosities' scatter, do not determine it."""
+    growths = []
+    for seed in range(30, 36):
+        prediction, table, _ = stars(3000, seed)
+        far = np.asarray(prediction.fakemag) < np.percentile(prediction.fakemag, 8)
+        scatter = UNDERSTATED * prediction.total_error * 10 ** (-0.2 * np.asarray(table["k0_mag"]))
+        moved = np.where(far, 10.0 * scatter, table["parallax_error"])
+        rng = np.random.default_rng(seed)
+        table["parallax"] += np.sqrt(np.maximum(moved**2 - table["parallax_error"] ** 2, 0)) * rng.standard_normal(3000)
+        table["parallax_error"] = np.maximum(moved, table["parallax_error"])
+        found = ErrorCalibration.fit(prediction, table, ZERO_POINT).apply(prediction, table["snr"])
+        relative = found.total_error / found.fakemag / (prediction.total_error / prediction.fakemag)
+        growths.append([np.median(relative[far]), np.median(relative[~far])])
+    luminous, others = np.array(growths).T
+    assert others == pytest.approx(np.full(6, 1.85), rel=0.12)
+    assert luminous == pytest.approx(others, rel=0.35)
+
+
+def test_errors_that_are_wrong_for_some_luminosities_alone_are_followed_where_parallaxes_tell():
+    def unequal(seed):
+        prediction, table, truth = stars(8000, seed)
+        luminous = np.asarray(prediction.fakemag) < np.median(prediction.fakemag)
+        stated = np.where(luminous, 0.5, 1.5)
+        return Prediction(prediction[0], *(stated * part for part in prediction[1:])), table, truth, luminous
+
+    prediction, table, _, _ = unequal(40)
+    found = ErrorCalibration.fit(prediction, table, ZERO_POINT)
+    prediction, table, truth, luminous = unequal(41)
+    calibrated = found.apply(prediction, table["snr"])
+    for half in (luminous, ~luminous):
+        part = Prediction(*(values[half] for values in calibrated))
+        assert 0.62 < coverage(part, truth[half]) < 0.75
 
 
 def test_both_parts_of_the_error_grow_together_and_add_up(calibration, independent):
@@ -176,3 +268,9 @@ def test_half_of_the_test_rows_calibrate_and_no_star_is_on_both_sides():
     backwards = Table({"apogee_id": table["apogee_id"][::-1]})
     assert set(backwards["apogee_id"][calibration_rows(backwards, np.arange(4000))]) >= set(table["apogee_id"][chosen])
     assert len(calibration_rows(table, np.array([], int))) == 0
+
+
+def test_a_validation_star_with_another_spectrum_that_trained_does_not_calibrate():
+    table = Table({"apogee_id": ["a", "b", "c", "a", "d", "d"]})
+    assert unseen_rows(table, np.array([3, 4, 5]), np.array([0, 1])).tolist() == [4, 5]
+    assert unseen_rows(table, np.array([], int), np.array([0, 1])).tolist() == []

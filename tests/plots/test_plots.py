@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Ellipse
 
 from apogaia import plots
+from apogaia.distances.consistency import median_differences
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import gap_delete, wavelength_solution
 from apogaia.physics.comparison import agreement
@@ -78,6 +79,9 @@ def figure_functions(t: Table) -> dict:
     grid = binned_median(t["x"], t["y"], t["fe_h"], MAPS)[0]
     flux = 1 + 0.01 * np.resize(np.asarray(t["fe_h"]) if len(t) else [np.nan], 7514)
     history = {"loss": [1.0, 0.5], "val_loss": [1.1, 0.7], "learning_rate": [1e-3, 5e-4]}
+    catalogue = Table({name: t[name] for name in ("parallax", "nn_parallax", "snr", "logg")})
+    catalogue["phot_g_mean_mag"], catalogue["zero_point"] = t["g_mag"], -0.05
+    differences = median_differences(catalogue, load_survey("smoke").cuts)
     return {
         "sample_histograms": lambda: plots.sample_histograms(t[: len(t) // 2], t[len(t) // 2 :]),
         "kiel_diagram": lambda: plots.kiel_diagram(t["teff"], t["logg"], t["fe_h"]),
@@ -114,6 +118,7 @@ def figure_functions(t: Table) -> dict:
         "truth_comparison": lambda: plots.truth_comparison(
             dist, 0.08 * dist, t["true_dist"], k_mag=t["k_mag"], snr=t["snr"], logg=t["logg"]
         ),
+        "zero_point_consistency": lambda: plots.zero_point_consistency(differences, 2.5),
         "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
         "abundance_map": lambda: plots.abundance_map(grid, MAPS),
         "abundance_maps": lambda: plots.abundance_maps(dict.fromkeys(MAP_ELEMENTS[:6], grid), MAPS),
@@ -261,6 +266,20 @@ def test_truth_figure_shows_the_nominal_coverage_of_honest_errors():
     np.testing.assert_allclose(curve.get_ydata(), curve.get_xdata(), atol=0.015)
     shares = axes[1, 2].containers[0][0].get_ydata()
     assert np.all(np.abs(shares - 68.3) < 5)
+
+
+def test_medians_against_the_zero_point_are_drawn_where_they_are():
+    bins = [{"low": 1.0, "high": 3.0, "middle": 2.0, "stars": 9, "median_uas": -4.0, "error_uas": 1.5}]
+    axes = plots.zero_point_consistency({"snr": bins, "g_mag": bins, "logg": bins}, 2.5)
+    for panel in axes:
+        marker, _, bars = panel.containers[0]
+        assert (marker.get_xdata().tolist(), marker.get_ydata().tolist()) == ([2.0], [-4.0])
+        across, along = (bar.get_segments()[0] for bar in bars)
+        assert across[:, 0].tolist() == [1.0, 3.0] and along[:, 1].tolist() == [-5.5, -2.5]
+        assert panel.patches[0].get_extents().transformed(panel.transData.inverted()).intervaly.tolist() == (
+            pytest.approx([-2.5, 2.5])
+        )
+    assert axes[0].get_xscale() == "log" and axes[1].get_xscale() == "linear"
 
 
 def test_curves_of_the_parallax_figure():

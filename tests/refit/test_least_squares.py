@@ -143,6 +143,40 @@ def test_scatter_that_depends_on_luminosity(robust):
     assert np.median(found.scatter[log_fakemag < 3.5]) == pytest.approx(0.05, rel=0.3)
 
 
+def test_the_scatter_is_pulled_to_the_expected_one_where_the_stars_tell_little_of_it():
+    """Half of the stars have parallaxes so much worse than the luminosities that they hold next to no scatter."""
+    rng = np.random.default_rng(13)
+    n = 4000
+    poor = np.arange(n) % 2 == 0
+    parallax, error, k0, _, features = sample(13, n=n)
+    true = np.exp(features @ WEIGHTS - 0.2 * LN10 * k0)
+    error = np.where(poor, 4.0 * SCATTER * true, 0.3 * SCATTER * true)
+    parallax = true * (1 + SCATTER * rng.standard_normal(n)) + error * rng.standard_normal(n)
+    expected = np.full(n, SCATTER / 1.5)
+    start, basis = features @ WEIGHTS, np.column_stack([poor, ~poor]).astype(float)
+
+    def ratios(ridge):
+        found = fit(
+            (parallax, error, k0, start, features[:, :1]),
+            scatter_basis=basis, expected_scatter=expected, scatter_ridge=ridge, offset_prior_uas=[1e-3],
+        )  # fmt: skip
+        assert found.scatter == pytest.approx(expected * np.exp(basis @ found.scatter_weights), rel=0.02)
+        return found.scatter[:2] / expected[:2]
+
+    free, held, fixed = ratios(0.0), ratios(10.0), ratios(1e9)
+    assert free[1] == pytest.approx(1.5, rel=0.05) and held[1] == pytest.approx(free[1], rel=0.02)
+    assert abs(np.log(held[0])) < 0.7 * abs(np.log(free[0]))
+    assert fixed == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_an_expected_scatter_that_is_not_positive_is_refused():
+    with (
+        pytest.raises(ValueError, match=r"^ln expected scatter has values that are not finite"),
+        np.errstate(all="ignore"),
+    ):
+        least_squares.fit(*sample(9, n=300), expected_scatter=np.zeros(300))
+
+
 @pytest.mark.parametrize(
     ("place", "name"),
     [(0, "parallax"), (1, "parallax error"), (2, "K0"), (3, "ln fakemag"), (4, "features")],

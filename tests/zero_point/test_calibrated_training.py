@@ -10,10 +10,11 @@ from small_networks import small_survey, synthetic_stars, table_and_spectra
 
 from apogaia.model import model_file, networks, training
 from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
+from apogaia.model.training_set import split
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import load_survey
 from apogaia.zero_point import calibrated_training
-from apogaia.zero_point.calibrated_training import network_settings
+from apogaia.zero_point.calibrated_training import network_settings, roles
 from apogaia.zero_point.sample_checks import SampleError
 
 SURVEY = load_survey("dr14")
@@ -83,11 +84,35 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     np.testing.assert_array_equal(seen["stars"].parallax_error, sample.parallax_error[rows])
     assert seen["offset"] == "none" and seen["dropout"] == survey.calibration.dropout
     assert seen["zero_point_uas"] == -50.0
-    assert seen["calibrating"] == list(opened.table["apogee_id"][calibration_rows(opened.table, selected.test)])
+    gradient, validation = (rows[part] for part in split(39, survey.training.validation_fraction, survey.training.seed))
+    unseen = np.sort(np.concatenate([validation, calibration_rows(opened.table, selected.test)]))
+    assert seen["calibrating"] == list(opened.table["apogee_id"][unseen])
+    part = roles(survey, opened.table)
+    for found, wanted in zip(part, (rows, gradient, unseen), strict=True):
+        np.testing.assert_array_equal(found, wanted)
     origin = model_file.read_provenance(tmp_path / "m.keras")
     assert origin["calibration"] == {"value_uas": -50.0} and origin["offset"] == "calibrated"
     assert origin["history"] == {"loss": [1.0]} and "error_calibration" in origin
     assert model_file.read_domain(tmp_path / "m.keras") is not None
+
+
+def test_no_star_trains_and_calibrates_though_it_has_several_spectra(tmp_path, monkeypatch):
+    survey, sample = calibrating(), synthetic_stars(900)
+    opened = table_and_spectra(tmp_path / "stars.h5", sample)
+    opened.table["a_k_mag"] = np.full(900, 0.1)
+    place(opened.table)
+    opened.table["apogee_id"][:600] = [f"2M{i // 3:08d}+0000000" for i in range(600)]  # three spectra each
+    selected = types.SimpleNamespace(training=np.arange(700), test=np.arange(700, 900))
+    monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
+    part = roles(survey, opened.table)
+    names = np.asarray(opened.table["apogee_id"])
+    assert not set(names[part.calibrating]) & set(names[part.gradient])
+    unseen = np.intersect1d(part.calibrating, part.training)
+    assert set(unseen) < set(np.setdiff1d(part.training, part.gradient))
+    alone = np.setdiff1d(np.arange(600, 700), part.gradient)  # one spectrum each
+    assert len(alone) and set(alone) <= set(unseen)
+    untouched = np.setdiff1d(selected.test, part.calibrating)  # half of the test set is kept for tests
+    assert len(untouched) == pytest.approx(100, abs=25) and not set(names[untouched]) & set(names[part.calibrating])
 
 
 @pytest.fixture

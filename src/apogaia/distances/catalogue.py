@@ -112,7 +112,7 @@ TABLE_1 = (
     ("dist_model_error", "pc", "model error of dist"),
     ("dist_error", "pc", "total error of dist"),
     ("weighted_dist", "pc", "inverse-variance mean of network and Gaia"),
-    ("weighted_dist_error", "pc", "error of weighted_dist (NN: model error)"),
+    ("weighted_dist_error", "pc", "error of weighted_dist (NN: see WGTERR)"),
 )
 
 # What a user needs beyond Table 1: why a value is missing or doubtful; the two parts of the error, which behave
@@ -160,6 +160,7 @@ _PROVENANCE = {
     "survey": ("SURVEY", "survey"),
     "model": ("MODELKEY", ""),
     "zero_point": ("ZEROPT", "Gaia parallax zero point [mas], or its model"),
+    "weighted_error": ("WGTERR", "NN's error in weighted_dist: total or model"),
     "passes": ("NPASSES", "dropout passes per spectrum"),
     "seed": ("SEED", "seed of the dropout"),
     "versions": ("VERSIONS", "of the packages"),
@@ -263,7 +264,7 @@ def build_catalogue(
         Zero point of the parallaxes in `stars` [mas]: a number, or one per star. The catalogue's parallax is as Gaia
         gives it, and its zero point is the whole one: that which the reduction has subtracted already added.
     inference
-        For the limit of the relative error.
+        For the limit of the relative error, and for which error of the network enters the weighted distance.
     placement
         Of every row with respect to the training set, as for `distance_table`.
 
@@ -284,7 +285,7 @@ def build_catalogue(
     beforehand = np.asarray(stars["parallax_zero_point"], dtype=float)  # NaN: was wanted, and is not known
     gaia = np.asarray(stars["parallax"], dtype=float) + np.where(np.isfinite(beforehand), beforehand, 0.0)
     zero_point = zero_point + beforehand
-    weighted, gaia_flags = _weighted_distance(stars, distances, gaia, zero_point)
+    weighted, gaia_flags = _weighted_distance(stars, distances, gaia, zero_point, inference.weighted_error)
     catalogue = Table()
     made = {
         **{name: distances[name] for name in distances.colnames},
@@ -303,13 +304,12 @@ def build_catalogue(
 
 
 def _weighted_distance(
-    stars: Table, distances: Table, gaia: np.ndarray, zero_point: np.ndarray
+    stars: Table, distances: Table, gaia: np.ndarray, zero_point: np.ndarray, weighted_error: str
 ) -> tuple[dict, np.ndarray]:
     gaia_error = np.asarray(stars["parallax_error"], float)
     nn = np.where(np.isfinite(distances["dist"]), distances["nn_parallax"], np.nan)  # a vanishing one says nothing
-    parallax, error = luminosity.weighted_parallax(
-        nn, distances["nn_parallax_model_error"], gaia, gaia_error, zero_point
-    )
+    nn_error = distances[{"total": "nn_parallax_error", "model": "nn_parallax_model_error"}[weighted_error]]
+    parallax, error = luminosity.weighted_parallax(nn, nn_error, gaia, gaia_error, zero_point)
     dist, dist_error = luminosity.parallax_to_pc(parallax, error)
     in_range = dist <= MAX_DIST
     has_gaia = np.isfinite(gaia) & np.isfinite(gaia_error)
@@ -360,6 +360,7 @@ def provenance(survey: Survey, model_path: Path, zero_point) -> dict:
         "survey": f"{survey.name}: {survey.title}",
         "model": hashlib.sha256(Path(model_path).read_bytes()).hexdigest(),
         "zero_point": zero_point,
+        "weighted_error": survey.inference.weighted_error,
         "passes": survey.inference.passes,
         "seed": survey.inference.seed,
         "versions": {name: version(name) for name in ("apogaia", "keras", "numpy", "astropy")},
@@ -377,8 +378,8 @@ def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> 
     path
         The file.
     provenance
-        survey, model (fingerprint of the model file), zero_point [mas, or the name of its model], passes, seed, and
-        versions (a mapping from package to version).
+        survey, model (fingerprint of the model file), zero_point [mas, or the name of its model], weighted_error,
+        passes, seed, and versions (a mapping from package to version).
 
     Raises
     ------

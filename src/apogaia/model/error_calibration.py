@@ -1,9 +1,9 @@
 """Predicted luminosities, and the calibration of their errors on stars that the network has not seen.
 
-A network's own errors are tuned to its training stars. Here half of the test set, whose noisier spectra never trained a
-network, shows how the luminosities scatter about Gaia's parallaxes: ln of the scatter is a sum of smooth functions of
-luminosity, stated error and SNR, and a correction of ln fakemag one of luminosity and SNR. The other half is kept for
-testing.
+A network's own errors are tuned to its training stars. Stars of any SNR that did not train it show how the luminosities
+scatter about Gaia's parallaxes: the validation stars of the training set, and half of the test set, whose spectra are
+noisier. The other half is kept for testing. ln of the scatter over the stated error is a sum of smooth functions of
+luminosity, stated error and SNR, and a correction of ln fakemag one of luminosity and SNR.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.refit import least_squares
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["PREDICTION", "ErrorCalibration", "Prediction", "calibration_rows"]
+__all__ = ["PREDICTION", "ErrorCalibration", "Prediction", "calibration_rows", "unseen_rows"]
 
 # Spline coefficients: the correction bends most with luminosity; stated error and SNR act smoothly
 LUMINOSITY, ERROR, SNR = 8, 5, 5
 RIDGE = 1.0  # penalty on the correction's coefficients
+# On those of ln growth, but for the growth that all stars have in common: a prior of 0.3 about what the network states.
+# It decides where Gaia's parallaxes say little of the luminosities' scatter: of distant, luminous giants.
+SCATTER_RIDGE = 10.0
 LEAST_STARS = 300  # with fewer the calibration is skipped
 
 PREDICTION = Columns(dict.fromkeys(("fakemag", "model_error", "predictive_error", "total_error"), u.mas))
@@ -49,6 +52,13 @@ def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
     return np.asarray(test)[chosen]
 
 
+@takes(table=star_columns())
+def unseen_rows(table: Table, validation: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """The validation rows that calibrate: those of stars of which no other row trained the network by gradient."""
+    names = np.asarray(table["apogee_id"])
+    return np.asarray(validation)[~np.isin(names[validation], names[gradient])]
+
+
 @dataclass(frozen=True)
 class ErrorCalibration:
     """Smooth corrections of ln fakemag and of its error; none where there were too few stars (no knots)."""
@@ -57,7 +67,7 @@ class ErrorCalibration:
     error_knots: list[float]  # ln of the stated relative error
     snr_knots: list[float]  # ln SNR
     correction: list[float]  # of ln fakemag
-    log_scatter: list[float]  # ln of the relative error
+    log_growth: list[float]  # ln of the true over the stated error
     stars: int
 
     @classmethod
@@ -87,7 +97,7 @@ class ErrorCalibration:
         knots = [
             quantile_knots(values, n).tolist() for values, n in zip(variables, (LUMINOSITY, ERROR, SNR), strict=True)
         ]
-        correction, scatter = _bases(variables, knots)
+        correction, growth = _bases(variables, knots)
         fitted = least_squares.fit(
             parallax - 1e-3 * zero_point_uas,
             error,
@@ -95,13 +105,14 @@ class ErrorCalibration:
             variables[0],
             correction,
             ridge=RIDGE,
-            scatter_basis=scatter,
+            scatter_basis=growth,
+            expected_scatter=np.exp(variables[1]),
+            scatter_ridge=np.concatenate([[0.0], np.full(growth.shape[1] - 1, SCATTER_RIDGE)]),
             offset_prior_uas=[1e-3],  # the zero point is known
         )
-        log_scatter = np.linalg.lstsq(scatter, np.log(fitted.scatter), rcond=None)[0]
         luminosity, error_knots, snr_knots = knots
-        weights = fitted.weights.tolist()
-        return cls(luminosity, error_knots, snr_knots, weights, log_scatter.tolist(), len(rows))
+        growths = fitted.scatter_weights.tolist()
+        return cls(luminosity, error_knots, snr_knots, fitted.weights.tolist(), growths, len(rows))
 
     @takes(prediction=PREDICTION, snr=u.dimensionless_unscaled)
     def apply(self, prediction: Prediction, snr) -> Prediction:
@@ -122,12 +133,11 @@ class ErrorCalibration:
         snr = np.asarray(snr, float)
         snr = np.where(np.isfinite(snr) & (snr > 0), snr, np.exp(self.snr_knots[0]))
         variables = _variables(safe_fakemag, safe_error, snr)
-        correction, scatter = _bases(variables, [self.luminosity_knots, self.error_knots, self.snr_knots])
-        calibrated = safe_fakemag * np.exp(correction @ np.array(self.correction))
-        grown = calibrated * np.exp(scatter @ np.array(self.log_scatter)) / safe_error
-        grown = np.where(good, grown, 1.0)
+        correction, growth = _bases(variables, [self.luminosity_knots, self.error_knots, self.snr_knots])
+        factor = np.exp(correction @ np.array(self.correction))  # relative errors stay as they are
+        grown = np.where(good, factor * np.exp(growth @ np.array(self.log_growth)), 1.0)
         return Prediction(
-            np.where(good, calibrated, prediction.fakemag),
+            np.where(good, factor * safe_fakemag, prediction.fakemag),
             *(np.asarray(part) * grown for part in prediction[1:]),
         )
 
@@ -146,7 +156,8 @@ def _variables(fakemag, total_error, snr) -> list[np.ndarray]:
 
 
 def _bases(variables, knots) -> tuple[np.ndarray, np.ndarray]:
-    """Bases of the correction (luminosity, SNR) and of ln scatter (luminosity, stated error, SNR)."""
+    """Bases of the correction (luminosity, SNR) and of ln growth (a constant; luminosity, stated error, SNR)."""
     luminosity, error, snr = (spline_basis(v, k) for v, k in zip(variables, knots, strict=True))
-    # every spline sums to 1: leave one coefficient of the later ones out
-    return np.column_stack([luminosity, snr[:, 1:]]), np.column_stack([luminosity, error[:, 1:], snr[:, 1:]])
+    # every spline sums to 1: without a penalty on a constant, leave one coefficient of the later ones out
+    one = np.ones((len(luminosity), 1))
+    return np.column_stack([luminosity, snr[:, 1:]]), np.column_stack([one, luminosity, error, snr])

@@ -33,7 +33,7 @@ __all__ = [
 
 PROVENANCE = "apogaia.json"  # members of the model file's zip
 DOMAIN = "domain.npz"
-FORMAT = 2  # of the model file; another number is another version of apogaia
+FORMAT = 3  # of the model file; another number is another version of apogaia
 
 
 class ModelFileError(ValueError):

@@ -182,7 +182,7 @@ def weighted_parallax(nn_parallax, nn_error, gaia_parallax, gaia_error, zero_poi
     Parameters
     ----------
     nn_parallax, nn_error
-        The network's parallax and its model error [mas].
+        The network's parallax and its error [mas]: the total one, or the paper's, the model error.
     gaia_parallax, gaia_error
         The parallax and error that Gaia gives, uncorrected [mas].
     zero_point

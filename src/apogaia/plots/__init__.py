@@ -21,6 +21,7 @@ from apogaia.plots.distances import (
     precision_kiel,
     snr_gain_map,
     truth_comparison,
+    zero_point_consistency,
 )
 from apogaia.plots.maps import abundance_map, abundance_maps, face_on_map, orbits
 from apogaia.plots.offset import (
@@ -68,4 +69,5 @@ __all__ = [
     "status_bars",
     "truth_comparison",
     "use_style",
+    "zero_point_consistency",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -159,6 +160,37 @@ def distance_against_gaia(dist: np.ndarray, gaia_dist: np.ndarray, *, cuts: str 
         ylabel=r"$d_\mathrm{NN} = 1/\varpi_\mathrm{NN}$ [kpc]",
     )
     show_range(axes, (0, top), (0, top))
+    return axes
+
+
+def zero_point_consistency(
+    medians: Mapping[str, Sequence[Mapping]], zero_point_error: float, axes: AxesLike = None
+) -> np.ndarray:
+    """Medians of Gaia's minus the network's parallax, less the zero point, in bins of SNR, G and log g.
+
+    Parameters
+    ----------
+    medians
+        What `apogaia.distances.consistency.median_differences` gives: by quantity, a list of bins.
+    zero_point_error
+        Of the zero point [uas], drawn as a band: all medians may be off by so much together.
+    axes
+        A panel for each quantity, or None.
+    """
+    axes = panels(axes, 1, len(medians), PAGE_WIDTH, 2.3).ravel()
+    for panel, (quantity, bins) in zip(axes, medians.items(), strict=True):
+        panel.axhspan(-zero_point_error, zero_point_error, color="#009E73", alpha=0.25, linewidth=0)
+        panel.axhline(0, color="black", linewidth=0.5, linestyle=":")
+        middle, median, error, low, high = (
+            np.array([one[name] for one in bins], float)
+            for name in ("middle", "median_uas", "error_uas", "low", "high")
+        )
+        panel.errorbar(middle, median, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8)
+        panel.set_xlabel(LABELS[quantity])
+        if quantity in LOGARITHMIC:
+            panel.set_xscale("log")
+            readable_decades(panel.xaxis)
+    axes[0].set_ylabel(r"$\varpi_\mathrm{Gaia} - \varpi_\mathrm{offset} - \varpi_\mathrm{NN}$ [$\mathrm{\mu as}$]")
     return axes
 
 

@@ -76,6 +76,7 @@ class Refit:
     weights: np.ndarray  # of the features, in ln fakemag
     log_fakemag: np.ndarray  # (n,) refitted, without the shift of the density
     scatter: np.ndarray  # (n,) of ln fakemag
+    scatter_weights: np.ndarray  # of the scatter's basis: ln of the scatter, or of its ratio to the one expected
     contaminant_fraction: float
     contaminant_width: float  # in units of an ordinary star's standard deviation
 
@@ -104,6 +105,8 @@ def fit(
     shift=None,
     offset_basis=None,
     scatter_basis=None,
+    expected_scatter=None,
+    scatter_ridge=0.0,
     ridge=0.0,
     offset_prior_uas=None,
     robust: bool = True,
@@ -127,6 +130,11 @@ def fit(
         (n, q) in which the zero point is linear; None: a constant.
     scatter_basis
         (n, r) in which ln of the scatter is linear; None: a spline of the luminosity.
+    expected_scatter
+        (n,) of ln fakemag; the basis then makes ln of the ratio to it. None: the basis makes the whole scatter.
+    scatter_ridge
+        (r,) or a number: penalty on the squares of the basis' weights. It pulls the scatter towards the expected one
+        where the stars tell little of it.
     ridge
         (p,) or a number: penalty on the squares of the features' weights.
     offset_prior_uas
@@ -157,18 +165,22 @@ def fit(
     basis = np.ones((n, 1)) if offset_basis is None else np.asarray(offset_basis, float)
     shift = np.zeros(n) if shift is None else np.asarray(shift, float)
     given = {"parallax": parallax, "parallax error": error, "K0": k0, "ln fakemag": start, "features": features}
-    _check_finite(given | {"shift": shift, "offset basis": basis})
+    expected = np.zeros(n) if expected_scatter is None else np.log(np.asarray(expected_scatter, float))
+    _check_finite(given | {"shift": shift, "offset basis": basis, "ln expected scatter": expected})
     spread = (
         luminosity_spline(start, scatter_coefficients(n)) if scatter_basis is None else np.asarray(scatter_basis, float)
     )
-    p, q = features.shape[1], basis.shape[1]
+    p, q, r = features.shape[1], basis.shape[1], spread.shape[1]
     pull = _pull(p, q, ridge, offset_prior_uas)
+    scatter_pull = np.broadcast_to(np.asarray(scatter_ridge, float), r)
     centre = start - 0.2 * LN10 * k0 + shift
     weights, offset_uas, fraction = np.zeros(p), np.zeros(q), 0.01
-    log_scatter = np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0]
+    log_scatter = (
+        np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0] if expected_scatter is None else np.zeros(r)
+    )
 
     def predicted() -> tuple[np.ndarray, np.ndarray]:
-        variance = np.exp(2.0 * np.clip(spread @ log_scatter, *LOG_SCATTER_LIMITS))
+        variance = np.exp(2.0 * np.clip(expected + spread @ log_scatter, *LOG_SCATTER_LIMITS))
         return np.exp(np.clip(centre + features @ weights, *LOG_PARALLAX_LIMITS)), variance
 
     for iteration in range(1, MAX_ITERATIONS + 1):
@@ -185,7 +197,7 @@ def fit(
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset_uas)
-        scatter_step = _scatter_step(spread, good, residual, total, slope_of_total)
+        scatter_step = _scatter_step(spread, good, residual, total, slope_of_total, scatter_pull, log_scatter)
         log_scatter = log_scatter + scatter_step
         if robust:
             fraction = float(np.clip(np.mean(1.0 - good), *FRACTION_LIMITS))
@@ -208,6 +220,7 @@ def fit(
         weights=weights,
         log_fakemag=start + features @ weights,
         scatter=np.sqrt(variance),
+        scatter_weights=log_scatter,
         contaminant_fraction=fraction if robust else 0.0,
         contaminant_width=contaminant_width,
     )
@@ -238,13 +251,13 @@ def _good(square, fraction: float, width: float) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(np.clip(odds, -60, 60)))
 
 
-def _scatter_step(spread, weight, residual, total, slope_of_total) -> np.ndarray:
+def _scatter_step(spread, weight, residual, total, slope_of_total, pull, coefficients) -> np.ndarray:
     """One step of Fisher scoring for the coefficients of ln scatter, which moves by at most 0.5 for any star.
 
     The damping holds back combinations of the basis that the stars do not tell apart; it does not move the optimum.
     """
-    score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2)
-    information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None])
+    score = spread.T @ (0.5 * weight * slope_of_total * (residual**2 - total) / total**2) - pull * coefficients
+    information = spread.T @ (spread * (0.5 * weight * (slope_of_total / total) ** 2)[:, None]) + np.diag(pull)
     damping = 1e-3 * np.trace(information) / len(score) + 1e-6
     step = np.linalg.solve(information + damping * np.eye(len(score)), score)
     return step * min(1.0, 0.5 / max(np.abs(spread @ step).max(), 1e-12))

@@ -1,22 +1,24 @@
 """The network trained with the refitted zero point, with errors calibrated on stars that it has not seen.
 
 The default for catalogue and maps. The zero point is fitted without a network (`refit_zero_point`); then the network is
-trained on parallaxes corrected for it, and half of the test set calibrates the errors that it states
-(`apogaia.model.error_calibration`).
+trained on parallaxes corrected for it, and stars of any SNR that did not train it calibrate the luminosities and the
+errors that it states (`apogaia.model.error_calibration`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
 
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
+from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.model import inference, model_file, training
-from apogaia.model.error_calibration import ErrorCalibration, calibration_rows
+from apogaia.model.error_calibration import ErrorCalibration, calibration_rows, unseen_rows
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.reduction import quality_cuts, stars_h5
@@ -24,7 +26,15 @@ from apogaia.survey import Survey
 from apogaia.zero_point.refit_zero_point import Calibration, FixedZeroPoint, calibrate, has_corrected_k0, usable
 from apogaia.zero_point.sample_checks import check_refit
 
-__all__ = ["network_settings", "train_calibrated_model"]
+__all__ = ["Roles", "network_settings", "roles", "train_calibrated_model"]
+
+
+class Roles(NamedTuple):
+    """What the rows of stars.h5 are for; each ascending."""
+
+    training: np.ndarray  # fit the zero point, and train the network: gradient and validation stars
+    gradient: np.ndarray  # of these, the stars that train by gradient
+    calibrating: np.ndarray  # calibrate luminosities and errors: no star of `gradient`, and half of the test set
 
 
 def network_settings(survey: Survey) -> Survey:
@@ -42,6 +52,24 @@ def network_settings(survey: Survey) -> Survey:
             contaminant_width=settings.contaminant_width,
         ),
     )
+
+
+@takes(table=star_columns())
+def roles(survey: Survey, table: Table) -> Roles:
+    """Which rows of stars.h5 train the calibrated network, and which calibrate it.
+
+    Where the zero point is fitted, stars without extinction do not train: they would spoil it.
+    """
+    selected = quality_cuts.select(table, survey)
+    training = selected.training
+    if survey.calibration.zero_point == "refit":
+        training = training[has_corrected_k0(table[training])]
+    settings = survey.training
+    gradient, validation = (
+        training[rows] for rows in split(len(training), settings.validation_fraction, settings.seed)
+    )
+    calibrating = [unseen_rows(table, validation, gradient), calibration_rows(table, selected.test)]
+    return Roles(training, gradient, np.sort(np.concatenate(calibrating)))
 
 
 @takes(path=file_path, stars=file_path)
@@ -69,31 +97,27 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
         If the zero point is to be fitted, and the stars cannot bear it.
     """
     with stars_h5.open_stars(stars) as opened:
-        selected = quality_cuts.select(opened.table, survey)
-        rows = selected.training
         if survey.calibration.zero_point == "refit":
-            check_refit(survey, opened.table[rows])
-            rows = rows[has_corrected_k0(opened.table[rows])]
-        sample = TrainingSet.from_stars(opened, rows)
-        calibration = _zero_point(survey, opened.table[rows], sample.spectrum)
-        held_out = calibration_rows(opened.table, selected.test)
-        test, test_spectra = opened.table[held_out], opened.spectra_of(held_out)
+            check_refit(survey, opened.table[quality_cuts.select(opened.table, survey).training])
+        part = roles(survey, opened.table)
+        sample = TrainingSet.from_stars(opened, part.training)
+        calibration = _zero_point(survey, opened.table[part.training], sample.spectrum)
+        unseen, unseen_spectra = opened.table[part.calibrating], opened.spectra_of(part.calibrating)
     changed = network_settings(survey)
     corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point_uas)
     network, history = training.train(changed, corrected, "none", name="calibrated")
     passes = survey.inference
     prediction = inference.predict(
-        network, test_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
+        network, unseen_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
     )
-    errors = ErrorCalibration.fit(prediction, test, calibration.zero_point_uas)
+    errors = ErrorCalibration.fit(prediction, unseen, calibration.zero_point_uas)
     origin = model_file.provenance(changed, corrected, "calibrated") | {
         "settings": survey.settings(),
         "calibration": calibration.in_uas(),
         "error_calibration": errors.to_dict(),
         "history": history,
     }
-    gradient, _ = split(len(sample), changed.training.validation_fraction, changed.training.seed)
-    domain = TrainingDomain.fit(sample, gradient, seed=changed.training.seed)
+    domain = TrainingDomain.fit(sample, np.searchsorted(part.training, part.gradient), seed=changed.training.seed)
     model_file.save_model(network, path, origin, domain)
 
 
