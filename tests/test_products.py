@@ -14,6 +14,7 @@ from apogaia import products
 from apogaia.distances.catalogue import build_catalogue
 from apogaia.model import error_calibration, inference, model_file, networks, training
 from apogaia.model.error_calibration import ErrorCalibration
+from apogaia.model.training_set import split
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.refit.splines import quantile_knots
 from apogaia.survey import restore_survey
@@ -140,8 +141,10 @@ def test_the_calibrated_model_holds_the_refitted_zero_point_and_errors_of_stars_
     assert len(trained) == 1
     np.testing.assert_array_equal(trained[0].parallax, table["parallax"][training_rows] - wanted.zero_point_uas / 1000)
 
-    held_out = error_calibration.calibration_rows(table, test_rows)
-    assert 100 < len(held_out) < 300 and set(held_out) < set(test_rows)
+    _, validation = split(len(training_rows), survey.training.validation_fraction, survey.training.seed)
+    of_test = error_calibration.calibration_rows(table, test_rows)
+    held_out = np.sort(np.concatenate([training_rows[validation], of_test]))
+    assert 100 < len(of_test) < 300 and set(of_test) < set(test_rows)
     passes = survey.inference
     prediction = inference.predict(
         model.network, opened.spectra[:][held_out], passes=passes.passes, seed=passes.seed, progress=False

@@ -63,9 +63,9 @@ def against_truth(catalogue: Table, dist) -> dict[str, float]:
     Returns
     -------
     dict
-        Number of stars; robust scatter (Eq. 10) and median of the relative differences in per cent, and the share of stars within one
-        error of the truth (0.683 if the errors are right); the same for weighted_dist, beside its median error in per
-        cent.
+        Number of stars, robust scatter (Eq. 10) and median of the relative differences in per cent, share of stars
+        within one error of the truth (0.683 if the errors are right), and median error in per cent; the same for
+        weighted_dist.
     """
     result: dict[str, float] = {}
     for prefix, name in (("", "dist"), ("weighted_", "weighted_dist")):
