@@ -319,7 +319,7 @@ def test_apparent_magnitude_is_absolute_plus_modulus_plus_extinction(stars):
 
 
 def test_luminosities_of_one_spectrum_scatter_by_nine_hundredths_of_a_magnitude(design):
-    """The hidden scatter, by which the difficulty of recovering a zero point is set (docs/closure.md)."""
+    """The hidden scatter, which no spectrum shows and every recovered zero point feels (docs/simulated_survey.md)."""
     stars = design.stars
     labels = [stars[name] for name in ("teff", "logg", "fe_h", "luminosity_lsun")]
     modulus = 5 * np.log10(stars["distance_kpc"] * 100)
