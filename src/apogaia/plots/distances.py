@@ -179,18 +179,22 @@ def zero_point_consistency(
     """
     axes = panels(axes, 1, len(medians), PAGE_WIDTH, 2.3).ravel()
     for panel, (quantity, bins) in zip(axes, medians.items(), strict=True):
-        panel.axhspan(-zero_point_error, zero_point_error, color="#009E73", alpha=0.25, linewidth=0)
+        band = panel.axhspan(-zero_point_error, zero_point_error, color="#009E73", alpha=0.25, linewidth=0)
         panel.axhline(0, color="black", linewidth=0.5, linestyle=":")
         middle, median, error, low, high = (
             np.array([one[name] for one in bins], float)
             for name in ("middle", "median_uas", "error_uas", "low", "high")
         )
-        panel.errorbar(middle, median, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8)
+        points = panel.errorbar(
+            middle, median, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8
+        )
         panel.set_xlabel(LABELS[quantity])
         if quantity in LOGARITHMIC:
             panel.set_xscale("log")
             readable_decades(panel.xaxis)
     axes[0].set_ylabel(r"$\varpi_\mathrm{Gaia} - \varpi_\mathrm{offset} - \varpi_\mathrm{NN}$ [$\mathrm{\mu as}$]")
+    meaning = {"median of a bin": points, "error of the zero point, common to all bins": band}
+    axes[0].figure.legend(meaning.values(), meaning.keys(), loc="outside upper center", ncols=2, frameon=False)
     return axes
 
 
