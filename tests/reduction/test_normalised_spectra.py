@@ -74,6 +74,20 @@ def test_the_same_data_give_the_same_spectrum_in_any_layout(tmp_path, layout, vi
         assert read_spectra(paths[1:], settings).flux[0].tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(("release", "row"), [("dr14", 1), ("dr17", 0), ("dr19", 0)])
+def test_of_two_good_combinations_the_release_says_which_is_read(tmp_path, release, row):
+    flux, error, mask = tiny.spectrum(np.random.default_rng(5))
+    path = tmp_path / "apStar-r8-2M1.fits"
+    tiny.write_apstar(path, "2M1", flux, error, mask, 3)  # in DR14's layout, with a mask for either row
+    settings = replace(load_survey(release).spectra, continuum_pixels="dr14", max_abs_flux=np.inf)
+    with fits.open(path) as hdus:
+        rows = [np.array(hdus[i].data[row]) for i in (1, 2, 3)]
+    alone = tmp_path / "alone" / path.name
+    tiny.write_apstar(alone, "2M1", *rows)
+    normalised = read_spectra([path], settings).flux[0]
+    assert np.isfinite(normalised).all() and normalised.tobytes() == read_spectra([alone], settings).flux[0].tobytes()
+
+
 @pytest.mark.parametrize("name", APSTAR)
 def test_real_data_give_the_same_spectrum_in_the_layout_of_dr17(realdata, tmp_path, name):
     star = read_apstar(realdata / name)

@@ -122,6 +122,27 @@ def test_gaia_and_extinction_come_from_the_row(reduced):
     assert len(selected.training) > 5 and len(selected.test) > 2
 
 
+def test_every_number_comes_from_its_own_column(tmp_path):
+    values = {"ra": 10.0, "dec": -20.0, "l": 30.0, "b": -40.0, "plx": 0.5, "e_plx": 0.06, "pmra": 7.0, "e_pmra": 0.08}
+    values |= {"pmde": -9.0, "e_pmde": 0.11, "g_mag": 12.0, "bp_mag": 13.5, "rp_mag": 11.3, "j_mag": 10.4, "h_mag": 9.7}
+    values |= {"k_mag": 9.5, "e_k_mag": 0.02, "ebv": 0.6, "snr": 150.0, "v_rad": -33.0, "std_v_rad": 0.15}
+    values |= {"n_visits": 3, "spectrum_flags": 4, "healpix": 555, "sdss_id": 66, "spectrum_pk": 77}
+    values |= {"gaia_dr3_source_id": 2**60 + 1, "obj": "2M1", "telescope": "lco25m", "field": "f", "apred": "1.3"}
+    table = fits.BinTableHDU(Table({name: [value] for name, value in values.items()}))
+    path = tmp_path / DR19.allstar.name.removesuffix(".gz")
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(), table]).writeto(path)
+    (row,) = survey_tables.read_allstar(path, DR19)
+    wanted = {"ra_apogee": 10, "dec_apogee": -20, "ra": 10, "dec": -20, "glon": 30, "glat": -40, "parallax": 0.5}
+    wanted |= {"parallax_error": 0.06, "pmra": 7, "pmra_error": 0.08, "pmdec": -9, "pmdec_error": 0.11, "g_mag": 12}
+    wanted |= {"bp_rp": 2.2, "j_mag": 10.4, "h_mag": 9.7, "k_mag": 9.5, "k_mag_error": 0.02, "a_k_mag": 0.3517 * 0.6}
+    wanted |= {"snr": 150, "v_helio": -33, "v_scatter": 0.15, "n_visits": 3, "starflag": 4, "healpix": 555}
+    for name, value in wanted.items():
+        assert row[name] == pytest.approx(value, rel=1e-6), name
+    assert (row["sdss_id"], row["spectrum_pk"], row["gaia_source_id"]) == (66, 77, 2**60 + 1)
+    assert list(row["apogee_id", "telescope", "field", "reduction"]) == ["2M1", "lco25m", "f", "1.3"]
+    assert "rp_mag" not in row.colnames and row["location_id"] == 0 and np.isnan(row["ruwe"])
+
+
 def test_stellar_parameters_meet_by_the_number_of_the_spectrum(reduced):
     _, workspace, table, design = reduced
     astra = Table.read(workspace.stellar_parameters, hdu=2)
