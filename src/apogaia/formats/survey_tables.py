@@ -163,7 +163,21 @@ def read_allstar(path: str | Path, release: Release = RELEASES["dr14"]) -> Table
 
     A negative signal-to-noise ratio, and a position outside the sphere's coordinates, are unknown, too. SDSS-V's table
     (mwmAllStar) has a row for each spectrum, so that a star may have several, and Gaia's columns in the row. Its
-    extinction is A_Ks = 0.3517 E(B-V), unknown where E(B-V) is not positive, and the scatter of a single visit is 0.
+    extinction is A_Ks = 0.3517 E(B-V) as in SDSS's Astra, unknown where E(B-V) is not positive, and the scatter of a
+    single visit is 0.
+
+    Parameters
+    ----------
+    path
+        allStar of the release; mwmAllStar of SDSS-V, whose table for APOGEE is in HDU 2.
+    release
+        Whose names of columns and HDU are expected.
+
+    Returns
+    -------
+    Table
+        (n,) rows; names, types and units of `apogaia.formats.stars_h5_columns`, of which it has APOGEE's columns and
+        for SDSS-V Gaia's.
 
     Raises
     ------
@@ -277,8 +291,17 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
 
     Parameters
     ----------
+    path
+        The catalogue of the release.
     allstar
-        `read_allstar` of the release.
+        (n,) rows of `read_allstar` of the release.
+    release
+        Whose form of the catalogue is expected.
+
+    Returns
+    -------
+    Table
+        (n,) rows with teff [K], logg [dex], [X/H] [dex] and the error of each, named with _error.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def _gaia(stars: dict[str, np.ndarray], sources: dict[str, np.ndarray]) -> dict[
         return np.where(known, sources[name][row], np.nan)
 
     g_mag, bp_rp = of_source("phot_g_mean_mag"), of_source("bp_rp")
-    rp_mag = g_mag - 0.1 - 0.5 * bp_rp  # about
+    rp_mag = g_mag - 0.1 - 0.5 * bp_rp  # about; only BP-RP is read
     return {
         "plx": of_source("parallax"),
         "e_plx": of_source("parallax_error"),
