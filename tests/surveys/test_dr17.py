@@ -106,10 +106,10 @@ def test_spectra_have_the_rows_and_masks_that_the_pipeline_writes(reduced):
             if n_visits == 1:
                 assert not flux[1].any() and not error[1].any()
             else:
-                assert error[0].max() > 2 * error[1].max()  # row 1 is not marked by large errors
+                assert error[0].max() > 1.5 * error[1].max()  # row 1 is not marked by large errors
             masked = bitmask_boolean(gap_delete(mask[0]), survey.spectra.masked_bits)
             assert masked.any() and (stars.spectra[i][masked] == 1).all()
-    assert {(1, 2), (2, 4)} <= n_rows
+    assert {(1, 2), (3, 5)} <= n_rows
 
 
 def test_allstar_has_the_columns_of_the_release(reduced):
@@ -250,7 +250,7 @@ def test_parallaxes_are_more_precise_than_dr2s_and_scatter_by_their_errors(desig
         assert least < np.median(seen["parallax_error"][rows]) < most
     bright = seen["phot_g_mean_mag"] < 15
     ratio = (seen["parallax_error"] / gaia.parallax_error_by_magnitude(stars["g_true_mag"]))[bright]
-    assert np.median(ratio) == pytest.approx(0.8, abs=0.02)
+    assert np.median(ratio) == pytest.approx(0.8, abs=0.04)
     pull = (seen["parallax"] - 1 / stars["distance_kpc"] - stars["zero_point"]) / seen["parallax_error"]
     assert pull.std() == pytest.approx(1, abs=0.03) and abs(pull.mean()) < 0.05
 

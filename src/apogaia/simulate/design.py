@@ -72,7 +72,7 @@ def design_survey(survey: Survey) -> Design:
     stars |= _positions(rng[0], stars)
     stars, star_of_row = repeat_stars(rng[1], stars)
     stars["is_repeat"] = star_of_row != np.arange(n)
-    stars |= observing_log(rng[2], stars, simulation.max_visits)
+    stars |= observing_log(rng[2], stars, simulation.max_visits, simulation.flag_rate)
 
     first = np.flatnonzero(~stars["is_repeat"])
     once = {name: values[first] for name, values in stars.items()}

@@ -98,6 +98,7 @@ def truth_columns(stars: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
         "cohort_min_h_mag": stars["cohort_min_h_mag"],
         "cohort_max_h_mag": stars["cohort_max_h_mag"],
         "any_colour": stars["any_colour"],
+        "telluric": stars["telluric"],
         "binary": stars["binary"],
         "is_repeat": stars["is_repeat"],
         # Words, since readers take an empty string for a missing value.

@@ -72,6 +72,14 @@ def ecliptic_latitude(ra: float | np.ndarray, dec: float | np.ndarray) -> np.nda
     return np.rad2deg(np.arcsin(np.clip(sine, -1, 1)))
 
 
+def scan_density(ecl_lat: float | np.ndarray) -> np.ndarray:
+    """Return how often Gaia scans an ecliptic latitude [deg], relative to the mean over the sky.
+
+    Its axis is held 45 deg from the Sun, so that scans crowd at latitudes about 45 deg and are few near the ecliptic.
+    """
+    return 0.74 + 0.66 * np.exp(-0.5 * ((np.abs(ecl_lat) - 50) / 14) ** 2)
+
+
 def zero_point(
     simulation: SimulationSettings, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]
 ) -> np.ndarray:
@@ -145,7 +153,8 @@ def _sources(
     g = np.round(stars["g_true_mag"] + 0.002 * rng.normal(size=n), 4)
     colour_error = 0.004 + 0.1 * 10 ** (0.3 * (g - 19.5))
     bp_rp = np.where(rng.random(n) < 0.004, np.nan, stars["bp_rp_true_mag"] + colour_error * rng.normal(size=n))
-    periods = np.clip(np.round(rng.normal(mean_periods, sd_periods, n)), 3, most_periods).astype(np.int32)
+    scans = scan_density(ecliptic_latitude(stars["ra_true"], stars["dec_true"]))
+    periods = np.clip(np.round(rng.normal(mean_periods * scans, sd_periods)), 3, most_periods).astype(np.int32)
     # Fewer visibility periods, larger errors.
     scale = np.exp(0.10 * rng.normal(size=n)) * np.sqrt(mean_periods / np.maximum(periods, 6))
     parallax_error = precision.error * parallax_error_by_magnitude(stars["g_true_mag"]) * scale

@@ -22,6 +22,8 @@ STARFLAG_BITS = {
 # What became of a star's file: share of the stars, at least one in every survey.
 SPECTRUM_STATES = {"missing": 0.003, "cut": 0.002, "blank": 0.002, "NaN errors": 0.001}
 
+PERSISTENT_SHARE = 0.22  # of the stars, half of them in the lowest degree: 60 real rows of allStar with up to 3 visits
+
 CONTAMINATIONS = ("wrong match", "wrong label", "wrong parallax")
 
 
@@ -38,7 +40,7 @@ def repeat_stars(
     n = len(stars["ra_true"])
     again = rng.permutation(n)[: 2 * max(1, round(share * n))]
     first, second = np.split(again, 2)
-    own = {"field", "location_id", "cohort_min_h_mag", "cohort_max_h_mag", "min_j_k_mag"}
+    own = {"field", "location_id", "cohort_min_h_mag", "cohort_max_h_mag", "min_j_k_mag", "planned_visits"}
     star_of_row = np.arange(n)
     differ = stars["location_id"][first] != stars["location_id"][second]
     first, second = first[differ], second[differ]
@@ -47,8 +49,19 @@ def repeat_stars(
     return repeated, star_of_row
 
 
-def observing_log(rng: np.random.Generator, stars: dict[str, np.ndarray], max_visits: int) -> dict[str, np.ndarray]:
+def observing_log(
+    rng: np.random.Generator, stars: dict[str, np.ndarray], max_visits: int, flag_rate: float
+) -> dict[str, np.ndarray]:
     """Draw visits, signal-to-noise ratios, velocities and flags of every star.
+
+    Parameters
+    ----------
+    stars
+        Truth and photometry from `population.draw_population`.
+    max_visits
+        Most visits of one star.
+    flag_rate
+        Rate of persistence and of bright neighbours relative to DR14's, from 0 to 1.
 
     Returns
     -------
@@ -60,26 +73,26 @@ def observing_log(rng: np.random.Generator, stars: dict[str, np.ndarray], max_vi
     """
     n = len(stars["h_mag"])
     h = stars["h_true_mag"]
-    # Three visits for the short cohorts, more for the fainter ones; the bulge's fields and some others got one.
-    nominal = np.where(stars["cohort_max_h_mag"] > 12.8, 12, np.where(stars["cohort_max_h_mag"] > 12.2, 6, 3))
-    draw = rng.random(n)
-    single = draw < np.where((stars["glon"] < 14) & (np.abs(stars["glat"]) < 12), 0.75, 0.34)
-    n_visits = np.where(single, 1, np.where(draw < 0.62, 2, np.where(draw < 0.95, 3, nominal)))
-    n_visits = np.clip(np.minimum(n_visits, max_visits), 1, None)
-    # A star of H = 12.2 reaches about 60 per visit; sky and detector take over beyond. Long programmes keep their
-    # exposure when their visits are folded into `max_visits`.
-    exposure = np.clip(nominal / np.maximum(n_visits, 3), 1, 2.5) ** 0.5
-    signal = 4200.0 * 10 ** (-0.4 * (h - 12.2)) * exposure
+    # Programmes of several visits are under way when data are released: some stars still lack visits. What is more than
+    # `max_visits` is folded into them.
+    planned = stars["planned_visits"]
+    complete = rng.random(n) < 0.9
+    made = np.where(complete, planned, 1 + np.floor(planned * rng.random(n))).astype(int)
+    n_visits = np.minimum(made, max_visits)
+    # As real rows of allStar have it: 190 per visit at H = 9.5, 46 at 12.2; sky and detector take over beyond.
+    signal = 2900.0 * 10 ** (-0.4 * (h - 12.2)) * (made / n_visits)
     quality = np.exp(0.20 * rng.normal(size=(n, max_visits))) * np.exp(0.12 * rng.normal(size=n))[:, None]
     photons = signal[:, None] * quality
-    visit_snr = photons / np.sqrt(photons + 700.0 + (8e-4 * photons) ** 2)
+    visit_snr = photons / np.sqrt(photons + 700.0 + (6e-4 * photons) ** 2)
     used = np.arange(max_visits) < n_visits[:, None]
     visit_snr = np.where(used, visit_snr, np.nan)
     snr = np.sqrt(np.nansum(visit_snr**2, axis=1))
 
     binary = rng.random(n) < 0.14
     amplitude = np.where(binary, np.exp(rng.normal(np.log(5.0), 1.1, n)), 0.05)
-    error = np.hypot(0.02, 4.0 / visit_snr)
+    # The lines of hot stars are few, weak and broad.
+    hot = 1 + (np.maximum(stars["teff"] - 5700, 0) / 400) ** 2
+    error = np.hypot(0.02, 4.0 * hot[:, None] / visit_snr)
     orbit = amplitude[:, None] * np.sin(2 * np.pi * rng.random((n, max_visits)))
     visit_v = np.where(used, stars["v_helio_true"][:, None] + orbit + error * rng.normal(size=error.shape), np.nan)
     v_scatter = np.zeros(n)
@@ -87,6 +100,7 @@ def observing_log(rng: np.random.Generator, stars: dict[str, np.ndarray], max_vi
     v_scatter[several] = np.nanstd(visit_v[several], axis=1, ddof=1)
     mjd0 = rng.integers(55_800, 57_500, n)
     log = {
+        "pluggings": -(-made // 6),
         "n_visits": n_visits.astype(np.int32),
         "binary": binary,
         "visit_snr": visit_snr,
@@ -100,21 +114,25 @@ def observing_log(rng: np.random.Generator, stars: dict[str, np.ndarray], max_vi
         "v_scatter": v_scatter,
         "v_error": 1 / np.sqrt(np.nansum(error**-2.0, axis=1)),
     }
-    return log | _starflags(rng, stars, log)
+    return log | _starflags(rng, stars, log, flag_rate)
 
 
 def _starflags(
-    rng: np.random.Generator, stars: dict[str, np.ndarray], log: dict[str, np.ndarray]
+    rng: np.random.Generator, stars: dict[str, np.ndarray], log: dict[str, np.ndarray], flag_rate: float
 ) -> dict[str, np.ndarray]:
     n = len(log["snr"])
-    # Persistence affects the blue detector of some fibres; its worst degree is rare.
-    persistence = np.select([rng.random(n) < 0.03, rng.random(n) < 0.03, rng.random(n) < 0.06], [3, 2, 1], 0)
+    # Persistence affects the blue detector of some fibres. A plate is plugged anew after some three visits, and a star
+    # then gets another fibre and other neighbours: STARFLAG gathers what befell it in any of them.
+    pluggings = log.pop("pluggings")
+    degree = rng.random(n) / (flag_rate * (1 - (1 - PERSISTENT_SHARE) ** pluggings) + 1e-12)
+    persistence = np.select([degree < 0.25, degree < 0.5, degree < 1.0], [3, 2, 1], 0)
     commissioning = rng.random(n) < 0.01
     neighbour = rng.random(n)
+    h = stars["h_true_mag"]
     set_bits = {
         "COMMISSIONING": commissioning,
-        "BRIGHT_NEIGHBOR": neighbour < 0.06,
-        "VERY_BRIGHT_NEIGHBOR": neighbour < 0.004,
+        "BRIGHT_NEIGHBOR": neighbour < flag_rate * _brighter_neighbours(h, 2.5, pluggings),
+        "VERY_BRIGHT_NEIGHBOR": neighbour < flag_rate * _brighter_neighbours(h, 5.0, pluggings),
         "LOW_SNR": log["snr"] < 20,
         "PERSIST_HIGH": persistence == 3,
         "PERSIST_MED": persistence == 2,
@@ -132,6 +150,12 @@ def _starflags(
         "persistence": persistence.astype(np.int8),
         "commissioning": commissioning.astype(np.int16),
     }
+
+
+def _brighter_neighbours(h_mag: np.ndarray, by_mag: float, pluggings: np.ndarray) -> np.ndarray:
+    """Return how probable it is that a fibre next to a star's has one brighter by `by_mag`, in any of its pluggings."""
+    brighter = np.searchsorted(np.sort(h_mag), h_mag - by_mag) / len(h_mag)
+    return 1 - (1 - brighter) ** (2 * pluggings)
 
 
 def contaminate(
