@@ -247,9 +247,9 @@ def faults(design: Design, table: Table, survey: Survey) -> list[dict]:
     found: list[tuple[str, str, str, np.ndarray]] = [
         (
             "allStar",
-            "wrong label",
-            "J, H, Ks and 4.5 µm are moved together by 1 to 3 mag, so luminosity and spectrum disagree",
-            stars["contamination"] == "wrong label",
+            "blend",
+            "J, H, Ks and 4.5 µm are too bright together, 0.2 mag in the median and 2 at most; spectrum of one star",
+            stars["contamination"] == "blend",
         ),
         ("allStar", "Ks is NaN", "drawn", stars["k_is_nan"]),
         ("allStar", "Ks is -9999.99", "drawn", stars["k_is_missing"]),
@@ -309,7 +309,7 @@ def faults(design: Design, table: Table, survey: Survey) -> list[dict]:
         (
             "Gaia",
             "wrong parallax",
-            "off by 20 to 60 of its errors, either way",
+            "off by more than 3 of its errors either way, with the tail of Student's t",
             stars["contamination"] == "wrong parallax",
         ),
         ("Gaia", "no source within the match radius", "lost at random, more often fast stars", ~matched),

@@ -237,7 +237,7 @@ class SimulationSettings:
         float, Number("Rate of persistence and bright neighbours in STARFLAG; 1: that of DR14.", ge=0, le=1)
     ]
     contaminant_fraction: Annotated[
-        float, Number("Stars with a wrong match, a wrong label or a parallax off by tens of sigma.", ge=0, le=1)
+        float, Number("Stars with a wrong match, a blend's magnitudes or a parallax far off.", ge=0, le=1)
     ]
 
 

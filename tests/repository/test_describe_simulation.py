@@ -96,7 +96,7 @@ def counts(design, survey):
 def test_faults_are_counted_in_the_design(design, survey):
     before = counts(design, survey)
     stars = design.stars
-    contaminated = sum(before[name] for name in ("wrong match", "wrong label", "wrong parallax"))
+    contaminated = sum(before[name] for name in ("wrong match", "blend", "wrong parallax"))
     assert contaminated == np.count_nonzero(stars["contamination"] != "") > 0
     without_file = before["missing"] + before["LOCATION_ID is 1"]
     assert without_file == np.count_nonzero(~run.has_file(design))

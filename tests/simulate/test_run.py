@@ -520,8 +520,8 @@ def test_gaia_table_has_gaps_neighbours_and_unique_ids(design):
 
 def test_rates_of_what_goes_wrong(design):
     stars = design.stars
-    assert np.count_nonzero(stars["contamination"] != "") == pytest.approx(24, abs=3)
-    assert set(stars["contamination"]) == {"", "wrong match", "wrong label", "wrong parallax"}
+    assert np.count_nonzero(stars["contamination"] != "") == pytest.approx(80, abs=4)
+    assert set(stars["contamination"]) == {"", "wrong match", "blend", "wrong parallax"}
     assert 0.08 < np.mean(stars["starflag"] != 0) < 0.15  # the survey's flag_rate is small
     assert np.mean(stars["commissioning"]) == pytest.approx(0.01, abs=0.005)
     assert 0.03 < np.mean(stars["v_scatter"] > 1) < 0.12
@@ -559,12 +559,33 @@ def test_signal_to_noise_per_visit_is_that_of_real_rows(design):
         assert np.nanmedian(stars["visit_snr"][rows]) == pytest.approx(real, rel=0.15), h_mag
 
 
-def test_unusable_parallaxes_are_far_off(design):
-    stars, sources = design.stars, design.sources
-    rows = np.flatnonzero(stars["contamination"] == "wrong parallax")
+@pytest.fixture(scope="module")
+def contaminated():
+    return design_survey(small_survey(8000, contaminant_fraction=0.3))
+
+
+def test_wrong_parallaxes_have_a_heavy_tail_on_either_side(contaminated):
+    stars, sources = contaminated.stars, contaminated.sources
+    rows = np.flatnonzero((stars["contamination"] == "wrong parallax") & ~stars["is_repeat"])
     source = stars["gaia_row"][rows]
     shift = sources["parallax"][source] - 1 / stars["distance_kpc"][rows] - stars["zero_point"][rows]
-    assert np.all(np.abs(shift / sources["parallax_error"][source]) > 14)
+    pull = shift / sources["parallax_error"][source]
+    pull = pull[np.isfinite(pull)]
+    assert np.mean(pull > 0) == pytest.approx(0.5, abs=0.06)
+    assert np.median(np.abs(pull)) == pytest.approx(4.4, abs=0.4)
+    assert np.mean(np.abs(pull) > 20) == pytest.approx(0.025, abs=0.02)  # t of two degrees of freedom beyond 3
+
+
+def test_blends_are_too_bright_and_never_too_faint(contaminated):
+    stars = contaminated.stars
+    rows = stars["contamination"] == "blend"
+    assert np.mean(rows) == pytest.approx(0.135, abs=0.01)
+    for band in ("j", "h", "k", "w2"):
+        brighter = (stars[f"{band}_true_mag"] - stars[f"{band}_mag"])[rows]
+        assert np.median(brighter) == pytest.approx(0.2, abs=0.04)
+        assert brighter.min() > -0.4 and 1.5 < brighter.max() < 2.4  # errors of the faintest, and the limit
+    colour = (stars["j_mag"] - stars["k_mag"] - stars["j_true_mag"] + stars["k_true_mag"])[rows]
+    assert abs(np.median(colour)) < 0.01
 
 
 def test_noise_is_what_the_errors_say():

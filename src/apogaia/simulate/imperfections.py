@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import t as student_t
 
 __all__ = ["SPECTRUM_STATES", "STARFLAG_BITS", "contaminate", "observing_log", "repeat_stars", "spoil_catalogue"]
 
@@ -24,7 +25,7 @@ SPECTRUM_STATES = {"missing": 0.003, "cut": 0.002, "blank": 0.002, "NaN errors":
 
 PERSISTENT_SHARE = 0.22  # of the stars, half of them in the lowest degree: 60 real rows of allStar with up to 3 visits
 
-CONTAMINATIONS = ("wrong match", "wrong label", "wrong parallax")
+CONTAMINATIONS = ("wrong match", "blend", "wrong parallax")
 
 
 def repeat_stars(
@@ -167,8 +168,10 @@ def contaminate(
 ) -> np.ndarray:
     """Turn a small share of the stars into outliers that a Gaussian likelihood does not expect.
 
-    A third each: Gaia's source is another star's; the spectrum carries another star's labels (its Ks is off by
-    magnitudes); the parallax is off by 20 to 60 of its errors. `stars` and `sources` are changed in place.
+    One in ten: Gaia's source is another star's. Half: a blend, whose J, H, Ks and 4.5 um are too bright, by 0.2 mag in the
+    median and up to 2 mag, while the spectrum is the star's own. The rest: the parallax is off by more than 3 of its
+    errors either way, with the tail of Student's t of two degrees of freedom: 4 in the median, 10 for one in ten.
+    `stars` and `sources` are changed in place.
 
     Returns
     -------
@@ -178,22 +181,23 @@ def contaminate(
     n = len(own)
     kind = np.full(n, "", "U16")
     chosen = rng.permutation(np.flatnonzero(own >= 0))[: max(3, round(fraction * n))]
-    for k, rows in enumerate(np.array_split(chosen, len(CONTAMINATIONS))):
-        kind[rows] = CONTAMINATIONS[k]
+    first = max(1, len(chosen) // 10)
+    for name, rows in zip(CONTAMINATIONS, np.split(chosen, [first, (len(chosen) + first) // 2]), strict=True):
+        kind[rows] = name
         mine = own[rows]
-        if CONTAMINATIONS[k] == "wrong match":
+        if name == "wrong match":
             names = ["parallax", "parallax_error", "phot_g_mean_mag", "bp_rp"]
             names += {"nu_eff_used_in_astrometry", "pseudocolour", "astrometric_params_solved"} & set(sources)
             others = rng.choice(own[own >= 0], len(rows))
-            for name in names:
-                sources[name][mine] = sources[name][others]
-        elif CONTAMINATIONS[k] == "wrong label":
-            step = rng.choice([-1, 1], len(rows)) * rng.uniform(1.0, 3.0, len(rows))
+            for column in names:
+                sources[column][mine] = sources[column][others]
+        elif name == "blend":
+            brighter = np.minimum(0.25 * np.abs(rng.standard_t(2, len(rows))), 2.0)
             for band in ("j", "h", "k", "w2"):
-                stars[f"{band}_mag"][rows] += step
+                stars[f"{band}_mag"][rows] -= brighter
         else:
-            by = rng.choice([-1, 1], len(rows)) * rng.uniform(20, 60, len(rows))
-            sources["parallax"][mine] += by * sources["parallax_error"][mine]
+            by = student_t.isf(student_t.sf(3.0, 2) * rng.random(len(rows)), 2)
+            sources["parallax"][mine] += rng.choice([-1, 1], len(rows)) * by * sources["parallax_error"][mine]
     # The other row of a star observed twice shares its Gaia source.
     shared = (kind == "wrong match") | (kind == "wrong parallax")
     of_source = dict(zip(own[shared].tolist(), kind[shared].tolist(), strict=True))
