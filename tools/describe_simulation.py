@@ -424,7 +424,7 @@ def population_numbers(stars: Mapping[str, np.ndarray]) -> dict:
         "mg_fe_thick": np.median(mg_fe[poor & (stars["component"] == 1)]),
         "c_n_slope_with_log_mass": slope,
         "c_n_scatter_dex": np.std(c_n - slope * log_mass - level),
-        "hidden_scatter_mag": population.HIDDEN_SCATTER_MAG,
+        "hidden_scatter_mag": np.std(stars["hidden_mag"]),
     }
 
 

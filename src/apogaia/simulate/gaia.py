@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apogaia.physics import lindegren
+from apogaia.simulate.binaries import parallax_excess
 from apogaia.survey import SimulationSettings
 
 __all__ = ["effective_wavenumber", "injected_surface", "observe_with_gaia", "parallax_error_by_magnitude"]
@@ -23,11 +24,12 @@ class Precision:
     error: float  # of the parallax, relative to DR2's
     proper_motion: tuple[float, float]  # errors in RA and Dec [mas/yr] per error of the parallax [mas]
     periods: tuple[float, float, int]  # visibility periods: mean, standard deviation, most
+    days: float  # of observations
 
 
 # EDR3 has 34 months of data for DR2's 22: parallaxes 20 % more precise, proper motions twice (Gaia EDR3 documentation).
-PRECISION_DR2 = Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22))
-PRECISION_EDR3 = Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34))
+PRECISION_DR2 = Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22), 668.0)
+PRECISION_EDR3 = Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34), 1038.0)
 
 
 def _precision(release: str) -> Precision:
@@ -161,7 +163,10 @@ def _sources(
     only_edr3 = _solutions(rng, stars, bp_rp) if release != "dr2" else {}
     offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3)
     true_parallax = 1.0 / stars["distance_kpc"]
-    parallax = true_parallax + offset + parallax_error * rng.normal(size=n)
+    # Orbits disturb a parallax by more than its error says, which grows by half as much.
+    orbit = parallax_excess(stars, precision.days)
+    parallax = true_parallax + offset + np.hypot(parallax_error, orbit) * rng.normal(size=n)
+    parallax_error = np.hypot(parallax_error, 0.5 * orbit)
     pmra_error, pmdec_error = (factor * parallax_error for factor in precision.proper_motion)
     declination = np.deg2rad(stars["dec_true"])
     ra = stars["ra_true"] + (stars["pmra_true"] * epoch_years / np.cos(declination)) / MAS_PER_DEG
@@ -186,7 +191,7 @@ def _sources(
         "astrometric_n_good_obs_al": good,
     }
     if release != "dr2":
-        sources |= _image_quality(rng, stars, badness) | only_edr3
+        sources |= _image_quality(rng, orbit, badness) | only_edr3
     two_parameters = (rng.random(n) < 0.007) | (g > 20.5)
     return _without_parallax(sources, two_parameters), offset
 
@@ -204,18 +209,15 @@ def _solutions(rng: np.random.Generator, stars: dict[str, np.ndarray], bp_rp: np
     }
 
 
-def _image_quality(
-    rng: np.random.Generator, stars: dict[str, np.ndarray], badness: np.ndarray
-) -> dict[str, np.ndarray]:
+def _image_quality(rng: np.random.Generator, orbit_mas: np.ndarray, badness: np.ndarray) -> dict[str, np.ndarray]:
     """Draw EDR3's signs that a source is not a single star.
 
-    RUWE is near 1 for single stars; the photocentre of a binary wobbles by a tenth of an au or so, which shows if it is
-    near. Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
+    RUWE is near 1 for single stars, and larger where an orbit disturbs the fit by `orbit_mas`, a fifth of its size.
+    Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
     """
     n = len(badness)
     double = (rng.random(n) < 0.02) | (badness > 2)
-    wobble_au = np.where(stars["binary"], 0.1 * np.exp(1.2 * rng.normal(size=n)), 0.0)
-    wobble = wobble_au / stars["distance_kpc"] / 0.2  # in errors of 0.2 mas of single transits
+    wobble = 5 * orbit_mas / 0.2  # in errors of 0.2 mas of single transits
     spoilt = np.where(double, np.sqrt(np.maximum(badness, 1 + 1.5 * rng.random(n))), 1.0)
     return {
         "ruwe": (1.01 + 0.05 * rng.normal(size=n)) * np.hypot(1.0, wobble) * spoilt,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student_t
 
+from apogaia.simulate.binaries import orbital_velocity
+
 __all__ = ["SPECTRUM_STATES", "STARFLAG_BITS", "contaminate", "observing_log", "repeat_stars", "spoil_catalogue"]
 
 # Bits of APOGEE_STARFLAG that occur here.
@@ -89,26 +91,23 @@ def observing_log(
     visit_snr = np.where(used, visit_snr, np.nan)
     snr = np.sqrt(np.nansum(visit_snr**2, axis=1))
 
-    binary = rng.random(n) < 0.14
-    amplitude = np.where(binary, np.exp(rng.normal(np.log(5.0), 1.1, n)), 0.05)
     # The lines of hot stars are few, weak and broad.
     hot = 1 + (np.maximum(stars["teff"] - 5700, 0) / 400) ** 2
     error = np.hypot(0.02, 4.0 * hot[:, None] / visit_snr)
-    orbit = amplitude[:, None] * np.sin(2 * np.pi * rng.random((n, max_visits)))
+    mjd = rng.integers(55_800, 57_500, n)[:, None] + np.cumsum(rng.integers(1, 30, (n, max_visits)), axis=1)
+    orbit = orbital_velocity(rng, stars, mjd) + 0.05 * rng.normal(size=mjd.shape)
     visit_v = np.where(used, stars["v_helio_true"][:, None] + orbit + error * rng.normal(size=error.shape), np.nan)
     v_scatter = np.zeros(n)
     several = n_visits > 1
     v_scatter[several] = np.nanstd(visit_v[several], axis=1, ddof=1)
-    mjd0 = rng.integers(55_800, 57_500, n)
     log = {
         "pluggings": -(-made // 6),
         "n_visits": n_visits.astype(np.int32),
-        "binary": binary,
         "visit_snr": visit_snr,
         "visit_v_helio": visit_v,
         "visit_v_error": error,
         "visit_bc": np.where(used, rng.uniform(-28, 28, (n, max_visits)), np.nan),
-        "visit_mjd": np.where(used, mjd0[:, None] + np.cumsum(rng.integers(1, 30, (n, max_visits)), axis=1), 0),
+        "visit_mjd": np.where(used, mjd, 0),
         "visit_fibre": np.where(used, rng.integers(1, 301, n)[:, None], 0),
         "snr": snr,
         "v_helio": np.nansum(visit_v * visit_snr**2, axis=1) / snr**2,
@@ -168,9 +167,9 @@ def contaminate(
 ) -> np.ndarray:
     """Turn a small share of the stars into outliers that a Gaussian likelihood does not expect.
 
-    One in ten: Gaia's source is another star's. Half: a blend, whose J, H, Ks and 4.5 um are too bright, by 0.2 mag in the
-    median and up to 2 mag, while the spectrum is the star's own. The rest: the parallax is off by more than 3 of its
-    errors either way, with the tail of Student's t of two degrees of freedom: 4 in the median, 10 for one in ten.
+    One in ten: Gaia's source is another star's. Half: a blend, whose J, H, Ks and 4.5 um are too bright, by 0.2 mag in
+    the median and up to 2 mag, while the spectrum is the star's own. The rest: the parallax is off by more than 3 of
+    its errors either way, with the tail of Student's t of two degrees of freedom: 4 in the median, 10 for one in ten.
     `stars` and `sources` are changed in place.
 
     Returns

@@ -12,6 +12,7 @@ from astropy.utils import iers
 from apogaia.physics.luminosity import rjce_a_k
 from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
 from apogaia.simulate import chemistry, evolution, photometry
+from apogaia.simulate.binaries import draw_binaries
 from apogaia.simulate.fields import COHORTS, Field, survey_fields
 
 __all__ = ["COMPONENTS", "draw_population", "galactic_space_density", "in_bin"]
@@ -33,7 +34,10 @@ STAGE_NUMBERS = np.array([0.20, 3.5e-3, 7.0e-4, 3.0e-4, 1.5e-5])
 
 # Luminosity scatter at given Teff, log g and abundances, and scatter of [C/N] about its relation with mass. Together
 # with the clump's own width and the uncertainty of mass at given [C/N], they limit distances from spectra to some 8 %.
-HIDDEN_SCATTER_MAG = 0.09
+# Giants above log g 2 scatter more: they lose mass, and pulsate. Of the giants about the clump some have a spectrum
+# that fits a star of the clump and one of the branch, which is the fainter of the two.
+HIDDEN_SCATTER_MAG, HIDDEN_PER_DEX_MAG = 0.08, 0.05
+CONFUSED_LOGG, CONFUSED_SHARE, CONFUSED_BRANCH_MAG, CONFUSED_CLUMP_MAG = (2.3, 2.6), 0.5, 0.25, -0.08
 C_N_SCATTER_DEX = 0.05
 
 # Telluric standards: 35 of some 300 fibres go to the bluest bright stars of a field (Zasowski et al. 2013).
@@ -184,7 +188,7 @@ def _candidates(
     teff, logg = evolution.track(stage, drawn["phase"], mass, age, birth["Fe"] + 0.7 * alpha_fe)
     radius = evolution.radius(mass, logg)
     luminosity = evolution.luminosity(radius, teff)
-    light = _true_photometry(rng, (teff, logg, birth["Fe"], luminosity), stage, distance, sightline)
+    light = _true_photometry(rng, (teff, logg, birth["Fe"], luminosity), (stage, mass, radius), distance, sightline)
     surface_c, surface_n = chemistry.dredged_up(
         birth["C"], birth["N"], mass, logg, stage > 0, C_N_SCATTER_DEX * rng.normal(size=n)
     )
@@ -256,20 +260,33 @@ def _within_field(rng: np.random.Generator, field: Field, n: int) -> tuple[np.nd
     return (field.glon + radius_deg * np.cos(around) / np.cos(np.deg2rad(field.glat))) % 360, glat
 
 
-def _true_photometry(rng: np.random.Generator, labels: tuple, stage, distance, sightline: Sightline) -> Stars:
-    """Return scatter, extinction, absolute Ks and true magnitudes; `labels` are Teff, log g, [Fe/H] and luminosity."""
+def hidden_scatter(rng: np.random.Generator, logg: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """Draw by how much [mag] stars are fainter than their spectra say."""
+    hidden = (HIDDEN_SCATTER_MAG + HIDDEN_PER_DEX_MAG * np.clip(2 - logg, 0, 2)) * rng.normal(size=len(logg))
+    low, high = CONFUSED_LOGG
+    confused = (logg > low) & (logg < high) & (rng.random(len(logg)) < CONFUSED_SHARE)
+    shift = np.select([stage == 2, stage == 3], [CONFUSED_BRANCH_MAG, CONFUSED_CLUMP_MAG], 0.0)
+    return hidden + np.where(confused, shift, 0.0)
+
+
+def _true_photometry(rng: np.random.Generator, labels: tuple, star: tuple, distance, sightline: Sightline) -> Stars:
+    """Return scatter, companion, extinction, absolute Ks and true magnitudes.
+
+    `labels` are Teff, log g, [Fe/H] and luminosity, `star` stage, mass and radius.
+    """
     n = len(distance)
-    hidden = HIDDEN_SCATTER_MAG * rng.normal(size=n)
-    companion = np.where((stage == 0) & (rng.random(n) < 0.12), 2.5 * np.log10(1 + rng.random(n) ** 3), 0.0)
-    teff, logg, fe_h, luminosity = labels
-    absolute = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity, hidden - companion)
+    (teff, logg, fe_h, luminosity), (stage, mass, radius) = labels, star
+    hidden = hidden_scatter(rng, logg, stage)
+    alone = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity)["k"]
+    pair = draw_binaries(rng, mass, radius, stage > 0, alone, distance)
+    absolute = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity, hidden - pair["companion_mag"])
     extinction = np.interp(distance, sightline.edges[1:], sightline.a_k) * np.exp(0.10 * rng.normal(size=n))
     modulus = 5 * np.log10(distance * 100)
     true = {b: absolute[b] + modulus + photometry.ABSORPTION[b] * extinction for b in ("j", "h", "k", "w2", "g")}
     true["bp_rp"] = absolute["bp_rp"] + photometry.ABSORPTION["bp_rp"] * extinction
     return {
         "hidden_mag": hidden,
-        "companion_mag": companion,
+        **pair,
         "a_k_true_mag": extinction,
         "k_abs_mag": absolute["k"],
         **{f"{band}_true_mag": values for band, values in true.items()},
