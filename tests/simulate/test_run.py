@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from apogaia.formats.apstar import read_apstar
-from apogaia.simulate import binaries, chemistry, evolution, gaia, photometry, population, run, spectrograph
+from apogaia.simulate import binaries, chemistry, evolution, gaia, photometry, population, run, sky_error, spectrograph
 from apogaia.simulate.apstar import smallest_size
 from apogaia.simulate.design import design_survey
 from apogaia.simulate.fields import survey_fields
@@ -377,7 +377,7 @@ def test_orbits_obey_kepler():
     speed = 29.785 * drawn["orbit_au"] / (drawn["orbit_days"] / 365.25)
     assert dim.sum() > 100
     assert np.all(drawn["orbit_km_s"][dim] <= 1.05 * speed[dim])
-    assert np.median((drawn["orbit_km_s"] / speed)[dim]) == pytest.approx(np.sqrt(0.75), abs=0.08)
+    assert np.median(drawn["orbit_km_s"][dim] / speed[dim]) == pytest.approx(np.sqrt(0.75), abs=0.08)
 
 
 def test_sun_and_red_clump_stand_where_they_should():
@@ -506,7 +506,7 @@ def test_injected_constant_zero_point_is_present(design):
     assert np.sum(shift / error**2) / np.sum(error**-2.0) * 1000 == pytest.approx(
         -52.3, abs=3e3 / np.sqrt(np.sum(error**-2.0))
     )
-    pull = ((shift + 0.0523) / error)[~stars["binary"]]
+    pull = ((shift - stars["zero_point"]) / error)[~stars["binary"]]
     assert pull.std() == pytest.approx(1, abs=0.03)
     assert 0.005 < np.mean(parallax < 0) < 0.06
 
@@ -515,14 +515,49 @@ def test_injected_surface_is_present():
     design = design_survey(small_survey(8000, zero_point="surface"))
     parallax, error, stars = _good(design)
     expected = gaia.injected_surface(stars["g_true_mag"], stars["bp_rp_true_mag"], stars["teff"])
-    np.testing.assert_array_equal(expected, stars["zero_point"])
+    np.testing.assert_allclose(expected + stars["sky_error"], stars["zero_point"], atol=1e-12)
     shift = parallax - 1 / stars["distance_kpc"]
+    expected = stars["zero_point"]
     for part in (stars["g_true_mag"] < 13, stars["g_true_mag"] > 14):
         mean = np.sum((shift - expected)[part] / error[part] ** 2) / np.sum(error[part] ** -2.0)
         assert abs(mean) < 3 / np.sqrt(np.sum(error[part] ** -2.0))
     # One point by hand: G = 15, BP - RP = 1, Teff = 4500.
     by_hand = ((1.18 + 9.2 - 55.49) + (6.90 - 34.63 - 11.67) - 53.17) / 3e3
     assert gaia.injected_surface(15.0, 1.0, 4500.0) == pytest.approx(by_hand)
+
+
+def test_neighbours_on_the_sky_share_parallax_errors(design):
+    """Covariance over 40 skies: half of it falls as exp(-angle / 14 deg), half as a Gaussian of 1 deg."""
+    rng = np.random.default_rng(3)
+    ra, dec = rng.uniform(0, 360, 300), rng.uniform(-70, 70, 300)
+    for apart, expected in (
+        (0.0, 1.0),
+        (0.3, 0.5 * np.exp(-0.045) + 0.49),
+        (2.0, 0.5 * np.exp(-2) + 0.433),
+        (14, 0.184),
+    ):
+        products = [
+            sky_error.sky_error(seed, ra, dec) * sky_error.sky_error(seed, ra, dec + apart) for seed in range(40)
+        ]
+        assert np.mean(products) == pytest.approx(expected, abs=0.08), apart
+    whole = sky_error.sky_error(8, ra, dec)
+    np.testing.assert_allclose(
+        np.concatenate([sky_error.sky_error(8, ra[k::2], dec[k::2]) for k in (0, 1)]),
+        np.concatenate([whole[::2], whole[1::2]]),
+        atol=1e-12,
+    )
+
+    stars = design.stars
+    first = ~stars["is_repeat"]
+    assert np.std(stars["sky_error"][first]) == pytest.approx(0.025, rel=0.35)
+    assert abs(np.mean(stars["sky_error"][first])) < 1e-9
+    np.testing.assert_allclose(stars["zero_point"], -0.0523 + stars["sky_error"], atol=1e-12)
+    # it is in the parallaxes, with its sign
+    parallax, error, good = _good(design)
+    residual = parallax - 1 / good["distance_kpc"] + 0.0523
+    slope = np.sum(residual * good["sky_error"] / error**2) / np.sum(good["sky_error"] ** 2 / error**2)
+    assert slope == pytest.approx(1, abs=0.1)
+    assert not design_survey(small_survey(200, sky_error=0.0)).stars["sky_error"].any()
 
 
 def test_gaia_positions_lead_back_to_apogee(design):

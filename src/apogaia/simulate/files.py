@@ -86,6 +86,7 @@ def truth_columns(stars: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], 
         "pmdec_true": "mas / yr",
         "v_helio_true": "km / s",
         "zero_point": "mas",
+        "sky_error": "mas",
     }
     columns = {
         "apogee_id": stars["apogee_id"],

@@ -111,7 +111,7 @@ def observe_with_gaia(
     Parameters
     ----------
     stars
-        Truth from `population.draw_population`; one entry per star.
+        Truth from `population.draw_population`, and ``sky_error`` [mas]; one entry per star.
     simulation
         For the zero point.
     epoch_years
@@ -126,7 +126,7 @@ def observe_with_gaia(
     own : (n_stars,) int array
         Row of each star's own source, -1 where Gaia misses it.
     offset : (n_stars,) array
-        The zero point of each star [mas].
+        The zero point of each star [mas], its share of the errors that neighbours have in common included.
     """
     n = len(stars["ra_true"])
     # DR2 loses very bright and high-proper-motion stars, and a few at random.
@@ -161,7 +161,7 @@ def _sources(
     scale = np.exp(0.10 * rng.normal(size=n)) * np.sqrt(mean_periods / np.maximum(periods, 6))
     parallax_error = precision.error * parallax_error_by_magnitude(stars["g_true_mag"]) * scale
     only_edr3 = _solutions(rng, stars, bp_rp) if release != "dr2" else {}
-    offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3)
+    offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3) + stars["sky_error"]
     true_parallax = 1.0 / stars["distance_kpc"]
     # Orbits disturb a parallax by more than its error says, which grows by half as much.
     orbit = parallax_excess(stars, precision.days)
