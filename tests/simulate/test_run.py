@@ -646,6 +646,17 @@ def contaminated():
     return design_survey(small_survey(8000, contaminant_fraction=0.3))
 
 
+def test_some_stars_are_fainter_than_the_survey_planned(design):
+    """Clouds and badly plugged fibres leave a few stars below SNR 30, most of them faint; LOW_SNR is for those below 20."""
+    stars = design.stars
+    few = stars["snr"] < 30
+    assert few.mean() == pytest.approx(0.02, abs=0.01)
+    assert np.median(stars["h_mag"][few]) > np.median(stars["h_mag"]) + 0.4
+    assert 0 < np.mean(stars["snr"] < 20) < 0.02 and stars["snr"].min() > 3
+    low = (stars["starflag"] >> STARFLAG_BITS["LOW_SNR"] & 1).astype(bool)
+    np.testing.assert_array_equal(low, stars["snr"] < 20)
+
+
 def test_wrong_parallaxes_have_a_heavy_tail_on_either_side(contaminated):
     stars, sources = contaminated.stars, contaminated.sources
     rows = np.flatnonzero((stars["contamination"] == "wrong parallax") & ~stars["is_repeat"])

@@ -85,6 +85,9 @@ def observing_log(
     # As real rows of allStar have it: 190 per visit at H = 9.5, 46 at 12.2; sky and detector take over beyond.
     signal = 2900.0 * 10 ** (-0.4 * (h - 12.2)) * (made / n_visits)
     quality = np.exp(0.20 * rng.normal(size=(n, max_visits))) * np.exp(0.12 * rng.normal(size=n))[:, None]
+    # Clouds dim a visit, and a fibre that is badly plugged dims a star.
+    quality *= np.where(rng.random((n, max_visits)) < 0.05, rng.uniform(0.02, 0.5, (n, max_visits)), 1.0)
+    quality *= np.where(rng.random(n) < 0.05, rng.uniform(0.01, 0.25, n), 1.0)[:, None]
     photons = signal[:, None] * quality
     visit_snr = photons / np.sqrt(photons + 700.0 + (6e-4 * photons) ** 2)
     used = np.arange(max_visits) < n_visits[:, None]

@@ -17,8 +17,8 @@ BLOCK = 5000  # stars at a time, for memory
 def sky_error(seed: int, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Return a random field of zero mean and unit variance over the sky at positions [deg].
 
-    It is a sum of plane waves in space, read on the unit sphere, whose wave vectors follow the spectra of an exponential
-    and of a Gaussian covariance. A star's value depends on `seed` and its position alone.
+    It is a sum of plane waves in space, read on the unit sphere, whose wave vectors follow the spectra of an
+    exponential and of a Gaussian covariance. A star's value depends on `seed` and its position alone.
     """
     rng = np.random.default_rng([seed, 6])
     direction = rng.normal(size=(2 * WAVES, 3))
