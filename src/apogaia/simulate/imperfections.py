@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from scipy.stats import t as student_t
 
 from apogaia.simulate.binaries import orbital_velocity
@@ -33,7 +34,9 @@ CONTAMINATIONS = ("wrong match", "blend", "wrong parallax")
 def repeat_stars(
     rng: np.random.Generator, stars: dict[str, np.ndarray], share: float = 0.01
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Replace some rows by stars that another field has observed already, with the same photometry.
+    """Replace some rows by stars that the field next to theirs has observed already, with the same photometry.
+
+    The star suits the cohort for which the row stands.
 
     Returns
     -------
@@ -41,13 +44,20 @@ def repeat_stars(
     star_of_row : (n,) row in which each row's star was observed first
     """
     n = len(stars["ra_true"])
-    again = rng.permutation(n)[: 2 * max(1, round(share * n))]
-    first, second = np.split(again, 2)
     own = {"field", "location_id", "cohort_min_h_mag", "cohort_max_h_mag", "min_j_k_mag", "planned_visits"}
-    star_of_row = np.arange(n)
-    differ = stars["location_id"][first] != stars["location_id"][second]
-    first, second = first[differ], second[differ]
-    star_of_row[second] = first
+    _, number = np.unique(stars["location_id"], return_inverse=True)
+    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    glon, glat = (np.deg2rad(stars[name][[rows[0] for rows in rows_of]]) for name in ("glon", "glat"))
+    star_of_row, free = np.arange(n), np.ones(n, bool)
+    for row in rng.permutation(n)[: max(1, round(share * n))].tolist():
+        away = angular_separation(glon[number[row]], glat[number[row]], glon, glat)
+        near = np.argsort(away, kind="stable")[1:4]
+        first = rng.permutation(np.concatenate([rows_of[k] for k in near])) if len(near) else np.array([], int)
+        low, high = stars["cohort_min_h_mag"][row], stars["cohort_max_h_mag"][row]
+        first = first[free[first] & (stars["h_mag"][first] >= low) & (stars["h_mag"][first] < high)]
+        if free[row] and len(first):
+            star_of_row[row] = first[0]
+            free[[row, first[0]]] = False
     repeated = {name: values if name in own else values[star_of_row] for name, values in stars.items()}
     return repeated, star_of_row
 
