@@ -1,9 +1,9 @@
 """Describe the simulated survey: the pictures, the numbers and the tables of docs/simulated_survey.md.
 
 Draws the stars of the survey `mock` in memory (and of `mock-dr14`, to stand beside DR14), counts and draws what is in
-them, and writes `numbers.json` and the pictures to docs/simulated_survey/; the marked blocks of the page are then filled
-from `numbers.json` alone. Real files stand beside the simulated ones where the folder `--realdata` is there; where it is
-not, the committed picture and numbers of the real files are kept.
+them, and writes `numbers.json` and the pictures to docs/simulated_survey/; the marked blocks of the page are then
+filled from `numbers.json` alone. Real files stand beside the simulated ones where the folder `--realdata` is there;
+where it is not, the committed picture and numbers of the real files are kept.
 """
 
 import argparse
