@@ -657,7 +657,7 @@ def test_rates_of_what_goes_wrong(design):
 
 
 def test_starflag_gathers_persistence_and_brighter_neighbours():
-    """Beside 60 real rows of DR14's and DR16's allStar with up to three visits: persistence 22 %, bright neighbours 12 %."""
+    """Beside 60 real rows (DR14, DR16) of up to three visits: persistence 22 %, bright neighbours 12 %."""
     stars = design_survey(small_survey(8000, flag_rate=1.0)).stars
     bit = {name: (stars["starflag"] >> number & 1).astype(bool) for name, number in STARFLAG_BITS.items()}
     persistent = bit["PERSIST_HIGH"] | bit["PERSIST_MED"] | bit["PERSIST_LOW"]
