@@ -232,9 +232,16 @@ class SimulationSettings:
         # 10 mas: a hundred times that of any release of Gaia
         Quantity("uas", "Gaia's minus the true parallax; with lindegren2021, added to it.", ge=-10_000, le=10_000),
     ]
+    sky_error: Annotated[
+        float,
+        Quantity("uas", "Rms of the parallax errors that neighbours on the sky share; their mean is 0.", ge=0, le=1000),
+    ]
     max_visits: Annotated[int, Number("Most visits of one star.", ge=1, le=50)]  # APOGEE's dozens
+    flag_rate: Annotated[
+        float, Number("Rate of persistence and bright neighbours in STARFLAG; 1: that of DR14.", ge=0, le=1)
+    ]
     contaminant_fraction: Annotated[
-        float, Number("Stars with a wrong match, a wrong label or a parallax off by tens of sigma.", ge=0, le=1)
+        float, Number("Stars with a wrong match, a blend's magnitudes or a parallax far off.", ge=0, le=1)
     ]
 
 

@@ -16,7 +16,7 @@ from apogaia.zero_point.refit_zero_point import usable
 
 N = 5000
 SURVEY = load_survey("mock-dr14")
-CONTAMINATION = ("none", "wrong match", "wrong parallax", "wrong label")
+CONTAMINATION = ("none", "wrong match", "wrong parallax", "blend")
 
 
 def sample():
@@ -84,7 +84,7 @@ def test_a_seed_draws_other_errors_and_leaves_contaminants():
         for seed in (1, 2, 1)
     )
     assert np.array_equal(one, again)
-    spoilt = np.arange(N) < 200  # wrong match, wrong parallax; a wrong label has a parallax like any other
+    spoilt = np.arange(N) < 200  # wrong match, wrong parallax; a blend has a parallax like any other
     assert one[spoilt] == pytest.approx(noise[spoilt], abs=1e-12)
     normal = [values[~spoilt] / np.asarray(table["parallax_error"])[~spoilt] for values in (one, two, noise)]
     for drawn in normal[:2]:

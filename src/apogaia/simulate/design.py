@@ -15,6 +15,7 @@ from apogaia.simulate.gaia import observe_with_gaia
 from apogaia.simulate.healpix import healpix
 from apogaia.simulate.imperfections import contaminate, observing_log, repeat_stars, spoil_catalogue
 from apogaia.simulate.population import draw_population
+from apogaia.simulate.sky_error import sky_error
 from apogaia.survey import Survey
 
 __all__ = ["Design", "design_survey"]
@@ -72,14 +73,17 @@ def design_survey(survey: Survey) -> Design:
     stars |= _positions(rng[0], stars)
     stars, star_of_row = repeat_stars(rng[1], stars)
     stars["is_repeat"] = star_of_row != np.arange(n)
-    stars |= observing_log(rng[2], stars, simulation.max_visits)
+    stars |= observing_log(rng[2], stars, simulation.max_visits, simulation.flag_rate)
 
     first = np.flatnonzero(~stars["is_repeat"])
     once = {name: values[first] for name, values in stars.items()}
+    # About its mean, so that the survey's stars have on average the zero point that the file states
+    shared = sky_error(seed, once["ra_true"], once["dec_true"])
+    once["sky_error"] = simulation.sky_error / 1000 * (shared - shared.mean())
     years = survey.sources.gaia_epoch - EPOCH_J2000
     sources, own, offset = observe_with_gaia(rng[3], once, simulation, years, survey.sources.gaia_release)
     back = np.searchsorted(first, star_of_row)
-    own, stars["zero_point"] = own[back], offset[back]
+    own, stars["zero_point"], stars["sky_error"] = own[back], offset[back], once["sky_error"][back]
     stars["contamination"] = contaminate(rng[4], stars, sources, own, simulation.contaminant_fraction)
     stars |= spoil_catalogue(rng[4], n)
     stars |= _extinction(rng[4], stars)

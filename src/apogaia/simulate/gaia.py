@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apogaia.physics import lindegren
+from apogaia.simulate.binaries import parallax_excess
 from apogaia.survey import SimulationSettings
 
 __all__ = ["effective_wavenumber", "injected_surface", "observe_with_gaia", "parallax_error_by_magnitude"]
@@ -23,11 +24,12 @@ class Precision:
     error: float  # of the parallax, relative to DR2's
     proper_motion: tuple[float, float]  # errors in RA and Dec [mas/yr] per error of the parallax [mas]
     periods: tuple[float, float, int]  # visibility periods: mean, standard deviation, most
+    days: float  # of observations
 
 
 # EDR3 has 34 months of data for DR2's 22: parallaxes 20 % more precise, proper motions twice (Gaia EDR3 documentation).
-PRECISION_DR2 = Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22))
-PRECISION_EDR3 = Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34))
+PRECISION_DR2 = Precision(1.0, (1.75, 1.65), (13.8, 2.4, 22), 668.0)
+PRECISION_EDR3 = Precision(0.8, (1.1, 1.0), (21.3, 3.7, 34), 1038.0)
 
 
 def _precision(release: str) -> Precision:
@@ -72,6 +74,14 @@ def ecliptic_latitude(ra: float | np.ndarray, dec: float | np.ndarray) -> np.nda
     return np.rad2deg(np.arcsin(np.clip(sine, -1, 1)))
 
 
+def scan_density(ecl_lat: float | np.ndarray) -> np.ndarray:
+    """Return how often Gaia scans an ecliptic latitude [deg], relative to the mean over the sky.
+
+    Its axis is held 45 deg from the Sun, so that scans crowd at latitudes about 45 deg and are few near the ecliptic.
+    """
+    return 0.74 + 0.66 * np.exp(-0.5 * ((np.abs(ecl_lat) - 50) / 14) ** 2)
+
+
 def zero_point(
     simulation: SimulationSettings, stars: dict[str, np.ndarray], published: dict[str, np.ndarray]
 ) -> np.ndarray:
@@ -101,7 +111,7 @@ def observe_with_gaia(
     Parameters
     ----------
     stars
-        Truth from `population.draw_population`; one entry per star.
+        Truth from `population.draw_population`, and ``sky_error`` [mas]; one entry per star.
     simulation
         For the zero point.
     epoch_years
@@ -116,7 +126,7 @@ def observe_with_gaia(
     own : (n_stars,) int array
         Row of each star's own source, -1 where Gaia misses it.
     offset : (n_stars,) array
-        The zero point of each star [mas].
+        The zero point of each star [mas], its share of the errors that neighbours have in common included.
     """
     n = len(stars["ra_true"])
     # DR2 loses very bright and high-proper-motion stars, and a few at random.
@@ -145,14 +155,18 @@ def _sources(
     g = np.round(stars["g_true_mag"] + 0.002 * rng.normal(size=n), 4)
     colour_error = 0.004 + 0.1 * 10 ** (0.3 * (g - 19.5))
     bp_rp = np.where(rng.random(n) < 0.004, np.nan, stars["bp_rp_true_mag"] + colour_error * rng.normal(size=n))
-    periods = np.clip(np.round(rng.normal(mean_periods, sd_periods, n)), 3, most_periods).astype(np.int32)
+    scans = scan_density(ecliptic_latitude(stars["ra_true"], stars["dec_true"]))
+    periods = np.clip(np.round(rng.normal(mean_periods * scans, sd_periods)), 3, most_periods).astype(np.int32)
     # Fewer visibility periods, larger errors.
     scale = np.exp(0.10 * rng.normal(size=n)) * np.sqrt(mean_periods / np.maximum(periods, 6))
     parallax_error = precision.error * parallax_error_by_magnitude(stars["g_true_mag"]) * scale
     only_edr3 = _solutions(rng, stars, bp_rp) if release != "dr2" else {}
-    offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3)
+    offset = zero_point(simulation, stars, {"phot_g_mean_mag": g} | only_edr3) + stars["sky_error"]
     true_parallax = 1.0 / stars["distance_kpc"]
-    parallax = true_parallax + offset + parallax_error * rng.normal(size=n)
+    # Orbits disturb a parallax by more than its error says, which grows by half as much.
+    orbit = parallax_excess(stars, precision.days)
+    parallax = true_parallax + offset + np.hypot(parallax_error, orbit) * rng.normal(size=n)
+    parallax_error = np.hypot(parallax_error, 0.5 * orbit)
     pmra_error, pmdec_error = (factor * parallax_error for factor in precision.proper_motion)
     declination = np.deg2rad(stars["dec_true"])
     ra = stars["ra_true"] + (stars["pmra_true"] * epoch_years / np.cos(declination)) / MAS_PER_DEG
@@ -177,7 +191,7 @@ def _sources(
         "astrometric_n_good_obs_al": good,
     }
     if release != "dr2":
-        sources |= _image_quality(rng, stars, badness) | only_edr3
+        sources |= _image_quality(rng, orbit, badness) | only_edr3
     two_parameters = (rng.random(n) < 0.007) | (g > 20.5)
     return _without_parallax(sources, two_parameters), offset
 
@@ -195,18 +209,15 @@ def _solutions(rng: np.random.Generator, stars: dict[str, np.ndarray], bp_rp: np
     }
 
 
-def _image_quality(
-    rng: np.random.Generator, stars: dict[str, np.ndarray], badness: np.ndarray
-) -> dict[str, np.ndarray]:
+def _image_quality(rng: np.random.Generator, orbit_mas: np.ndarray, badness: np.ndarray) -> dict[str, np.ndarray]:
     """Draw EDR3's signs that a source is not a single star.
 
-    RUWE is near 1 for single stars; the photocentre of a binary wobbles by a tenth of an au or so, which shows if it is
-    near. Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
+    RUWE is near 1 for single stars, and larger where an orbit disturbs the fit by `orbit_mas`, a fifth of its size.
+    Images of a few stars are resolved in part of the windows, which spoils the fit too (Fabricius et al. 2021).
     """
     n = len(badness)
     double = (rng.random(n) < 0.02) | (badness > 2)
-    wobble_au = np.where(stars["binary"], 0.1 * np.exp(1.2 * rng.normal(size=n)), 0.0)
-    wobble = wobble_au / stars["distance_kpc"] / 0.2  # in errors of 0.2 mas of single transits
+    wobble = 5 * orbit_mas / 0.2  # in errors of 0.2 mas of single transits
     spoilt = np.where(double, np.sqrt(np.maximum(badness, 1 + 1.5 * rng.random(n))), 1.0)
     return {
         "ruwe": (1.01 + 0.05 * rng.normal(size=n)) * np.hypot(1.0, wobble) * spoilt,

@@ -12,6 +12,7 @@ from astropy.utils import iers
 from apogaia.physics.luminosity import rjce_a_k
 from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
 from apogaia.simulate import chemistry, evolution, photometry
+from apogaia.simulate.binaries import draw_binaries
 from apogaia.simulate.fields import COHORTS, Field, survey_fields
 
 __all__ = ["COMPONENTS", "draw_population", "galactic_space_density", "in_bin"]
@@ -33,8 +34,17 @@ STAGE_NUMBERS = np.array([0.20, 3.5e-3, 7.0e-4, 3.0e-4, 1.5e-5])
 
 # Luminosity scatter at given Teff, log g and abundances, and scatter of [C/N] about its relation with mass. Together
 # with the clump's own width and the uncertainty of mass at given [C/N], they limit distances from spectra to some 8 %.
-HIDDEN_SCATTER_MAG = 0.09
+# Giants above log g 2 scatter more: they lose mass, and pulsate. Of the giants about the clump some have a spectrum
+# that fits a star of the clump and one of the branch, which is the fainter of the two.
+HIDDEN_SCATTER_MAG, HIDDEN_PER_DEX_MAG = 0.08, 0.05
+CONFUSED_LOGG, CONFUSED_SHARE, CONFUSED_BRANCH_MAG, CONFUSED_CLUMP_MAG = (2.3, 2.6), 0.5, 0.25, -0.08
 C_N_SCATTER_DEX = 0.05
+
+# Telluric standards: 35 of some 300 fibres go to the bluest bright stars of a field (Zasowski et al. 2013).
+TELLURIC_SHARE = 0.07
+TELLURIC_H_MAG = (5.5, 11.0)
+TELLURIC_MAX_J_K = 0.35
+SPECIAL_SHARE = 0.05  # targets of other programmes, of any colour
 
 LIBRARY_SIZE = 60_000  # stars per component
 FIELD_RADIUS_DEG = 1.4
@@ -127,31 +137,37 @@ def _sightline(rng: np.random.Generator, field: Field) -> Sightline:
     edges = np.geomspace(0.02, 18.0, 220)
     x, y, z = _galactocentric(field.glon, field.glat, np.sqrt(edges[1:] * edges[:-1]))
     # Clouds differ from one line of sight to the next.
-    clumpiness = np.exp(rng.normal(0, 0.30))
+    clumpiness = np.exp(rng.normal(0, 0.50))
     a_k = np.cumsum(photometry.dust_density(x, y, z) * np.diff(edges)) * clumpiness
     return Sightline(edges, galactic_space_density(x, y, z) * (edges[1:] ** 3 - edges[:-1] ** 3), a_k)
 
 
 def _draw_field(rng: np.random.Generator, field: Field, count: int, library: list[Stars]) -> Stars:
-    """Draw the stars of one field: in each bin of H, candidates until enough of them are selected."""
+    """Draw the stars of one field: in each cohort, candidates until enough of them are selected."""
     sightline = _sightline(rng, field)
+    cohorts = COHORTS[field.cohorts]
+    standards = rng.binomial(count, TELLURIC_SHARE)
+    wanted = [standards, *rng.multinomial(count - standards, [share for *_, share in cohorts]).tolist()]
+    limits = [(*TELLURIC_H_MAG, cohorts[0][2]), *(cohort[:3] for cohort in cohorts)]
     parts = []
-    bins = COHORTS[field.cohorts]
-    shares = rng.multinomial(count, [share for *_, share in bins])
-    for (bright, faint, _), wanted in zip(bins, shares, strict=True):
+    for k, (bright, faint, visits) in enumerate(limits):
         found = 0
-        while found < wanted:
-            drawn = _candidates(rng, field, (bright, faint), 4 * int(wanted) + 40, library, sightline)
-            keep = np.flatnonzero(in_bin(drawn, field, bright, faint))[: wanted - found]
+        while found < wanted[k]:
+            n = 4 * wanted[k] + 40
+            drawn = _candidates(rng, field, (bright, faint), n, library, sightline)
+            drawn |= {"telluric": np.full(n, k == 0), "planned_visits": np.full(n, visits)}
+            keep = np.flatnonzero(in_bin(drawn, field, bright, faint))[: wanted[k] - found]
             parts.append({name: values[keep] for name, values in drawn.items()})
             found += len(keep)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def in_bin(stars: Stars, field: Field, bright: float, faint: float) -> np.ndarray:
-    """Apply APOGEE's selection: measured H within the bin and, for most targets, red dereddened J - Ks."""
-    red = stars["j_mag"] - stars["k_mag"] - 1.5 * np.maximum(stars["a_k_rjce"], 0) >= field.min_j_k
-    return (stars["h_mag"] >= bright) & (stars["h_mag"] < faint) & (red | stars["any_colour"])
+    """Apply APOGEE's selection: measured H within the bin, red dereddened J - Ks, or blue J - Ks of the standards."""
+    j_k = stars["j_mag"] - stars["k_mag"]
+    red = j_k - 1.5 * np.maximum(stars["a_k_rjce"], 0) >= field.min_j_k
+    colour = np.where(stars["telluric"], j_k < TELLURIC_MAX_J_K, red | stars["any_colour"])
+    return (stars["h_mag"] >= bright) & (stars["h_mag"] < faint) & colour
 
 
 def _candidates(
@@ -172,7 +188,7 @@ def _candidates(
     teff, logg = evolution.track(stage, drawn["phase"], mass, age, birth["Fe"] + 0.7 * alpha_fe)
     radius = evolution.radius(mass, logg)
     luminosity = evolution.luminosity(radius, teff)
-    light = _true_photometry(rng, (teff, logg, birth["Fe"], luminosity), stage, distance, sightline)
+    light = _true_photometry(rng, (teff, logg, birth["Fe"], luminosity), (stage, mass, radius), distance, sightline)
     surface_c, surface_n = chemistry.dredged_up(
         birth["C"], birth["N"], mass, logg, stage > 0, C_N_SCATTER_DEX * rng.normal(size=n)
     )
@@ -186,7 +202,7 @@ def _candidates(
         "min_j_k_mag": np.full(n, field.min_j_k),
         "component": component,
         "stage": stage,
-        "any_colour": rng.random(n) < 0.15,  # telluric standards and special programmes
+        "any_colour": rng.random(n) < SPECIAL_SHARE,
         "age_gyr": age,
         "mass_msun": mass,
         "alpha_fe": alpha_fe,
@@ -244,20 +260,33 @@ def _within_field(rng: np.random.Generator, field: Field, n: int) -> tuple[np.nd
     return (field.glon + radius_deg * np.cos(around) / np.cos(np.deg2rad(field.glat))) % 360, glat
 
 
-def _true_photometry(rng: np.random.Generator, labels: tuple, stage, distance, sightline: Sightline) -> Stars:
-    """Return scatter, extinction, absolute Ks and true magnitudes; `labels` are Teff, log g, [Fe/H] and luminosity."""
+def hidden_scatter(rng: np.random.Generator, logg: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """Draw by how much [mag] stars are fainter than their spectra say."""
+    hidden = (HIDDEN_SCATTER_MAG + HIDDEN_PER_DEX_MAG * np.clip(2 - logg, 0, 2)) * rng.normal(size=len(logg))
+    low, high = CONFUSED_LOGG
+    confused = (logg > low) & (logg < high) & (rng.random(len(logg)) < CONFUSED_SHARE)
+    shift = np.select([stage == 2, stage == 3], [CONFUSED_BRANCH_MAG, CONFUSED_CLUMP_MAG], 0.0)
+    return hidden + np.where(confused, shift, 0.0)
+
+
+def _true_photometry(rng: np.random.Generator, labels: tuple, star: tuple, distance, sightline: Sightline) -> Stars:
+    """Return scatter, companion, extinction, absolute Ks and true magnitudes.
+
+    `labels` are Teff, log g, [Fe/H] and luminosity, `star` stage, mass and radius.
+    """
     n = len(distance)
-    hidden = HIDDEN_SCATTER_MAG * rng.normal(size=n)
-    companion = np.where((stage == 0) & (rng.random(n) < 0.12), 2.5 * np.log10(1 + rng.random(n) ** 3), 0.0)
-    teff, logg, fe_h, luminosity = labels
-    absolute = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity, hidden - companion)
+    (teff, logg, fe_h, luminosity), (stage, mass, radius) = labels, star
+    hidden = hidden_scatter(rng, logg, stage)
+    alone = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity)["k"]
+    pair = draw_binaries(rng, mass, radius, stage > 0, alone, distance)
+    absolute = photometry.absolute_magnitudes(teff, logg, fe_h, luminosity, hidden - pair["companion_mag"])
     extinction = np.interp(distance, sightline.edges[1:], sightline.a_k) * np.exp(0.10 * rng.normal(size=n))
     modulus = 5 * np.log10(distance * 100)
     true = {b: absolute[b] + modulus + photometry.ABSORPTION[b] * extinction for b in ("j", "h", "k", "w2", "g")}
     true["bp_rp"] = absolute["bp_rp"] + photometry.ABSORPTION["bp_rp"] * extinction
     return {
         "hidden_mag": hidden,
-        "companion_mag": companion,
+        **pair,
         "a_k_true_mag": extinction,
         "k_abs_mag": absolute["k"],
         **{f"{band}_true_mag": values for band, values in true.items()},
@@ -282,7 +311,7 @@ def _broadening(rng: np.random.Generator, teff, logg, fe_h, stage) -> tuple[np.n
     v_micro = np.where(giant, 10 ** (0.226 - 0.0228 * g + 0.0297 * g**2 - 0.0113 * g**3), 0.9 + 0.3 * (teff > 5500))
     macro = 10 ** (0.471 - 0.254 * np.clip(fe_h, -1.5, 0.4)) * np.exp(0.08 * rng.normal(size=len(teff)))
     rotation = 2.5 * np.exp(0.5 * rng.normal(size=len(teff))) + 0.012 * np.maximum(teff - 5700, 0)
-    return v_micro, np.where(giant, macro, np.hypot(2.0, np.minimum(rotation, 40.0)))
+    return v_micro, np.where(giant & (teff < 5700), macro, np.hypot(2.0, np.minimum(rotation, 40.0)))
 
 
 def _galactocentric(glon, glat, distance_kpc):

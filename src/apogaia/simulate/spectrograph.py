@@ -202,9 +202,8 @@ def _visit(
     flux = rng.standard_normal(N_PIXELS_APSTAR, dtype=np.float32) * error
     flux += spectrum
     flux += residual
-    # Interpolated over, and known to be wrong.
+    # Interpolated over, and wrong: the mask knows, the error does not.
     flux[bad] += 0.2 * continuum[bad] * rng.normal(size=len(bad))
-    error[bad] = BAD_ERROR
     flux[outside] = 0.0
     error[outside] = BAD_ERROR
     mask[outside] = 1 << PIXMASK_BITS["BADPIX"]
@@ -238,9 +237,14 @@ def _persistence(rng, degree, shift, continuum, error, residual, mask):
     error[a:b] *= 1 + 0.06 * degree
 
 
+def _is_bad(error: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return which pixels of visits are known to be wrong: by their mask, or because they saw no light."""
+    return (error >= BAD_ERROR) | (mask & (1 << PIXMASK_BITS["BADPIX"]) != 0)
+
+
 def _combine(flux: np.ndarray, error: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> Observation:
     """Return the visits below the two combinations, with weights per pixel and per visit, as up to DR16."""
-    usable = error < BAD_ERROR
+    usable = ~_is_bad(error, mask)
     any_usable = usable.any(axis=0)
     inside = (flux != 0).any(axis=0)
     inverse = np.where(usable, error, np.inf) ** -2.0
@@ -286,7 +290,7 @@ def _combine_dr17(
         Whether a star of one visit has a second row, of zeros.
     """
     lit = flux != 0
-    bad = lit & (error >= BAD_ERROR)
+    bad = lit & _is_bad(error, mask)
     flux, error = np.where(bad, continuum, flux), np.where(bad, continuum, error)
     error, mask = np.where(lit, error, 0.0), np.where(lit, mask, 0)
     for bit, factor in DR17_ERROR_FACTORS.items():

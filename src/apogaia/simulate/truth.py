@@ -15,7 +15,8 @@ def read_truth(workspace: Workspace) -> Table | None:
     """Read the truth of a simulated survey, row by row as allStar; None for a real one.
 
     Among its columns are ``distance_kpc`` [kpc], ``parallax_true`` [mas], ``fakemag_true`` [mas] and ``zero_point``
-    [mas], Gaia minus true parallax; `apogaia.simulate.files` writes them all.
+    [mas], Gaia minus true parallax, of which ``sky_error`` [mas] is what neighbours on the sky share;
+    `apogaia.simulate.files` writes them all.
 
     Raises
     ------
@@ -40,7 +41,10 @@ def zero_point_left(truth: Table, stars: Table) -> np.ndarray:
 
 
 def constant_zero_point_left(survey: Survey) -> float | None:
-    """Return the true zero point [uas] common to all stars in stars.h5; None if there is none or it is unknown."""
+    """Return the true zero point [uas] of the stars in stars.h5, but for their places; None if there is no such number.
+
+    What neighbours on the sky share (``simulation.sky_error``) has a mean of zero over the survey's stars.
+    """
     if survey.simulation is None:
         return None
     injected = {"constant": "none", "lindegren2021": "lindegren2021"}.get(survey.simulation.zero_point)
