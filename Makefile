@@ -48,7 +48,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all smoke test data lab report closure simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report closure stress simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -137,6 +137,11 @@ lab: $(READY)  ## Open the notebooks in JupyterLab
 report: all  ## The executed notebooks as web pages, and docs/ledger.md
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
+
+stress: $(READY)  ## How does the refit fare where its assumptions fail? Two hours; resumes; writes docs/closure/stress.json
+	$(BIN)/python -m apogaia.closure.stress || true  # runs beyond their limits are part of the report
+	$(BIN)/python -m apogaia.closure.stress --report
+	$(BIN)/python tools/write_closure_page.py
 
 closure: $(READY)  ## Is an injected zero point recovered? Hours; an interrupted run resumes; writes docs/closure/
 	$(BIN)/python -m apogaia.closure

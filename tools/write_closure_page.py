@@ -12,7 +12,7 @@ from apogaia.closure.summary import QUANTITIES, VARIABLES, summary
 from apogaia.survey import load_survey
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, NUMBERS = DOCS / "closure.md", DOCS / "closure" / "numbers.json"
+PAGE, NUMBERS, STRESS = DOCS / "closure.md", DOCS / "closure" / "numbers.json", DOCS / "closure" / "stress.json"
 VALUES = ("0", "29", "52.3", "100")
 
 
@@ -212,6 +212,35 @@ def plain(r: dict, name: str, head: str) -> str:
     return table(head, rows)
 
 
+def stress_results() -> dict | None:
+    """What `make stress` wrote; None if it did not run."""
+    return json.loads(STRESS.read_text(encoding="utf-8")) if STRESS.is_file() else None
+
+
+def stress(found: dict | None) -> str:
+    """The stress suite: every universe beside the truth, the seeds side by side; None: it has not run."""
+    if found is None:
+        return "The whole suite has not run with the present code: `make stress` fills this table.\n"
+    rows: dict[tuple, list[str]] = {}
+    for run in found["runs"]:
+        key = (run["universe"], run["what"], run["zero_point"], "base" if run["base"] else "stress")
+        if run["refused"]:
+            told = "is refused"
+        else:
+            beyond = "" if run["passed"] else " (beyond)"
+            slope = f"{run['slope_difference_uas_per_mag']:+.1f}"
+            told = f"{run['difference_uas']:+.1f} ± {run['error_uas']:.1f}, {slope}{beyond}"
+        stars = run["stars"]
+        rows.setdefault(key, []).append(f"seed {run['seed']}, {stars} stars: {told}")
+    head = "universe | what | zero point | kind | recovered - true mean [uas], slope in G [uas/mag]"
+    text = table(head, [[*key, "<br>".join(told)] for key, told in rows.items()])
+    return text + (
+        f"\n{found['passed']} of {found['number']} runs are within their limits; of those that are not refused,"
+        f" {found['within_one_error_percent']:.0f} % have the truth within one quoted error,"
+        f" {found['within_two_errors_percent']:.0f} % within two.\n"
+    )
+
+
 def fill(page: str, results: dict) -> str:
     """The page with its tables written from the results."""
     blocks = {
@@ -232,7 +261,8 @@ def fill(page: str, results: dict) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(fill(PAGE.read_text(), json.loads(NUMBERS.read_text())))
+    page = fill(PAGE.read_text(), json.loads(NUMBERS.read_text()))
+    PAGE.write_text(replace_block(page, "stress", stress(stress_results())))
 
 
 if __name__ == "__main__":

@@ -422,13 +422,25 @@ class CalibrationSettings:
         float,
         Number("Share of the correction for the density that is added to the error in quadrature.", ge=0, le=1),
     ]
+    slope_prior: Annotated[
+        float,
+        Quantity("uas", "Standard deviation of the zero point's slope per mag of G.", ge=1e-6, le=1e6),
+    ]
     plane_prior: Annotated[
         float,
-        Quantity("uas", "Standard deviation of the zero point's trend per sd of G, BP-RP or Teff.", ge=1e-6, le=1e6),
+        Quantity("uas", "The same of the plane, per sd of BP-RP and of Teff.", ge=1e-6, le=1e6),
+    ]
+    sky_prior: Annotated[
+        float,
+        Quantity("uas", "Standard deviation of what parallaxes of neighbours on the sky share; 0: none.", ge=0, le=1e4),
     ]
     drift_prior: Annotated[
         float,
         Number("Standard deviation of a drift of ln fakemag per mag of distance modulus.", ge=_TINY, le=100),
+    ]
+    density_prior: Annotated[
+        float,
+        Number("Standard deviation, about 1, of the share of the density's correction that is made.", ge=_TINY, le=100),
     ]
     dropout: Annotated[float, Number("Share of the units that dropout drops.", ge=0, le=0.99)]
     epochs: Annotated[int, Number("Passes over the training set.", ge=1, le=_TIMES)]

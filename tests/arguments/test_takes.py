@@ -232,7 +232,8 @@ def calibration() -> ErrorCalibration:
     return ErrorCalibration([], [], [], [], [], 0)
 
 
-PLANE = ZeroPointPlane(np.array([13.0, 1.5, 4700.0]), np.array([2.0, 0.3, 400.0]), RNG.normal(0, 9, 4), np.eye(4))
+MEANS, SDS = np.array([13.0, 1.5, 4700.0]), np.array([2.0, 0.3, 400.0])
+PLANE = ZeroPointPlane(MEANS, SDS, RNG.normal(0, 9, 4), np.eye(4), np.zeros(3))
 
 EXAMPLES = {
     "distances.catalogue.build_catalogue": {
@@ -337,7 +338,9 @@ NOT_RUN = {
     "zero_point.offset_posterior.zero_point": {"model": None, **INPUTS, "draws": 2, "seed": 1},
     "zero_point.refit_zero_point.calibrate": {"survey": None, "table": STARS, "spectra": SPECTRA},
     "zero_point.refit_zero_point.spectral_features": {"survey": None, "spectra": SPECTRA},
-    "zero_point.sample_checks.check_refit": {"survey": None, "star": STARS},
+    "zero_point.refit_zero_point.calibrating_rows": {"survey": None, "table": STARS},
+    "zero_point.sample_checks.check_stars": {"survey": None, "star": STARS},
+    "zero_point.sample_checks.check_refit": {"survey": None, "table": STARS},
     "zero_point.sample_checks.check_samples": {"survey": None, "table": STARS},
     "zero_point.sample_checks.without_multivariate": {"survey": None, "table": STARS},
     "zero_point.surface.zero_point_surface": {"model": None, **INPUTS, "draws": 2, "seed": 1},

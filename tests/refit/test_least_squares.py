@@ -79,11 +79,6 @@ def test_contaminants_move_the_gaussian_fit_and_not_the_robust_one(fitted):
     gaussian, clean = fit((parallax, error, *rest), robust=False), fit(sample(1), robust=False)
     assert abs(gaussian.zero_point_uas[0] - clean.zero_point_uas[0]) > 3 * fitted.error_uas[0]
     assert gaussian.contaminant_fraction == 0.0
-    true = parallax - 1e-3 * found.zero_point_uas[0]  # as if nothing but the zero point remained
-    good = np.delete(np.arange(N), spoilt)
-    weight = found.weight(parallax, error, true - np.where(np.isin(np.arange(N), spoilt), 30 * error, 0), 0.0)
-    assert weight[good] == pytest.approx(error[good] ** -2, rel=0.01)
-    assert weight[spoilt] == pytest.approx(error[spoilt] ** -2 / least_squares.CONTAMINANT_WIDTH**2, rel=0.01)
 
 
 def test_a_constant_added_to_all_parallaxes_is_added_to_the_zero_point(fitted):
@@ -299,3 +294,60 @@ def test_the_contaminants_width_may_be_another():
     wide, narrow = (fit((parallax, error, *rest), contaminant_width=width) for width in (30.0, 3.0))
     assert (wide.contaminant_width, narrow.contaminant_width) == (30.0, 3.0)
     assert wide.zero_point_uas[0] != narrow.zero_point_uas[0]
+
+
+def shared(seed, n=2500, sd=40.0, groups=25):
+    """Stars of which those of one group share an error; the groups lie at unlike distances, as parts of the sky do."""
+    parallax, error, k0, start, features = sample(seed, n)
+    rng = np.random.default_rng(seed + 5000)
+    group = np.clip((groups * (k0 - 7.5) / 5 + rng.normal(0, 6, n)).astype(int), 0, groups - 1)
+    effect = sd * rng.standard_normal(groups)
+    moved = (parallax + 1e-3 * effect[group], error, k0, start, features)
+    return moved, group, effect, ZERO_POINT + effect[group].mean()
+
+
+def test_what_groups_share_comes_back_and_the_mean_includes_it():
+    data, group, effect, mean = shared(1, n=6000)
+    found = fit(data, groups=group, group_prior_uas=40.0, offset_prior_uas=[np.inf])
+    assert np.corrcoef(found.group_uas, effect)[0, 1] > 0.9
+    assert np.polyfit(effect, found.group_uas, 1)[0] == pytest.approx(0.95, abs=0.15)
+    assert abs(found.mean_uas - mean) < 3 * found.mean_error_uas < 15
+    assert found.mean_uas == pytest.approx(found.zero_point_uas[0] + found.group_uas[group].mean())
+
+
+def test_quoted_error_of_the_mean_covers_where_groups_share_errors():
+    """Independent errors alone would be stated too small."""
+    pulls, alone = [], []
+    for seed in range(300, 330):
+        data, group, _, mean = shared(seed)
+        found = fit(data, robust=False, groups=group, group_prior_uas=40.0, offset_prior_uas=[np.inf])
+        pulls.append((found.mean_uas - mean) / found.mean_error_uas)
+        without = fit(data, robust=False)
+        alone.append((without.mean_uas - mean) / without.mean_error_uas)
+    assert 0.7 < np.std(pulls) < 1.35 and abs(np.mean(pulls)) < 0.7
+    assert np.std(alone) > 1.5
+
+
+def test_groups_are_those_of_the_full_normal_equations():
+    """The same as columns of the zero point's basis with a prior, which cost time."""
+    data, group, _, _ = shared(7, n=800)
+    fast = fit(data, robust=False, groups=group, group_prior_uas=40.0, offset_prior_uas=[np.inf])
+    columns = (group[:, None] == np.arange(group.max() + 1)).astype(float)
+    basis = np.column_stack([np.ones(800), columns])
+    prior = [np.inf, *np.full(columns.shape[1], 40.0)]
+    slow = fit(data, robust=False, offset_basis=basis, offset_prior_uas=prior)
+    assert fast.zero_point_uas[0] == pytest.approx(slow.zero_point_uas[0], abs=0.05)
+    assert fast.group_uas == pytest.approx(slow.zero_point_uas[1:], abs=0.05)
+    assert fast.mean_uas == pytest.approx(slow.mean_uas, abs=0.05)
+    assert fast.mean_error_uas == pytest.approx(slow.mean_error_uas, rel=1e-3)
+    assert fast.error_uas[0] == pytest.approx(slow.error_uas[0], rel=1e-3)
+    assert fast.scatter == pytest.approx(slow.scatter, rel=1e-3)
+    assert fit(data).group_uas.size == 0
+
+
+def test_scatter_is_not_too_small_though_a_small_sample_has_many_features():
+    """Each star pulls the fit towards itself, so its residual is smaller than its error."""
+    parallax, error, k0, start, features = sample(11, n=1200)
+    noise = np.random.default_rng(12).standard_normal((1200, 150))  # features that tell nothing
+    found = fit((parallax, error, k0, start, np.column_stack([features, noise])), robust=False)
+    assert np.median(found.scatter) == pytest.approx(SCATTER, rel=0.12)

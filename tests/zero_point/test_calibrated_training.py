@@ -53,7 +53,7 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     tmp_path, monkeypatch
 ):
     """Sign and unit: a zero point of -50 uas makes every parallax 0.05 mas larger."""
-    survey, sample = calibrating(min_stars=39), synthetic_stars(60)
+    survey, sample = calibrating(min_stars=59), synthetic_stars(60)
     opened = table_and_spectra(tmp_path / "stars.h5", sample)
     opened.table["a_k_mag"] = np.where(np.arange(60) == 3, np.nan, 0.1)  # one star without extinction does not train
     place(opened.table)
@@ -61,8 +61,13 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     monkeypatch.setattr(quality_cuts, "select", lambda table, survey: selected)
     fitted = types.SimpleNamespace(zero_point_uas=-50.0, in_uas=lambda: {"value_uas": -50.0})
-    monkeypatch.setattr(calibrated_training, "calibrate", lambda survey, table, spectra: fitted)
     seen = {}
+
+    def calibrate(survey, table, spectra):
+        seen.update(names=list(table["apogee_id"]), spectra=spectra)
+        return fitted
+
+    monkeypatch.setattr(calibrated_training, "calibrate", calibrate)
 
     def train(changed, stars, offset, name):
         assert name == "calibrated"
@@ -79,7 +84,9 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(ErrorCalibration, "fit", classmethod(fit))
     calibrated_training.train_calibrated_model(tmp_path / "m.keras", survey, tmp_path / "stars.h5")
-    rows = np.delete(np.arange(40), 3)
+    rows, with_extinction = np.delete(np.arange(40), 3), np.delete(np.arange(60), 3)
+    assert seen["names"] == list(opened.table["apogee_id"][with_extinction])  # stars of any SNR fit the zero point
+    np.testing.assert_array_equal(seen["spectra"], opened.spectra_of(with_extinction))
     np.testing.assert_allclose(seen["stars"].parallax, sample.parallax[rows] + 0.050, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(seen["stars"].parallax_error, sample.parallax_error[rows])
     assert seen["offset"] == "none" and seen["dropout"] == survey.calibration.dropout
@@ -129,10 +136,13 @@ def forty_stars(tmp_path, monkeypatch):
 
 def test_stars_that_cannot_bear_a_refit_train_nothing(tmp_path, monkeypatch, forty_stars):
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it trains"))
-    for a_k_mag, fault in ((np.nan, "none of 40 training stars has an extinction"), (0.1, "40 of 40 .* the 41 ")):
+    for a_k_mag, fault in (
+        (np.nan, "none of 60 training and test stars has an extinction"),
+        (0.1, "60 of 60 .* the 61 "),
+    ):
         forty_stars.table["a_k_mag"][:] = a_k_mag
         with pytest.raises(SampleError, match=fault):
-            calibrated_training.train_calibrated_model(tmp_path / "m.keras", calibrating(min_stars=41), tmp_path)
+            calibrated_training.train_calibrated_model(tmp_path / "m.keras", calibrating(min_stars=61), tmp_path)
     assert not (tmp_path / "m.keras").exists()
 
 

@@ -59,7 +59,7 @@ def refused_as(survey, table):
 
 LEAST = SURVEY.calibration.min_stars
 FEW = "{n} stars train and {n} test, but 20 and some more"
-UNUSABLE = "{n} of {n} training stars can calibrate the zero point"
+UNUSABLE = "{both} of {both} training and test stars can calibrate the zero point"
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ UNUSABLE = "{n} of {n} training stars can calibrate the zero point"
     [
         (0, "no star passes the quality cuts", "no star passes the quality cuts"),
         (21, FEW, FEW),
-        *((n, UNUSABLE, "") for n in (22, 50, 100, 400, LEAST - 1)),
-        *((n, "", "") for n in (LEAST, 2 * LEAST)),
+        *((n, UNUSABLE, "") for n in (22, 50, 100, 400, LEAST // 2 - 1)),
+        *((n, "", "") for n in (LEAST // 2, LEAST)),
     ],
 )
 def test_sizes_of_a_folder_against_what_happens(n, refit, fixed):
-    """n stars train, as many test; data/README.md has the same table."""
+    """n stars train, as many test, and all calibrate; data/README.md has the same table."""
     table = stars(2 * n + 2)[: 2 * n] if n else stars(2)
     if not n:
         table["status"] = 1
     given = with_calibration(zero_point="fixed", fixed_zero_point=-52.3, fixed_zero_point_error=2.0)
     for survey, said in ((SURVEY, refit), (given, fixed)):
         found = refused_as(survey, table)
-        assert found.startswith(said.format(n=n)) and bool(found) == bool(said)
+        assert found.startswith(said.format(n=n, both=2 * n)) and bool(found) == bool(said)
 
 
 def test_the_readme_states_the_limits():
@@ -90,10 +90,10 @@ def test_the_readme_states_the_limits():
 
 
 REFUSED = [
-    ({"a_k_mag": np.nan}, "none of 2000 training stars has an extinction.*AK_TARG of allStar"),
-    ({"glon": 10.0}, "all 2000 training stars .* towards the bar, within 30 deg .*min_abs_glon.*add stars elsewhere"),
-    ({"parallax": 0.5}, "the parallaxes of 2000 usable stars spread by 0.00 .*min_parallax_spread.*nearer and farther"),
-    ({"glat": np.nan}, "none of 2000 training stars has Galactic coordinates.*GLON and GLAT"),
+    ({"a_k_mag": np.nan}, "none of 4000 training and test stars has an extinction.*AK_TARG of allStar"),
+    ({"glon": 10.0}, "all 4000 stars .* towards the bar, within 30 deg .*min_abs_glon.*add stars elsewhere"),
+    ({"parallax": 0.5}, "the parallaxes of 4000 usable stars spread by 0.00 .*min_parallax_spread.*nearer and farther"),
+    ({"glat": np.nan}, "none of 4000 training and test stars has Galactic coordinates.*GLON and GLAT"),
 ]
 
 
@@ -110,11 +110,11 @@ def test_stars_that_cannot_bear_the_refit_are_refused_unless_the_zero_point_is_f
 
 def test_fewer_usable_stars_than_the_refit_can_bear_are_refused():
     least = SURVEY.calibration.min_stars
-    table = stars(2 * least + 40)  # 20 train beyond the least
+    table = stars(least + 20)  # training and test stars calibrate
     table["glon"][:40:2] = 359.0
     check_samples(SURVEY, table)
     table["a_k_mag"][40] = np.nan
-    said = f"{least - 1} of {least + 20} training stars can calibrate .* {least} .calibration.min_stars."
+    said = f"{least - 1} of {least + 20} training and test stars can calibrate .* {least} .calibration.min_stars."
     with pytest.raises(SampleError, match=f"{said}.*docs/closure.md.*{FIXED}"):
         check_samples(SURVEY, table)
     check_samples(with_calibration(min_stars=least - 1), table)

@@ -4,7 +4,8 @@ Luminosities that are linear in features of the spectra are fitted together with
 
     parallax_i = exp(ln L_i + w . features_i + shift_i - 0.2 ln(10) K0_i) + zero point . offset_basis_i
 
-by iterated, weighted least squares. The scatter of ln luminosity, which sets the weights of the stars, is fitted too.
+by iterated, weighted least squares. Stars of one group, a part of the sky, may share an error of their parallaxes. The
+scatter of ln luminosity, which sets the weights of the stars, is fitted too.
 The shift follows from the density of stars (`stellar_density`, `density_shift`) and is known beforehand. A star may be
 a contaminant, as in `apogaia.model.likelihood.robust_parallax_loss`; the fraction of contaminants is fitted.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from apogaia.refit.splines import quantile_knots, spline_basis
 
@@ -23,6 +25,7 @@ __all__ = [
     "fit",
     "log_fakemag_to_abs_mag",
     "luminosity_spline",
+    "scatter_coefficients",
 ]
 
 LN10 = np.log(10.0)
@@ -41,6 +44,7 @@ LARGEST_LAST_STEP_UAS = 0.5  # beyond it a fit that has used up its iterations h
 SCATTER_TOLERANCE = 0.02  # of ln scatter; weights hardly depend on it
 FRACTION_LIMITS = (1e-4, 0.03)  # of contaminants: more would be ordinary stars with a wrong scatter
 LOG_SCATTER_LIMITS = (-4.0, -0.7)  # of ln luminosity: 2 to 50 per cent
+LARGEST_LEVERAGE = 0.9  # a star that alone determines a feature tells nothing of the scatter
 LOG_PARALLAX_LIMITS = (
     -7.0,
     4.0,
@@ -73,21 +77,16 @@ class Refit:
 
     zero_point_uas: np.ndarray  # one per column of the offset basis
     covariance_uas2: np.ndarray  # from the residuals themselves (sandwich)
+    mean_uas: float  # of the zero point over the stars, what groups share included
+    mean_error_uas: float
+    group_uas: np.ndarray  # what the parallaxes of a group share; empty without groups
     weights: np.ndarray  # of the features, in ln fakemag
+    weight_errors: np.ndarray  # standard errors of the same
     log_fakemag: np.ndarray  # (n,) refitted, without the shift of the density
     scatter: np.ndarray  # (n,) of ln fakemag
     scatter_weights: np.ndarray  # of the scatter's basis: ln of the scatter, or of its ratio to the one expected
     contaminant_fraction: float
     contaminant_width: float  # in units of an ordinary star's standard deviation
-
-    def weight(self, parallax, parallax_error, true_parallax, scatter) -> np.ndarray:
-        """Weight of each star in the last iteration [mas^-2], from its residual, its errors and whether it is good."""
-        total = np.asarray(parallax_error) ** 2 + (scatter * true_parallax) ** 2
-        residual = parallax - true_parallax - 1e-3 * self.zero_point_uas[0]
-        if self.contaminant_fraction == 0:
-            return 1.0 / total
-        good = _good(residual**2 / total, self.contaminant_fraction, self.contaminant_width)
-        return (good + (1.0 - good) / self.contaminant_width**2) / total
 
     @property
     def error_uas(self) -> np.ndarray:
@@ -109,6 +108,8 @@ def fit(
     scatter_ridge=0.0,
     ridge=0.0,
     offset_prior_uas=None,
+    groups=None,
+    group_prior_uas: float = 0.0,
     robust: bool = True,
     contaminant_width: float = CONTAMINANT_WIDTH,
 ) -> Refit:
@@ -139,6 +140,10 @@ def fit(
         (p,) or a number: penalty on the squares of the features' weights.
     offset_prior_uas
         (q,) standard deviations of a Gaussian prior about zero; inf: none. None: no prior.
+    groups
+        (n,) whole numbers from 0: the group of each star. None: none.
+    group_prior_uas
+        Standard deviation, about zero, of what the parallaxes of a group share.
     robust
         Whether there may be contaminants.
     contaminant_width
@@ -148,7 +153,7 @@ def fit(
     -------
     Refit
         Arrays of length n, q or p as its attributes say; the errors are those of the residuals themselves (sandwich),
-        or with a prior the posterior's.
+        with a prior also of what it holds.
 
     Raises
     ------
@@ -172,6 +177,7 @@ def fit(
     )
     p, q, r = features.shape[1], basis.shape[1], spread.shape[1]
     pull = _pull(p, q, ridge, offset_prior_uas)
+    shared = _Groups(groups, group_prior_uas, n)
     scatter_pull = np.broadcast_to(np.asarray(scatter_ridge, float), r)
     centre = start - 0.2 * LN10 * k0 + shift
     weights, offset_uas, fraction = np.zeros(p), np.zeros(q), 0.01
@@ -186,18 +192,23 @@ def fit(
     for iteration in range(1, MAX_ITERATIONS + 1):
         true, variance = predicted()
         total = error**2 + variance * true**2
-        residual = parallax - true - 1e-3 * (basis @ offset_uas)
+        residual = parallax - true - 1e-3 * (basis @ offset_uas) - shared.of_stars()
         good = _good(residual**2 / total, fraction, contaminant_width) if robust else np.ones(n)
         weight = (good + (1.0 - good) / contaminant_width**2) / total
         jacobian = np.column_stack([true[:, None] * features, 1e-3 * basis])
-        step, matrix = _step(jacobian, weight, residual, pull, np.concatenate([weights, offset_uas]))
-        if iteration > UNDAMPED_ITERATIONS:
-            step = DAMPING * step
+        solved = shared.solve(jacobian, weight, residual, pull, np.concatenate([weights, offset_uas]))
+        share = DAMPING if iteration > UNDAMPED_ITERATIONS else 1.0
+        step = share * solved.step
+        shared.effect_uas = shared.effect_uas + share * solved.group_step
         weights, offset_uas = weights + step[:p], offset_uas + step[p:]
+        # a star pulls the fit towards itself: its residual is smaller than its error by its leverage
+        left = 1.0 - np.minimum(shared.leverage(solved, jacobian, weight), LARGEST_LEVERAGE)
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
-        residual = parallax - true - 1e-3 * (basis @ offset_uas)
-        scatter_step = _scatter_step(spread, good, residual, total, slope_of_total, scatter_pull, log_scatter)
+        residual = parallax - true - 1e-3 * (basis @ offset_uas) - shared.of_stars()
+        scatter_step = _scatter_step(
+            spread, good, residual / np.sqrt(left), total, slope_of_total, scatter_pull, log_scatter
+        )
         log_scatter = log_scatter + scatter_step
         if robust:
             fraction = float(np.clip(np.mean(1.0 - good), *FRACTION_LIMITS))
@@ -210,14 +221,18 @@ def fit(
             f"the fit does not converge: the zero point still moves by {largest:.2g} uas after {iteration} iterations."
             " There may be too few stars for so many features, or stars that should be cut"
         )
-    inverse = np.linalg.inv(matrix)
-    scores = jacobian * (weight * residual)[:, None]
-    # with a prior the residuals would understate what is unknown: then it is the posterior's covariance
-    covariance = inverse @ (scores.T @ scores) @ inverse if offset_prior_uas is None else inverse
+    score = weight * residual
+    held = pull if offset_prior_uas is not None else np.zeros(p + q)  # what the priors hold scatters as they say
+    covariance = shared.covariance(solved, jacobian, score, held)
+    mean_of = np.concatenate([np.zeros(p), basis.mean(axis=0)])
     return Refit(
         zero_point_uas=offset_uas,
         covariance_uas2=covariance[p:, p:],
+        mean_uas=float(basis.mean(axis=0) @ offset_uas + shared.mean_uas()),
+        mean_error_uas=shared.error_of_mean(solved, jacobian, score, held, mean_of),
+        group_uas=shared.effect_uas if groups is not None else np.zeros(0),
         weights=weights,
+        weight_errors=np.sqrt(np.diag(covariance)[:p]),
         log_fakemag=start + features @ weights,
         scatter=np.sqrt(variance),
         scatter_weights=log_scatter,
@@ -238,11 +253,74 @@ def _pull(p: int, q: int, ridge, offset_prior_uas) -> np.ndarray:
     return np.concatenate([np.broadcast_to(np.asarray(ridge, float), p), prior])
 
 
-def _step(jacobian, weight, residual, pull, coefficients) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Newton step of the coefficients, and the matrix of the normal equations."""
-    matrix = jacobian.T @ (jacobian * weight[:, None]) + np.diag(pull)
-    matrix[np.diag_indices(len(pull))] *= 1.0 + 1e-9  # so that features without variance do not make it singular
-    return np.linalg.solve(matrix, jacobian.T @ (weight * residual) - pull * coefficients), matrix
+@dataclass(frozen=True)
+class _Solved:
+    """One Gauss-Newton step of k coefficients and m groups; the groups, one a star, are eliminated first."""
+
+    step: np.ndarray  # (k,)
+    group_step: np.ndarray  # (m,)
+    inverse: np.ndarray  # (k, k), of the coefficients' normal equations without the groups
+    crossed: np.ndarray  # (m, k), between groups and coefficients
+    group_inverse: np.ndarray  # (m,), of the groups' own
+
+
+class _Groups:
+    """What the parallaxes of one group share [uas], Gaussian about zero; without groups it stays zero."""
+
+    def __init__(self, groups, prior_uas: float, n: int):
+        self.index = np.zeros(n, int) if groups is None else np.asarray(groups, int)
+        size = int(self.index.max(initial=0)) + 1
+        self.any = groups is not None and prior_uas > 0
+        self.pull = prior_uas**-2.0 if self.any else 0.0
+        self.members = csr_matrix((np.ones(n), (self.index, np.arange(n))), shape=(size, n))
+        self.effect_uas = np.zeros(size)
+
+    def of_stars(self) -> np.ndarray:
+        """(n,) what each star's parallax shares [mas]."""
+        return 1e-3 * self.effect_uas[self.index]
+
+    def mean_uas(self) -> float:
+        """Mean over the stars."""
+        return float(self.effect_uas[self.index].mean())
+
+    def solve(self, jacobian, weight, residual, pull, coefficients) -> _Solved:
+        matrix = jacobian.T @ (jacobian * weight[:, None]) + np.diag(pull)
+        matrix[np.diag_indices(len(pull))] *= 1.0 + 1e-9  # so that features without variance do not make it singular
+        gradient = jacobian.T @ (weight * residual) - pull * coefficients
+        crossed = 1e-3 * (self.members @ (jacobian * weight[:, None]))
+        own = 1e-6 * (self.members @ weight) + self.pull
+        group_inverse = np.divide(1.0, own, out=np.zeros_like(own), where=own > 0) * self.any
+        group_gradient = 1e-3 * (self.members @ (weight * residual)) - self.pull * self.effect_uas
+        inverse = np.linalg.inv(matrix - crossed.T @ (group_inverse[:, None] * crossed))
+        step = inverse @ (gradient - crossed.T @ (group_inverse * group_gradient))
+        return _Solved(step, group_inverse * (group_gradient - crossed @ step), inverse, crossed, group_inverse)
+
+    def _reduced(self, solved: _Solved, jacobian) -> np.ndarray:
+        """(n, k) the jacobian without what the groups take of it."""
+        if not self.any:
+            return jacobian
+        return jacobian - (1e-3 * solved.group_inverse[:, None] * solved.crossed)[self.index]
+
+    def leverage(self, solved: _Solved, jacobian, weight) -> np.ndarray:
+        """(n,) how far a star pulls the fit towards itself."""
+        reduced = self._reduced(solved, jacobian)
+        own = 1e-6 * solved.group_inverse[self.index]
+        return weight * (np.einsum("ij,ij->i", reduced @ solved.inverse, reduced) + own)
+
+    def covariance(self, solved: _Solved, jacobian, score, held) -> np.ndarray:
+        """(k, k) of the coefficients, from the residuals themselves (sandwich) and from what the priors hold."""
+        scores = self._reduced(solved, jacobian) * score[:, None]
+        taken = solved.group_inverse[:, None] * solved.crossed
+        inner = scores.T @ scores + np.diag(held) + self.pull * taken.T @ taken
+        return solved.inverse @ inner @ solved.inverse
+
+    def error_of_mean(self, solved: _Solved, jacobian, score, held, mean_of) -> float:
+        """Standard error [uas] of `mean_of` times the coefficients and the groups' mean over the stars."""
+        of_groups = np.bincount(self.index, minlength=len(self.effect_uas)) / len(self.index) * self.any
+        own = solved.inverse @ (mean_of - solved.crossed.T @ (solved.group_inverse * of_groups))
+        groups = solved.group_inverse * (of_groups - solved.crossed @ own)
+        influence = score * (jacobian @ own + 1e-3 * groups[self.index])
+        return float(np.sqrt(influence @ influence + held @ own**2 + self.pull * groups @ groups))
 
 
 def _good(square, fraction: float, width: float) -> np.ndarray:

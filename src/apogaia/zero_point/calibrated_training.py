@@ -23,7 +23,13 @@ from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import Survey
-from apogaia.zero_point.refit_zero_point import Calibration, FixedZeroPoint, calibrate, has_corrected_k0, usable
+from apogaia.zero_point.refit_zero_point import (
+    Calibration,
+    FixedZeroPoint,
+    calibrate,
+    calibrating_rows,
+    has_corrected_k0,
+)
 from apogaia.zero_point.sample_checks import check_refit
 
 __all__ = ["Roles", "network_settings", "roles", "train_calibrated_model"]
@@ -32,7 +38,7 @@ __all__ = ["Roles", "network_settings", "roles", "train_calibrated_model"]
 class Roles(NamedTuple):
     """What the rows of stars.h5 are for; each ascending."""
 
-    training: np.ndarray  # fit the zero point, and train the network: gradient and validation stars
+    training: np.ndarray  # train the network: gradient and validation stars
     gradient: np.ndarray  # of these, the stars that train by gradient
     calibrating: np.ndarray  # calibrate luminosities and errors: no star of `gradient`, and half of the test set
 
@@ -98,10 +104,10 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     """
     with stars_h5.open_stars(stars) as opened:
         if survey.calibration.zero_point == "refit":
-            check_refit(survey, opened.table[quality_cuts.select(opened.table, survey).training])
+            check_refit(survey, opened.table)
         part = roles(survey, opened.table)
+        calibration = _zero_point(survey, opened)
         sample = TrainingSet.from_stars(opened, part.training)
-        calibration = _zero_point(survey, opened.table[part.training], sample.spectrum)
         unseen, unseen_spectra = opened.table[part.calibrating], opened.spectra_of(part.calibrating)
     changed = network_settings(survey)
     corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point_uas)
@@ -121,10 +127,10 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     model_file.save_model(network, path, origin, domain)
 
 
-def _zero_point(survey: Survey, table: Table, spectra: np.ndarray) -> Calibration | FixedZeroPoint:
+def _zero_point(survey: Survey, stars: stars_h5.Stars) -> Calibration | FixedZeroPoint:
     """The zero point of the survey file, or the one that its usable stars give."""
     settings = survey.calibration
     if settings.zero_point == "fixed":
         return FixedZeroPoint(settings.fixed_zero_point, settings.fixed_zero_point_error)
-    chosen = usable(survey, table)
-    return calibrate(survey, table[chosen], spectra[chosen])
+    rows = calibrating_rows(survey, stars.table)
+    return calibrate(survey, stars.table[rows], stars.spectra_of(rows))

@@ -10,7 +10,7 @@ density causes (`apogaia.refit.stellar_density`). A network is then trained on p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy import units as u
@@ -19,17 +19,25 @@ from astropy.table import Table
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS, star_columns
 from apogaia.physics.luminosity import has_extinction
+from apogaia.reduction import quality_cuts
 from apogaia.refit import least_squares
-from apogaia.refit.least_squares import Refit, density_shift, log_fakemag_to_abs_mag, luminosity_spline
+from apogaia.refit.least_squares import (
+    Refit,
+    density_shift,
+    log_fakemag_to_abs_mag,
+    luminosity_spline,
+    scatter_coefficients,
+)
 from apogaia.refit.spectral_features import SpectralFeatures
 from apogaia.refit.stellar_density import DensityModel
-from apogaia.survey import Survey
+from apogaia.survey import CalibrationSettings, Survey
 
 __all__ = [
     "Calibration",
     "FixedZeroPoint",
     "ZeroPointPlane",
     "calibrate",
+    "calibrating_rows",
     "has_corrected_k0",
     "spectral_features",
     "usable",
@@ -41,27 +49,33 @@ WEAK_RIDGE = 1e-3  # penalty on the constant and the spline, against singular ma
 MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first guess of the luminosity
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
+SNR_PRIOR = 0.05  # of ln fakemag, for what the noise of a spectrum does to its luminosity, per sd of the next
+# Stars of one cell share an error of their parallaxes: as Gaia's quasars do, within about a degree and within some 14
+SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
+LARGEST_NOISE, NOISE_UNIT_SNR = 4.0, 100.0  # noise: the variance of a spectrum in units of one of this SNR
 
 
 @dataclass(frozen=True)
 class ZeroPointPlane:
-    """A zero point linear in G, BP-RP and Teff, held near a constant by a prior."""
+    """A zero point linear in G, BP-RP and Teff, held near the mean and its slope in G by a prior."""
 
     mean: np.ndarray  # (3,) of G, BP-RP, Teff in the sample
     sd: np.ndarray  # (3,)
-    weights_uas: np.ndarray  # (4,) constant, and per standard deviation
+    weights_uas: np.ndarray  # (4,) mean over the stars, and per standard deviation
     covariance_uas2: np.ndarray  # (4, 4)
+    centre: np.ndarray  # (3,) mean of the basis over the stars, so that the first weight is the mean
 
     @classmethod
     def from_dict(cls, values: Mapping) -> ZeroPointPlane:
         """Restore the plane from "plane" of `Calibration.in_uas`, as stored in JSON."""
-        names = ("mean", "sd", "weights_uas", "covariance_uas2")
+        names = ("mean", "sd", "weights_uas", "covariance_uas2", "centre")
         return cls(*(np.asarray(values[name], float) for name in names))
 
     @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def at_uas(self, g_mag, bp_rp, teff) -> tuple[np.ndarray, np.ndarray]:
         """Zero point and its error [uas] at G, BP-RP [mag] and Teff [K], each (n,); NaN where an input is unknown."""
         basis = _plane_basis(np.column_stack([g_mag, bp_rp, teff]), self.mean, self.sd)
+        basis[:, 1:] -= self.centre
         return basis @ self.weights_uas, np.sqrt(np.einsum("ij,jk,ik->i", basis, self.covariance_uas2, basis))
 
 
@@ -79,13 +93,19 @@ class FixedZeroPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A constant zero point with the parts of its error, a plane, and the fit that they come from."""
+    """A mean zero point with the parts of its error, its plane, and the fit that they come from."""
 
-    zero_point_uas: float  # Gaia minus true parallax
+    zero_point_uas: float  # Gaia minus true parallax, mean over the stars
     error_uas: float  # statistical and systematic in quadrature
-    statistical_error_uas: float  # from the stars' own residuals
+    statistical_error_uas: float  # from the stars' own residuals, and what the priors hold
     without_density_uas: float  # the same fit if the spectrum said nothing about distance
     without_chemistry_uas: float  # with one density for stars of all compositions
+    g_slope_uas_per_mag: float  # NaN where G is missing for most stars
+    g_slope_error_uas_per_mag: float
+    density_share: float  # of the density's correction that the parallaxes want; 1 is the prior's mean
+    density_share_error: float
+    drift_per_mag: float  # of ln fakemag at given spectrum, per mag of distance modulus, beyond the density's
+    drift_error_per_mag: float
     plane: ZeroPointPlane | None  # None where G, BP-RP or Teff are missing for most stars
     fit: Refit
     density: DensityModel
@@ -97,6 +117,7 @@ class Calibration:
             "sd": self.plane.sd,
             "weights_uas": self.plane.weights_uas,
             "covariance_uas2": self.plane.covariance_uas2,
+            "centre": self.plane.centre,
         }
         return {
             "value_uas": self.zero_point_uas,
@@ -105,6 +126,12 @@ class Calibration:
             "statistical_error_uas": self.statistical_error_uas,
             "without_density_uas": self.without_density_uas,
             "without_chemistry_uas": self.without_chemistry_uas,
+            "g_slope_uas_per_mag": self.g_slope_uas_per_mag,
+            "g_slope_error_uas_per_mag": self.g_slope_error_uas_per_mag,
+            "density_share": self.density_share,
+            "density_share_error": self.density_share_error,
+            "drift_per_mag": self.drift_per_mag,
+            "drift_error_per_mag": self.drift_error_per_mag,
             "contaminant_fraction": self.fit.contaminant_fraction,
             "median_scatter": float(np.median(self.fit.scatter)),
             "stars": len(self.fit.scatter),
@@ -122,6 +149,14 @@ def usable(survey: Survey, table: Table) -> np.ndarray:
     glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
     away = np.minimum(glon % 360, -glon % 360) >= survey.calibration.min_abs_glon
     return away & np.isfinite(glat) & has_corrected_k0(table)
+
+
+@takes(table=star_columns())
+def calibrating_rows(survey: Survey, table: Table) -> np.ndarray:
+    """Rows of stars.h5 that fit the zero point, ascending: `usable` ones of the training and of the test set."""
+    selected = quality_cuts.select(table, survey)
+    both = np.sort(np.concatenate([selected.training, selected.test]))
+    return both[usable(survey, table[both])]
 
 
 @takes(table=star_columns())
@@ -157,52 +192,43 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
 
     Notes
     -----
-    Not in the paper; docs/closure.md section 3 has the method, sections 1 and 4 what it recovers.
+    Not in the paper; docs/closure.md has the method and what it recovers. The zero point has a slope in G, and its
+    mean over the stars is told, since a constant fitted to stars whose zero point depends on G is
+    not their mean.
     """
-    settings = survey.calibration
-    parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))
+    spectral = spectral_features(survey, spectra)
+    stars = _Stars.of(survey, table, robust=robust)
+    plain = _converged(stars, survey.calibration, spectral)
+    abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
     glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
+    place = (stars.k0_mag, glon, glat)
     fe_h = np.asarray(table["fe_h"], float)
     chemistry = (fe_h, np.asarray(table["mg_h"], float) - fe_h)
-    spectral = spectral_features(survey, spectra)
 
-    # the first fit starts from one luminosity for all stars
-    same = np.full(len(table), np.median(np.log(np.maximum(parallax, MIN_PARALLAX_MAS)) + 0.2 * np.log(10.0) * k0_mag))
-    features = np.column_stack([np.ones(len(table)), spectral])
-    ridge = np.concatenate([[WEAK_RIDGE], np.full(spectral.shape[1], settings.ridge)])
-    one = np.ones((len(table), 1))
+    def shift(model: DensityModel, *composition) -> np.ndarray:
+        return density_shift(plain.fit.scatter, model.slope(abs_mag, *place, *composition))
 
-    def fit(start, features, ridge, **options) -> Refit:
-        options |= {"ridge": ridge, "robust": robust, "contaminant_width": settings.contaminant_width}
-        return least_squares.fit(parallax, error, k0_mag, start, features, **options)
-
-    log_fakemag = fit(same, features, ridge, scatter_basis=one).log_fakemag
-    coefficients = int(np.clip(len(table) // STARS_PER_SPLINE_COEFFICIENT, 4, SPLINE_COEFFICIENTS))
-    ridge = np.concatenate([np.full(coefficients, WEAK_RIDGE), np.full(spectral.shape[1], settings.ridge)])
-    for _ in range(settings.iterations):
-        # the spline bends the luminosities of the iteration before, which no linear feature can do
-        features = np.column_stack([luminosity_spline(log_fakemag, coefficients), spectral])
-        plain = fit(log_fakemag, features, ridge)
-        last, log_fakemag = log_fakemag, plain.log_fakemag
-    abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
-
-    def shifted(model: DensityModel, *composition) -> tuple[np.ndarray, Refit]:
-        shift = density_shift(plain.scatter, model.slope(abs_mag, k0_mag, glon, glat, *composition))
-        return shift, fit(last, features, ridge, shift=shift)
-
-    _, simple = shifted(DensityModel.fit(abs_mag, k0_mag, glon, glat))
-    model = DensityModel.fit(abs_mag, k0_mag, glon, glat, *chemistry)
-    shift, best = shifted(model, *chemistry)
-    value, without_density = float(best.zero_point_uas[0]), float(plain.zero_point_uas[0])
-    statistical = float(best.error_uas[0])
-    systematic = settings.systematic_share * (value - without_density)
+    simple = plain.shifted(shift(DensityModel.fit(abs_mag, *place)))
+    model = DensityModel.fit(abs_mag, *place, *chemistry)
+    shift_of_stars = shift(model, *chemistry)
+    best = plain.shifted(shift_of_stars)
+    value, without_density = best.mean_uas, plain.fit.mean_uas
+    statistical = best.mean_error_uas
+    systematic = survey.calibration.systematic_share * (value - without_density)
+    slope, slope_error = stars.offset.g_slope(best)
     return Calibration(
         zero_point_uas=value,
         error_uas=float(np.hypot(statistical, systematic)),
         statistical_error_uas=statistical,
         without_density_uas=without_density,
-        without_chemistry_uas=float(simple.zero_point_uas[0]),
-        plane=_plane(survey, table, best, shift, features, ridge, k0_mag - abs_mag),
+        without_chemistry_uas=simple.mean_uas,
+        g_slope_uas_per_mag=slope,
+        g_slope_error_uas_per_mag=slope_error,
+        density_share=1.0 + float(best.weights[-1]),
+        density_share_error=float(best.weight_errors[-1]),
+        drift_per_mag=float(best.weights[-2]),
+        drift_error_per_mag=float(best.weight_errors[-2]),
+        plane=plain.plane(shift_of_stars, best),
         fit=best,
         density=model,
     )
@@ -224,27 +250,166 @@ def _plane_basis(inputs: np.ndarray, mean, sd) -> np.ndarray:
     return np.column_stack([np.ones(len(inputs)), np.clip((inputs - mean) / sd, -MAX_PLANE_SIGMA, MAX_PLANE_SIGMA)])
 
 
-def _plane(survey, table, best: Refit, shift, features, ridge, modulus) -> ZeroPointPlane | None:
-    """One linear step from the constant zero point to a plane, with the weights of the stars as they are.
+@dataclass(frozen=True)
+class _Offset:
+    """What the zero point may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd."""
 
-    A free surface would diverge: at a given spectrum G follows distance, and a drift of the luminosities by half a per
-    cent per magnitude looks like a trend of the zero point. So such a drift is fitted too, and both have a prior.
+    basis: np.ndarray  # (n, 4)
+    mean: np.ndarray  # (3,)
+    sd: np.ndarray
+    centre: np.ndarray
+    enough: np.ndarray  # (3,) whether most stars have it
+    cells: np.ndarray  # (n, c) large parts of the sky, each about its mean
+
+    @classmethod
+    def of(cls, table: Table) -> _Offset:
+        inputs = np.column_stack([np.asarray(table[name], float) for name in OFFSET_INPUTS])
+        known = np.isfinite(inputs)
+        enough = known.mean(axis=0) >= MIN_SHARE_WITH_COLOURS
+        mean, sd = np.zeros(3), np.ones(3)
+        for i in np.flatnonzero(enough):
+            mean[i], sd[i] = inputs[known[:, i], i].mean(), inputs[known[:, i], i].std() or 1.0
+        # a star without a magnitude or colour counts as an average one: it still calibrates
+        basis = _plane_basis(np.where(known, inputs, mean), mean, sd)
+        centre = basis[:, 1:].mean(axis=0)
+        basis[:, 1:] -= centre
+        cell = _sky_cells(table, LARGE_CELL_DEG)
+        cells = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
+        return cls(basis, mean, sd, centre, enough, cells - cells.mean(axis=0))
+
+    def options(self, settings: CalibrationSettings) -> dict:
+        """Of a fit of the mean and of the slope in G.
+
+        No more than that: BP-RP, Teff and a bend in G follow luminosity and reddening, hence distance at given
+        spectrum, and what they take from the luminosities comes back as a wrong mean (docs/closure.md).
+        """
+        columns = slice(0, 2 if self.enough[0] else 1)
+        prior = np.array([np.inf, settings.slope_prior * self.sd[0]])[columns]
+        return self.with_cells(self.basis[:, columns], prior, settings)
+
+    def with_cells(self, basis: np.ndarray, prior_uas: np.ndarray, settings: CalibrationSettings) -> dict:
+        """Of a fit in which the large cells share errors, too."""
+        if not settings.sky_prior:
+            return {"offset_basis": basis, "offset_prior_uas": prior_uas}
+        return {
+            "offset_basis": np.column_stack([basis, self.cells]),
+            "offset_prior_uas": np.append(prior_uas, np.full(self.cells.shape[1], settings.sky_prior)),
+        }
+
+    def g_slope(self, fit: Refit) -> tuple[float, float]:
+        """Slope of the zero point in G and its error [uas / mag]."""
+        if not self.enough[0]:
+            return float("nan"), float("nan")
+        return float(fit.zero_point_uas[1] / self.sd[0]), float(fit.error_uas[1] / self.sd[0])
+
+
+def _sky_cells(table: Table, size_deg: float) -> np.ndarray:
+    """(n,) number of the part of the sky, cells of about equal area in Galactic coordinates."""
+    glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
+    band = np.floor((glat + 90.0) / size_deg).astype(int)
+    middle = np.deg2rad((band + 0.5) * size_deg - 90.0)
+    place = np.floor((glon % 360.0) * np.cos(middle) / size_deg).astype(int)
+    return np.unique(band * 1000 + place, return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class _Stars:
+    """What a fit needs to know of the stars but for their features; arrays of n."""
+
+    parallax: np.ndarray
+    error: np.ndarray
+    k0_mag: np.ndarray
+    noise: np.ndarray  # variance of the spectrum's noise, standardised
+    offset: _Offset
+    options: dict
+
+    @classmethod
+    def of(cls, survey: Survey, table: Table, *, robust: bool) -> _Stars:
+        settings = survey.calibration
+        offset = _Offset.of(table)
+        with np.errstate(divide="ignore"):
+            noise = (np.asarray(table["snr"], float) / NOISE_UNIT_SNR) ** -2.0
+        noise = np.minimum(np.nan_to_num(noise, nan=LARGEST_NOISE), LARGEST_NOISE)
+        options = {
+            "robust": robust,
+            "contaminant_width": settings.contaminant_width,
+            "groups": _sky_cells(table, SMALL_CELL_DEG),
+            "group_prior_uas": settings.sky_prior,
+        } | offset.options(settings)
+        parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))
+        return cls(parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, options)
+
+    def fit(self, start: np.ndarray, features: np.ndarray, ridge: np.ndarray, **options) -> Refit:
+        return least_squares.fit(
+            self.parallax, self.error, self.k0_mag, start, features, ridge=ridge, **self.options, **options
+        )
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The fit that has converged, without a density."""
+
+    stars: _Stars
+    fit: Refit
+    start: np.ndarray  # ln fakemag of the iteration before
+    features: np.ndarray  # the drift last
+    ridge: np.ndarray
+    scatter_basis: np.ndarray
+    settings: CalibrationSettings
+
+    @property
+    def log_fakemag(self) -> np.ndarray:
+        """ln fakemag (n,) that the spectrum tells, without the drift."""
+        return self.start + self.features[:, :-1] @ self.fit.weights[:-1]
+
+    def shifted(self, shift: np.ndarray) -> Refit:
+        """The same fit with a density's shift, of which the parallaxes may want more or less."""
+        return self.stars.fit(self.start, *self._with(shift), shift=shift, scatter_basis=self.scatter_basis)
+
+    def plane(self, shift: np.ndarray, best: Refit) -> ZeroPointPlane | None:
+        """The fit with BP-RP and Teff besides, held near the mean and the slope of `best` by their errors."""
+        offset = self.stars.offset
+        if not offset.enough.all():
+            return None
+        known = np.array([best.mean_uas, best.zero_point_uas[1], 0.0, 0.0])
+        prior = np.array([best.mean_error_uas, best.error_uas[1], *np.full(2, self.settings.plane_prior)])
+        held = replace(
+            self.stars,
+            parallax=self.stars.parallax - 1e-3 * (offset.basis @ known),
+            options=self.stars.options | offset.with_cells(offset.basis, prior, self.settings),
+        )
+        fit = held.fit(self.start, *self._with(shift), shift=shift, scatter_basis=self.scatter_basis)
+        return ZeroPointPlane(
+            offset.mean, offset.sd, known + fit.zero_point_uas[:4], fit.covariance_uas2[:4, :4], offset.centre
+        )
+
+    def _with(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features = np.column_stack([self.features, shift - shift.mean()])
+        return features, np.append(self.ridge, self.settings.density_prior**-2.0)
+
+
+def _converged(stars: _Stars, settings: CalibrationSettings, spectral: np.ndarray) -> _Plain:
+    """Fit luminosities without a density, each iteration bending those of the one before, which no feature can do.
+
+    Luminosities of noisy spectra are drawn towards the mean, so the bend depends on the noise. They may also drift with
+    distance at given spectrum: populations, labels or magnitudes make them, and they would pass for a zero point.
     """
-    settings = survey.calibration
-    inputs = np.column_stack([np.asarray(table[name], float) for name in OFFSET_INPUTS])
-    known = np.flatnonzero(np.isfinite(inputs).all(axis=1))
-    if len(known) < MIN_SHARE_WITH_COLOURS * len(inputs):
-        return None
-    mean, sd = inputs[known].mean(axis=0), inputs[known].std(axis=0)
-    basis = _plane_basis(inputs[known], mean, sd)
-    parallax, error, k0_mag = (
-        np.asarray(table[name], float)[known] for name in ("parallax", "parallax_error", "k0_mag")
-    )
-    true = np.exp(best.log_fakemag[known] + shift[known] - 0.2 * np.log(10.0) * k0_mag)
-    weight = best.weight(parallax, error, true, best.scatter[known])
-    drift = (modulus - modulus.mean())[known]
-    jacobian = np.column_stack([true[:, None] * np.column_stack([features[known], drift]), 1e-3 * basis])
-    prior = np.concatenate([ridge, [settings.drift_prior**-2.0], [0.0], np.full(3, settings.plane_prior**-2.0)])
-    matrix = jacobian.T @ (jacobian * weight[:, None]) + np.diag(prior)
-    solution = np.linalg.solve(matrix, jacobian.T @ (weight * (parallax - true)))
-    return ZeroPointPlane(mean, sd, solution[-4:], np.linalg.inv(matrix)[-4:, -4:])
+    n = len(stars.parallax)
+    # the first fit starts from one luminosity for all stars
+    guess = np.log(np.maximum(stars.parallax, MIN_PARALLAX_MAS)) + 0.2 * np.log(10.0) * stars.k0_mag
+    one, rows = np.ones((n, 1)), np.full(n, np.median(guess))
+    of_spectra = np.full(spectral.shape[1], settings.ridge)
+    first = stars.fit(rows, np.column_stack([one, spectral]), np.append(WEAK_RIDGE, of_spectra), scatter_basis=one)
+    log_fakemag = first.log_fakemag
+    coefficients = int(np.clip(n // STARS_PER_SPLINE_COEFFICIENT, 4, SPLINE_COEFFICIENTS))
+    bend = np.full(coefficients, WEAK_RIDGE)
+    ridge = np.concatenate([bend, of_spectra, np.full(coefficients, SNR_PRIOR**-2.0), [settings.drift_prior**-2.0]])
+    for _ in range(settings.iterations):
+        spline = luminosity_spline(log_fakemag, coefficients)
+        modulus = stars.k0_mag - log_fakemag_to_abs_mag(log_fakemag)
+        features = np.column_stack([spline, spectral, spline * stars.noise[:, None], modulus - modulus.mean()])
+        scatter = np.column_stack([luminosity_spline(log_fakemag, scatter_coefficients(n)), stars.noise])
+        fit = stars.fit(log_fakemag, features, ridge, scatter_basis=scatter)
+        plain = _Plain(stars, fit, log_fakemag, features, ridge, scatter, settings)
+        log_fakemag = plain.log_fakemag
+    return plain

@@ -12,7 +12,7 @@ from apogaia.reduction import quality_cuts
 from apogaia.survey import Survey
 from apogaia.zero_point.refit_zero_point import has_corrected_k0, usable
 
-__all__ = ["SampleError", "check_refit", "check_samples", "parallax_spread", "without_multivariate"]
+__all__ = ["SampleError", "check_refit", "check_samples", "check_stars", "parallax_spread", "without_multivariate"]
 
 FIXED = (
     "or fix the zero point in section [calibration] of the survey file: zero_point = 'fixed', fixed_zero_point (such"
@@ -46,12 +46,25 @@ def check_samples(survey: Survey, table: Table) -> None:
     if not (_can_train(survey, len(samples.training)) and len(samples.test)):
         raise SampleError(_why_too_few(survey, table, samples))
     if survey.calibration.zero_point == "refit":
-        check_refit(survey, table[samples.training])
+        check_refit(survey, table)
+
+
+@takes(table=star_columns())
+def check_refit(survey: Survey, table: Table) -> None:
+    """Refuse a refit of the zero point that the training and test stars of stars.h5 cannot bear.
+
+    Raises
+    ------
+    SampleError
+        See `check_samples`.
+    """
+    samples = quality_cuts.select(table, survey)
+    check_stars(survey, table[np.sort(np.concatenate([samples.training, samples.test]))])
 
 
 @takes(star=star_columns())
-def check_refit(survey: Survey, star: Table) -> None:
-    """Refuse a refit of the zero point that too few of these rows of stars.h5, the training set, can bear.
+def check_stars(survey: Survey, star: Table) -> None:
+    """Refuse a refit of the zero point that these rows of stars.h5, whatever their sample, cannot bear.
 
     Raises
     ------
@@ -63,24 +76,24 @@ def check_refit(survey: Survey, star: Table) -> None:
     placed = np.isfinite(np.asarray(star["glon"], float)) & np.isfinite(np.asarray(star["glat"], float))
     if not known.any():
         raise SampleError(
-            f"{name}: none of {len(star)} training stars has an extinction, without which the zero point cannot be"
-            f" fitted: fill AK_TARG of allStar (0 for a star without dust), {FIXED}"
+            f"{name}: none of {len(star)} training and test stars has an extinction, without which the zero point"
+            f" cannot be fitted: fill AK_TARG of allStar (0 for a star without dust), {FIXED}"
         )
     if not placed.any():
         raise SampleError(
-            f"{name}: none of {len(star)} training stars has Galactic coordinates, which the fit of the zero point"
-            f" needs: add GLON and GLAT (deg) to allStar, {FIXED}"
+            f"{name}: none of {len(star)} training and test stars has Galactic coordinates, which the fit of the zero"
+            f" point needs: add GLON and GLAT (deg) to allStar, {FIXED}"
         )
     if not chosen.any():
         raise SampleError(
-            f"{name}: all {np.sum(known & placed)} training stars with an extinction are towards the bar, within"
+            f"{name}: all {np.sum(known & placed)} stars with an extinction are towards the bar, within"
             f" {settings.min_abs_glon:g} deg of the Galactic centre's longitude (calibration.min_abs_glon), where the"
             f" fit of the zero point is biased: add stars elsewhere, {FIXED}"
         )
     if chosen.sum() < settings.min_stars:
         raise SampleError(
-            f"{name}: {chosen.sum()} of {len(star)} training stars can calibrate the zero point (extinction known,"
-            f" {settings.min_abs_glon:g} deg or more from the Galactic centre's longitude), fewer than the"
+            f"{name}: {chosen.sum()} of {len(star)} training and test stars can calibrate the zero point (extinction"
+            f" known, {settings.min_abs_glon:g} deg or more from the Galactic centre's longitude), fewer than the"
             f" {settings.min_stars} (calibration.min_stars) below which the fit misses by more than it states"
             f" (docs/closure.md): add stars, {FIXED}"
         )

@@ -1,0 +1,90 @@
+"""The stress suite: how a run is judged, resumed and reported."""
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from apogaia.closure import stress
+from apogaia.closure.stress import Run, measure, recover, runs, summary
+from apogaia.closure.universes import UNIVERSES, Stars
+from apogaia.survey import load_survey
+
+GOOD = {"value_uas": -50.0, "true_mean_uas": -52.3, "error_uas": 2.0, "slope_uas_per_mag": -9.0}
+GOOD |= {"true_slope_uas_per_mag": -9.2, "stars": 10}
+
+
+def test_a_run_is_judged_by_its_difference_its_error_and_its_slope():
+    found = measure(GOOD, base=True)
+    assert found["difference_uas"] == pytest.approx(2.3) and found["pull"] == pytest.approx(1.15) and found["passed"]
+    for change in ({"value_uas": -49.0}, {"value_uas": -56.0}, {"error_uas": 1.0}, {"slope_uas_per_mag": -6.0}):
+        assert not measure(GOOD | change, base=True)["passed"]
+    assert measure(GOOD | {"value_uas": -49.0}, base=False)["passed"]
+    assert measure(GOOD | {"slope_uas_per_mag": -6.0}, base=False)["passed"]
+    assert not measure(GOOD | {"value_uas": -46.0, "error_uas": 9.0}, base=False)["passed"]
+    assert not measure(GOOD | {"slope_uas_per_mag": float("nan")} | {"value_uas": float("nan")}, base=False)["passed"]
+    assert measure({"refused": "too few"}, base=False) == {"refused": True, "passed": True}
+
+
+def test_every_run_is_named_once_and_seeds_for_choosing_are_not_those_kept():
+    names = [run.name for run in runs((0, 1, 2))]
+    assert len(set(names)) == len(names) == 3 * sum(len(one.zero_points) for one in UNIVERSES)
+    assert all(name.replace("_", "").replace(".", "").isalnum() for name in names)
+    assert not set(stress.SEEDS) & set(stress.KEPT_SEEDS)
+
+
+def test_the_summary_counts_what_is_within_its_errors():
+    base = next(one for one in UNIVERSES if one.base)
+    results = [(Run(base, "falling", i), GOOD | {"value_uas": -52.3 + step}) for i, step in enumerate((1, -1, 2.5, 9))]
+    found = summary([*results, (Run(base, "falling", 9), {"refused": "why", "stars": 5})])
+    assert (found["passed"], found["number"]) == (4, 5)
+    assert found["within_one_error_percent"] == 50.0 and found["within_two_errors_percent"] == 75.0
+    assert found["runs"][0]["universe"] == "base" and found["runs"][-1]["refused"] is True
+    json.dumps(found)
+
+
+@pytest.fixture
+def stars():
+    n = 50
+    rng = np.random.default_rng(1)
+    table = Table({"parallax": np.zeros(n), "parallax_error": np.full(n, 0.01), "g_mag": rng.uniform(9, 15, n)})
+    table["k0_mag"], table["a_k_mag"], table["glon"], table["glat"] = 9.0, 0.1, 90.0, 5.0
+    truth = Table({"k_abs_mag": rng.uniform(-5, 2, n), "k0_true_mag": np.full(n, 9.0)})
+    return Stars.of(np.arange(n), table, truth)
+
+
+def test_the_refit_sees_the_universe_and_the_truth_is_the_mean_of_its_stars(stars, monkeypatch):
+    survey, seen = load_survey("mock-dr14"), {}
+    survey = dataclasses.replace(survey, calibration=dataclasses.replace(survey.calibration, min_stars=10))
+    zero_point = -50.0 - 9.0 * (np.asarray(stars.table["g_mag"]) - 12)
+
+    def calibrate(survey, table, spectra):
+        seen.update(table=table, spectra=spectra)
+        values = {"value_uas": -51.0, "error_uas": 2.0, "plane": "long"}
+        return types.SimpleNamespace(in_uas=lambda: values, g_slope_uas_per_mag=-8.0)
+
+    monkeypatch.setattr(stress, "calibrate", calibrate)
+    found = recover(survey, stars, zero_point, 3, lambda rows: rows * 2)
+    assert found["true_mean_uas"] == pytest.approx(zero_point.mean())
+    assert found["true_slope_uas_per_mag"] == pytest.approx(-9.0) and found["slope_uas_per_mag"] == -8.0
+    assert found["value_uas"] == -51.0 and found["stars"] == 50 and "plane" not in found
+    assert np.array_equal(seen["spectra"], stars.rows * 2)
+    noise = np.asarray(seen["table"]["parallax"]) - stars.parallax_true - 1e-3 * zero_point
+    assert noise.std() == pytest.approx(0.01, rel=0.4)
+
+
+def test_stars_that_a_survey_would_refuse_are_refused(stars):
+    found = recover(load_survey("mock-dr14"), stars, np.zeros(50), 0, lambda rows: pytest.fail("it is fitted"))
+    assert "50 of 50 training and test stars can calibrate" in found["refused"]
+
+
+def test_universes_are_listed_and_an_unknown_one_is_named(capsys):
+    assert stress.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(one.name in listed for one in UNIVERSES)
+    with pytest.raises(SystemExit):
+        stress.main(["no such universe"])
+    assert "no universe called 'no such universe'" in capsys.readouterr().err
