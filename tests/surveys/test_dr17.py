@@ -93,7 +93,7 @@ def test_spectra_lie_where_the_release_has_them(reduced):
 
 def test_spectra_have_the_rows_and_masks_that_the_pipeline_writes(reduced):
     survey, workspace, table, _ = reduced
-    n_rows, n_masked = set(), 0
+    n_rows = set()
     with open_stars(workspace.stars) as stars:
         for i in np.flatnonzero(np.asarray(table["status"]) == Status.OK).tolist():
             path = workspace.apstar(*(table[name][i].item() for name in PLACE))
@@ -106,11 +106,10 @@ def test_spectra_have_the_rows_and_masks_that_the_pipeline_writes(reduced):
             if n_visits == 1:
                 assert not flux[1].any() and not error[1].any()
             else:
-                assert error[0].max() > 1.5 * error[1].max()  # row 1 is not marked by large errors
+                assert error[0].max() > 2 * error[1].max()  # row 1 is not marked by large errors
             masked = bitmask_boolean(gap_delete(mask[0]), survey.spectra.masked_bits)
-            assert (stars.spectra[i][masked] == 1).all()
-            n_masked += masked.any()
-    assert n_masked > 0.8 * len(n_rows) and {(1, 2), (3, 5)} <= n_rows
+            assert masked.any() and (stars.spectra[i][masked] == 1).all()
+    assert {(1, 2), (3, 5)} <= n_rows
 
 
 def test_allstar_has_the_columns_of_the_release(reduced):
@@ -251,7 +250,7 @@ def test_parallaxes_are_more_precise_than_dr2s_and_scatter_by_their_errors(desig
         assert least < np.median(seen["parallax_error"][rows]) < most
     bright = seen["phot_g_mean_mag"] < 15
     ratio = (seen["parallax_error"] / gaia.parallax_error_by_magnitude(stars["g_true_mag"]))[bright]
-    assert np.median(ratio) == pytest.approx(0.8, abs=0.04)
+    assert np.median(ratio) == pytest.approx(0.8, abs=0.02)
     pull = (seen["parallax"] - 1 / stars["distance_kpc"] - stars["zero_point"]) / seen["parallax_error"]
     pull = pull[~stars["binary"]]
     assert pull.std() == pytest.approx(1, abs=0.03) and abs(pull.mean()) < 0.05
