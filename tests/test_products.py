@@ -161,7 +161,8 @@ def test_the_calibrated_model_holds_the_refitted_zero_point_and_errors_of_stars_
     passes = survey.inference
     settings = {"passes": passes.passes, "seed": passes.seed, "batch_size": passes.batch_size}
     prediction = inference.predict(model.network, opened.spectra[:][held_out], **settings, progress=False)
-    errors = ErrorCalibration.fit(prediction, table[held_out], wanted.zero_point_uas)
+    shared = refit_zero_point.shared_error_uas(survey)
+    errors = ErrorCalibration.fit(prediction, table[held_out], wanted.zero_point_uas, shared)
     assert model.errors.stars == len(held_out) and model.errors.to_dict() == model.provenance["error_calibration"]
     for name, values in errors.to_dict().items():
         np.testing.assert_allclose(getattr(model.errors, name), values, rtol=1e-5, err_msg=name)

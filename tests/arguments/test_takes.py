@@ -324,6 +324,7 @@ NOT_RUN = {
     "formats.zenodo_spectra.ReleasedSpectra.__init__": {"self": None, "paths": ["a.h5"], "ra": RA, "dec": DEC},
     "model.error_calibration.ErrorCalibration.fit": {
         "cls": ErrorCalibration, "prediction": PREDICTION, "table": STARS, "zero_point_uas": -50.0,
+        "shared_error_uas": 24.0,
     },
     "model.inference.predict": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
     "model.inference.predict_calibrated": {

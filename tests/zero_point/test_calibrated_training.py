@@ -77,8 +77,9 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
             "loss": [1.0]
         }
 
-    def fit(cls, prediction, table, zero_point_uas):
-        seen.update(zero_point_uas=zero_point_uas, calibrating=list(table["apogee_id"]))
+    def fit(cls, prediction, table, zero_point_uas, shared_error_uas):
+        seen.update(zero_point_uas=zero_point_uas, shared_error_uas=shared_error_uas)
+        seen.update(calibrating=list(table["apogee_id"]))
         return cls.none()
 
     monkeypatch.setattr(training, "train", train)
@@ -91,6 +92,10 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
     np.testing.assert_array_equal(seen["stars"].parallax_error, sample.parallax_error[rows])
     assert seen["offset"] == "none" and seen["dropout"] == survey.calibration.dropout
     assert seen["zero_point_uas"] == -50.0
+    assert (
+        seen["shared_error_uas"] == pytest.approx(np.sqrt(2) * survey.calibration.sky_prior)
+        and survey.calibration.sky_prior
+    )
     gradient, validation = (rows[part] for part in split(39, survey.training.validation_fraction, survey.training.seed))
     unseen = np.sort(np.concatenate([validation, calibration_rows(opened.table, selected.test)]))
     assert seen["calibrating"] == list(opened.table["apogee_id"][unseen])

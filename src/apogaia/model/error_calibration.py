@@ -71,8 +71,10 @@ class ErrorCalibration:
     stars: int
 
     @classmethod
-    @takes(prediction=PREDICTION, table=star_columns(), zero_point_uas=u.uas)
-    def fit(cls, prediction: Prediction, table: Table, zero_point_uas: float) -> ErrorCalibration:
+    @takes(prediction=PREDICTION, table=star_columns(), zero_point_uas=u.uas, shared_error_uas=u.uas)
+    def fit(
+        cls, prediction: Prediction, table: Table, zero_point_uas: float, shared_error_uas: float = 0.0
+    ) -> ErrorCalibration:
         """Fit on stars that did not train the network.
 
         Parameters
@@ -82,7 +84,10 @@ class ErrorCalibration:
         table
             Their rows of stars.h5.
         zero_point_uas
-            Gaia minus true parallax, held fixed.
+            Gaia minus true parallax [uas], held fixed.
+        shared_error_uas
+            Standard deviation [uas] of what parallaxes of neighbours on the sky share and Gaia's errors do not hold. It
+            would pass for scatter of the luminosities.
         """
         columns = [
             np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag", "snr", "a_k_mag")
@@ -100,7 +105,7 @@ class ErrorCalibration:
         correction, growth = _bases(variables, knots)
         fitted = least_squares.fit(
             parallax - 1e-3 * zero_point_uas,
-            error,
+            np.hypot(error, 1e-3 * shared_error_uas),
             k0_mag,
             variables[0],
             correction,

@@ -29,6 +29,7 @@ from apogaia.zero_point.refit_zero_point import (
     calibrate,
     calibrating_rows,
     has_corrected_k0,
+    shared_error_uas,
 )
 from apogaia.zero_point.sample_checks import check_refit
 
@@ -116,7 +117,7 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     prediction = inference.predict(
         network, unseen_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
     )
-    errors = ErrorCalibration.fit(prediction, unseen, calibration.zero_point_uas)
+    errors = ErrorCalibration.fit(prediction, unseen, calibration.zero_point_uas, shared_error_uas(survey))
     origin = model_file.provenance(changed, corrected, "calibrated") | {
         "settings": survey.settings(),
         "calibration": calibration.in_uas(),

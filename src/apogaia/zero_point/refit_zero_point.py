@@ -39,6 +39,7 @@ __all__ = [
     "calibrate",
     "calibrating_rows",
     "has_corrected_k0",
+    "shared_error_uas",
     "spectral_features",
     "usable",
 ]
@@ -159,6 +160,11 @@ def calibrating_rows(survey: Survey, table: Table) -> np.ndarray:
     return both[usable(survey, table[both])]
 
 
+def shared_error_uas(survey: Survey) -> float:
+    """Standard deviation of what a star's parallax shares with its neighbours [uas], within small and large cells."""
+    return float(np.hypot(survey.calibration.sky_prior, survey.calibration.sky_prior))
+
+
 @takes(table=star_columns())
 def has_corrected_k0(table: Table) -> np.ndarray:
     """Stars with a Ks magnitude that is corrected for a known extinction; without one, K0 would be too faint."""
@@ -192,9 +198,8 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
 
     Notes
     -----
-    Not in the paper; docs/closure.md has the method and what it recovers. The zero point has a slope in G, and its
-    mean over the stars is told, since a constant fitted to stars whose zero point depends on G is
-    not their mean.
+    Not in the paper; docs/closure.md has the method and what it recovers. The zero point has a slope in G, and
+    its mean over the stars is told: a constant fitted to stars whose zero point depends on G is not their mean.
     """
     spectral = spectral_features(survey, spectra)
     stars = _Stars.of(survey, table, robust=robust)
