@@ -119,6 +119,7 @@ FIGURES = (
     ("3", "03_offset_analysis", "03_parallax_difference"),
     ("4, left", "03_offset_analysis", "03_offset_dependence"),
     ("4, right", "03_offset_analysis", "03_offset_maps"),
+    ("", "03_offset_analysis", "03_fit_residuals"),
     ("5", "03_offset_analysis", "03_distances"),
     ("6", "04_inference_catalogue", "04_snr_gain"),
     ("7, top", "04_inference_catalogue", "04_precision_kiel"),

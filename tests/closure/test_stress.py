@@ -67,17 +67,18 @@ def test_the_refit_sees_the_universe_and_the_truth_is_the_mean_of_its_stars(star
         return types.SimpleNamespace(in_uas=lambda: values, g_slope_uas_per_mag=-8.0)
 
     monkeypatch.setattr(stress, "calibrate", calibrate)
-    found = recover(survey, stars, zero_point, 3, lambda rows: rows * 2)
-    assert found["true_mean_uas"] == pytest.approx(zero_point.mean())
+    sky = np.linspace(0, 20, 50)
+    found = recover(survey, stars, zero_point, sky, 3, lambda rows: rows * 2)
+    assert found["true_mean_uas"] == pytest.approx(zero_point.mean() + 10)
     assert found["true_slope_uas_per_mag"] == pytest.approx(-9.0) and found["slope_uas_per_mag"] == -8.0
     assert found["value_uas"] == -51.0 and found["stars"] == 50 and "plane" not in found
     assert np.array_equal(seen["spectra"], stars.rows * 2)
-    noise = np.asarray(seen["table"]["parallax"]) - stars.parallax_true - 1e-3 * zero_point
+    noise = np.asarray(seen["table"]["parallax"]) - stars.parallax_true - 1e-3 * (zero_point + sky)
     assert noise.std() == pytest.approx(0.01, rel=0.4)
 
 
 def test_stars_that_a_survey_would_refuse_are_refused(stars):
-    found = recover(load_survey("mock-dr14"), stars, np.zeros(50), 0, lambda rows: pytest.fail("it is fitted"))
+    found = recover(load_survey("mock-dr14"), stars, *np.zeros((2, 50)), 0, lambda rows: pytest.fail("it is fitted"))
     assert "50 of 50 training and test stars can calibrate" in found["refused"]
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from apogaia.closure.universes import MEAN_UAS, UNIVERSES, ZERO_POINTS, Stars, zero_point_uas
+from apogaia.closure.universes import (
+    MEAN_UAS,
+    SKY_RMS_UAS,
+    UNIVERSES,
+    WITHOUT_SKY,
+    ZERO_POINTS,
+    Stars,
+    sky_error_uas,
+    zero_point_uas,
+)
 
 N = 4000
 BY_NAME = {one.name: one for one in UNIVERSES}
@@ -25,6 +34,8 @@ def sample():
             "g_mag": np.where(np.arange(N) % 50, k0 + 2.5 + rng.normal(0, 0.3, N), np.nan),
             "bp_rp": rng.uniform(1, 2, N),
             "ecl_lat": rng.uniform(-80, 80, N),
+            "ra": rng.uniform(0, 360, N),
+            "dec": rng.uniform(-80, 80, N),
             "glon": rng.uniform(31, 329, N),
             "glat": rng.uniform(-60, 60, N),
             "logg": rng.uniform(0, 5, N),
@@ -38,7 +49,6 @@ def sample():
             "teff": np.full(N, 4800.0),
             "logg": table["logg"],
             "z_kpc": rng.normal(0, 1, N),
-            "sky_error": rng.normal(0, 0.02, N),
             "component": np.where(np.arange(N) % 10, "thin disc", "thick disc"),
             "contamination": np.where(np.arange(N) % 40, "none", "blend"),
         }
@@ -55,7 +65,7 @@ def test_a_zero_point_has_its_mean_and_its_slope(name, sample):
     stars = drawn("base", sample)
     values = zero_point_uas(name, stars)
     assert len(values) == len(stars) and np.isfinite(values).all()
-    if name not in ("surface", "sky"):
+    if name != "surface":
         assert values.mean() == pytest.approx(MEAN_UAS)
     g = np.asarray(stars.table["g_mag"])
     known = np.isfinite(g)
@@ -63,6 +73,16 @@ def test_a_zero_point_has_its_mean_and_its_slope(name, sample):
     expected = {"constant": 0.0, "falling": -9.2, "rising": 5.0}
     if name in expected:
         assert slope == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_neighbours_on_the_sky_share_errors_that_the_seed_draws(sample):
+    stars = drawn("base", sample)
+    values, other = (sky_error_uas("falling", stars, seed) for seed in (0, 1))
+    assert values.std() == pytest.approx(SKY_RMS_UAS, rel=0.3) and np.std(values - other) > 15
+    assert not sky_error_uas(WITHOUT_SKY, stars, 0).any()
+    near = stars.keep(np.arange(len(stars)))
+    near.table["dec"] = np.clip(np.asarray(near.table["dec"]) + 0.05, -90, 90)
+    assert np.std(sky_error_uas("falling", near, 0) - values) < 0.2 * SKY_RMS_UAS
 
 
 def test_gaia_sees_the_true_parallax_the_zero_point_and_noise_of_its_errors(sample):

@@ -97,6 +97,42 @@ def test_weighted_distance_covers_the_truth_with_the_total_error_and_not_with_th
     assert covered(PAPERS) < 0.40
 
 
+def test_errors_that_gaia_does_not_state_enter_the_weighted_distance_and_its_flag():
+    """Errors of 24 uas that neighbours share, beside stated ones of 20: without them the weighted distance claims too
+    much, and stars are said to disagree that do not.
+    """
+    rng = np.random.default_rng(13)
+    n, relative, shared = 20_000, 0.09, 0.024
+    fakemag, k0, gaia_error = rng.uniform(15, 60, n), rng.uniform(7, 11, n), np.full(n, 0.02)
+    true = fakemag * 10 ** (-0.2 * k0)
+    noise = np.hypot(gaia_error, shared) * rng.standard_normal(n)
+    table = stars(n, k_mag=k0 + 0.1, parallax=true + ZERO_POINT + noise)
+    table["parallax_error"] = gaia_error
+    given = prediction(fakemag * (1 + relative * rng.standard_normal(n)), model=0.0, predictive=relative)
+
+    def made(inference, error):
+        found = cat.build_catalogue(table, given, ZERO_POINT, inference, zero_point_error=error)
+        pull = (found["weighted_dist"] - 1000 / true) / found["weighted_dist_error"]
+        return found, np.mean(np.abs(pull) < 1)
+
+    with_it, covered = made(INFERENCE, shared)
+    assert 0.64 < covered < 0.72
+    assert made(INFERENCE, 0.0)[1] < 0.60
+    np.testing.assert_allclose(with_it["zero_point_error"], shared)
+    np.testing.assert_allclose(with_it["parallax_error"], 0.02)  # as Gaia gives it
+    papers = [made(dataclasses.replace(PAPERS), error)[0]["weighted_dist"] for error in (0.0, shared)]
+    np.testing.assert_array_equal(*papers)  # the paper's definition knows Gaia's stated errors alone
+
+    # a network that is sure, and a Gaia parallax six stated errors away, which is four with the shared error
+    table = stars(1, parallax=0.15 + 6 * 0.02)
+    sure = prediction([20.0], model=0.0, predictive=1e-4)
+    disagree = [
+        bool(cat.build_catalogue(table, sure, ZERO_POINT, INFERENCE, zero_point_error=error)["flags"][0] & 4096)
+        for error in (0.0, shared)
+    ]
+    assert disagree == [True, False]
+
+
 def test_weighted_distance_fallbacks():
     nan = np.nan
     table = stars(

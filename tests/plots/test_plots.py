@@ -119,6 +119,9 @@ def figure_functions(t: Table) -> dict:
             dist, 0.08 * dist, t["true_dist"], k_mag=t["k_mag"], snr=t["snr"], logg=t["logg"]
         ),
         "zero_point_consistency": lambda: plots.zero_point_consistency(differences, 2.5),
+        "fit_residuals": lambda: plots.fit_residuals(
+            {name: [{**one, "mean_uas": one["median_uas"]} for one in bins] for name, bins in differences.items()}
+        ),
         "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
         "abundance_map": lambda: plots.abundance_map(grid, MAPS),
         "abundance_maps": lambda: plots.abundance_maps(dict.fromkeys(MAP_ELEMENTS[:6], grid), MAPS),
@@ -280,6 +283,16 @@ def test_medians_against_the_zero_point_are_drawn_where_they_are():
             pytest.approx([-2.5, 2.5])
         )
     assert axes[0].get_xscale() == "log" and axes[1].get_xscale() == "linear"
+
+
+def test_residuals_of_the_refit_are_drawn_where_they_are():
+    bins = [{"low": 1.0, "high": 3.0, "middle": 2.0, "stars": 9, "mean_uas": -4.0, "error_uas": 1.5}]
+    axes = plots.fit_residuals({"g_mag": bins, "snr": bins})
+    assert [panel.get_xscale() for panel in axes] == ["linear", "log"]
+    for panel in axes:
+        marker, _, bars = panel.containers[0]
+        assert (marker.get_xdata().tolist(), marker.get_ydata().tolist()) == ([2.0], [-4.0])
+        assert bars[1].get_segments()[0][:, 1].tolist() == [-5.5, -2.5]
 
 
 def test_curves_of_the_parallax_figure():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -201,6 +202,49 @@ def test_the_mean_of_a_zero_point_that_depends_on_g_comes_back_with_its_slope(su
     constant = calibrate(held, table, spectra)
     assert (constant.zero_point_uas - found.zero_point_uas) * surface > 0
     assert abs(constant.zero_point_uas - ZERO_POINT) > max(10, 2 * constant.statistical_error_uas)
+
+
+def test_errors_of_k0_that_gaia_s_g_betrays_are_no_slope_of_the_zero_point():
+    """G has no part in the errors of K0. Beside the spectrum it tells them, and a slope in it would take them up."""
+    table, spectra, _ = sample(n=4000, seed=11)
+    colour = np.random.default_rng(12).normal(2.8, 0.02, 4000)  # G - K: all but free of scatter
+    table["g_mag"] = table["k0_mag"] + colour
+    exact = calibrate(SURVEY, table, spectra)
+    noise = 0.15 * np.random.default_rng(13).standard_normal(4000)
+    table["k0_mag"] += noise
+    noisy = calibrate(SURVEY, table, spectra)
+    moved = noisy.g_slope_uas_per_mag - exact.g_slope_uas_per_mag
+    assert abs(moved) < 2 * exact.g_slope_error_uas_per_mag
+    assert abs(noisy.zero_point_uas - exact.zero_point_uas) < 1.5 * exact.statistical_error_uas
+
+
+def test_a_zero_point_that_no_line_follows_shows_in_the_residuals(fitted):
+    assert set(fitted.residuals) == {"g_mag", "k0_mag", "snr"}  # the table has no log g
+
+    def pulls(found, name):
+        return np.array([one["mean_uas"] / one["error_uas"] for one in found.residuals[name]])
+
+    for name in fitted.residuals:
+        assert np.sqrt(np.mean(pulls(fitted, name) ** 2)) < 1.5
+        assert sum(one["stars"] for one in fitted.residuals[name]) == 2500
+    table, spectra, _ = sample()
+    middle = np.median(table["g_mag"])
+    table["parallax"] += 0.06 * (np.abs(table["g_mag"] - middle) < 0.7)
+    bent = pulls(calibrate(SURVEY, table, spectra), "g_mag")
+    assert bent[3:5].min() > 1 and bent.min() < -1 and np.abs(bent).max() > 2.5
+
+
+def test_residuals_are_means_in_bins_weighted_as_in_the_fit():
+    fit = types.SimpleNamespace(
+        residual_uas=np.arange(800.0), residual_error_uas=np.where(np.arange(800) % 2, 10.0, 20.0)
+    )
+    found = refit_zero_point.residuals_by({"snr": np.arange(800.0), "logg": np.full(800, np.nan)}, fit)
+    assert list(found) == ["snr"] and len(found["snr"]) == 8
+    first = found["snr"][0]
+    assert (first["low"], first["high"], first["middle"], first["stars"]) == (0.0, 99.0, 49.5, 100)
+    odd, even = np.arange(1.0, 100, 2), np.arange(0.0, 100, 2)
+    assert first["mean_uas"] == pytest.approx((4 * odd.sum() + even.sum()) / 250)
+    assert first["error_uas"] == pytest.approx((50 / 100 + 50 / 400) ** -0.5)
 
 
 def test_the_slope_has_the_plane_s_sign_and_unit(fitted):

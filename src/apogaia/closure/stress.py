@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from apogaia import files
 from apogaia.closure.sample import read_sample_truth, simulate_sample
 from apogaia.closure.trials import SAMPLE
-from apogaia.closure.universes import UNIVERSES, Stars, Universe, zero_point_uas
+from apogaia.closure.universes import UNIVERSES, Stars, Universe, sky_error_uas, zero_point_uas
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.survey import Survey, load_survey
 from apogaia.workspace import Workspace
@@ -57,7 +57,7 @@ def runs(seeds: tuple[int, ...]) -> list[Run]:
     return [Run(one, zero_point, seed) for seed in seeds for one in UNIVERSES for zero_point in one.zero_points]
 
 
-def recover(survey: Survey, stars: Stars, zero_point: np.ndarray, seed: int, spectra) -> dict:
+def recover(survey: Survey, stars: Stars, zero_point: np.ndarray, sky: np.ndarray, seed: int, spectra) -> dict:
     """Recover the zero point [uas] of a universe's stars, or tell why a survey of them is refused.
 
     Parameters
@@ -66,13 +66,15 @@ def recover(survey: Survey, stars: Stars, zero_point: np.ndarray, seed: int, spe
         n of a universe.
     zero_point
         (n,) injected [uas].
+    sky
+        (n,) what neighbours on the sky share besides [uas]; part of the true mean.
     seed
         Of Gaia's noise.
     spectra
         Function of rows (n,) of the sample that gives their spectra (n, pixels).
     """
-    table = stars.seen(zero_point, seed)
-    truth = {"stars": len(table), "true_mean_uas": float(zero_point.mean())}
+    table = stars.seen(zero_point + sky, seed)
+    truth = {"stars": len(table), "true_mean_uas": float((zero_point + sky).mean())}
     g = np.asarray(table["g_mag"], float)
     known = np.isfinite(g)
     truth["true_slope_uas_per_mag"] = float(np.polyfit(g[known], zero_point[known], 1)[0])
@@ -121,7 +123,7 @@ def _path(run: Run, workspace: Workspace) -> Path:
 def _key(run: Run, survey: Survey) -> str:
     # what a universe says of itself is no part of its result
     settings = survey.settings(*SECTIONS) | {"run": run.name, "stars": run.universe.n_stars}
-    return files.fingerprint(settings, code=[recover, run.universe.stars, zero_point_uas])
+    return files.fingerprint(settings, code=[recover, run.universe.stars, zero_point_uas, sky_error_uas])
 
 
 def _read(chosen: list[Run], workspace: Workspace) -> list[tuple[Run, dict]]:
@@ -151,7 +153,8 @@ def _run_all(chosen: list[Run], workspace: Workspace) -> None:
                 started = time.perf_counter()
                 stars = run.universe.stars(rows, opened.table, truth, run.seed)
                 zero_point = zero_point_uas(run.zero_point, stars)
-                result = recover(survey, stars, zero_point, run.seed, opened.spectra_of)
+                sky = sky_error_uas(run.zero_point, stars, run.seed)
+                result = recover(survey, stars, zero_point, sky, run.seed, opened.spectra_of)
                 files.write_json(path, result | {"seconds": time.perf_counter() - started})
                 tqdm.write(_line(run, result))
 

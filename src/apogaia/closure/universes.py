@@ -17,13 +17,16 @@ from scipy.special import expit
 from apogaia.physics import lindegren
 from apogaia.physics.galaxy import galactocentric_from_galactic
 from apogaia.simulate.gaia import injected_surface
+from apogaia.simulate.sky_error import sky_error
 
-__all__ = ["UNIVERSES", "ZERO_POINTS", "Stars", "Universe", "zero_point_uas"]
+__all__ = ["UNIVERSES", "ZERO_POINTS", "Stars", "Universe", "sky_error_uas", "zero_point_uas"]
 
 LN10 = np.log(10.0)
+WITHOUT_SKY = "without sky errors"  # a constant that all stars share
 MEAN_UAS = -52.3  # of most zero points over the calibrating stars
 G_MEAN = 12.9  # mag; forms below are centred, and their mean over the stars is set to MEAN_UAS
-SKY_SEED, NOISE_SEED, ROWS_SEED = 40, 41, 42
+SKY_RMS_UAS = 25.0  # of errors that neighbours on the sky share: DR2's, as in the simulated surveys
+CHANGE_SEED, NOISE_SEED, ROWS_SEED, SKY_SEED = 40, 41, 42, 43
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Universe:
 
     def stars(self, rows: np.ndarray, table: Table, truth: Table, seed: int) -> Stars:
         """Draw the universe's stars from `rows` of the sample, with its truth."""
-        changed = self.change(Stars.of(rows, table, truth), np.random.default_rng([seed, SKY_SEED]))
+        changed = self.change(Stars.of(rows, table, truth), np.random.default_rng([seed, CHANGE_SEED]))
         drawn = np.random.default_rng([seed, ROWS_SEED]).permutation(len(changed))[: self.n_stars]
         return changed.keep(np.sort(drawn))
 
@@ -135,8 +138,8 @@ ZERO_POINTS: dict[str, Callable[[Stars], np.ndarray]] = {
         5.0 * np.asarray(stars.table["bp_rp"], float) ** 2 - 35.0 * np.asarray(stars.table["bp_rp"], float)
     ),
     "breaks in G": lambda stars: _centred(_lindegren(stars)),
-    "sky": lambda stars: MEAN_UAS + 1000.0 * stars.truth_of("sky_error"),
     "surface": _surface,
+    WITHOUT_SKY: lambda stars: np.full(len(stars), MEAN_UAS),
 }
 """By name: the zero point [uas] of each star; most have a mean of MEAN_UAS over the stars."""
 
@@ -148,6 +151,14 @@ def zero_point_uas(name: str, stars: Stars) -> np.ndarray:
     result = np.full(len(stars), values.mean())
     result[known] = values
     return result
+
+
+def sky_error_uas(name: str, stars: Stars, seed: int) -> np.ndarray:
+    """What each star's parallax shares with its neighbours' [uas]: Gaia has it whatever its zero point depends on."""
+    if name == WITHOUT_SKY:
+        return np.zeros(len(stars))
+    ra, dec = (np.asarray(stars.table[column], float) for column in ("ra", "dec"))
+    return SKY_RMS_UAS * sky_error(SKY_SEED + 1000 * (seed + 1), ra, dec)  # no survey's seed, whose errors draw alike
 
 
 def _is_known(stars: Stars) -> np.ndarray:

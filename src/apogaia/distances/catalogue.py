@@ -130,6 +130,7 @@ EXTRA = (
     ("parallax", "mas", "parallax as Gaia gives it, uncorrected"),
     ("parallax_error", "mas", "error of parallax, Gaia"),
     ("zero_point", "mas", "Gaia minus true parallax, to be subtracted"),
+    ("zero_point_error", "mas", "error of zero_point for a single star"),
     ("snr", "", "signal-to-noise ratio of the spectrum"),
     ("v_helio", "km / s", "heliocentric radial velocity, APOGEE"),
     ("teff", "K", "effective temperature"),
@@ -245,9 +246,14 @@ def distance_table(
     return table
 
 
-@takes(stars=star_columns(), prediction=PREDICTION, zero_point=u.mas)
+@takes(stars=star_columns(), prediction=PREDICTION, zero_point=u.mas, zero_point_error=u.mas)
 def build_catalogue(
-    stars: Table, prediction: Prediction, zero_point, inference: InferenceSettings, placement: Placement | None = None
+    stars: Table,
+    prediction: Prediction,
+    zero_point,
+    inference: InferenceSettings,
+    placement: Placement | None = None,
+    zero_point_error: float = 0.0,
 ) -> Table:
     """The catalogue: Table 1's columns in its order, then flags and what else a user needs (`COLUMNS`).
 
@@ -267,6 +273,10 @@ def build_catalogue(
         For the limit of the relative error, and for which error of the network enters the weighted distance.
     placement
         Of every row with respect to the training set, as for `distance_table`.
+    zero_point_error
+        Standard deviation [mas] of a single star's zero point: that of the mean, and what neighbours on the sky share,
+        in quadrature. Gaia's stated error holds neither; both enter weighted_dist beside it, unless the error of the
+        network is the model error, as in the paper.
 
     Raises
     ------
@@ -285,7 +295,10 @@ def build_catalogue(
     beforehand = np.asarray(stars["parallax_zero_point"], dtype=float)  # NaN: was wanted, and is not known
     gaia = np.asarray(stars["parallax"], dtype=float) + np.where(np.isfinite(beforehand), beforehand, 0.0)
     zero_point = zero_point + beforehand
-    weighted, gaia_flags = _weighted_distance(stars, distances, gaia, zero_point, inference.weighted_error)
+    gaia_error = np.asarray(stars["parallax_error"], float)
+    if inference.weighted_error == "total":
+        gaia_error = np.hypot(gaia_error, zero_point_error)
+    weighted, gaia_flags = _weighted_distance(stars, distances, (gaia, gaia_error), zero_point, inference)
     catalogue = Table()
     made = {
         **{name: distances[name] for name in distances.colnames},
@@ -293,6 +306,7 @@ def build_catalogue(
         "a_k_mag": np.where(luminosity.has_extinction(stars["a_k_mag"]), stars["a_k_mag"], np.nan),
         "parallax": gaia,
         "zero_point": zero_point,
+        "zero_point_error": np.where(np.isfinite(zero_point), zero_point_error, np.nan),
         "flags": distances["flags"] | gaia_flags | _row_flags(stars),
     }
     for name, unit, description in COLUMNS:
@@ -304,11 +318,15 @@ def build_catalogue(
 
 
 def _weighted_distance(
-    stars: Table, distances: Table, gaia: np.ndarray, zero_point: np.ndarray, weighted_error: str
+    stars: Table,
+    distances: Table,
+    parallax_and_error: tuple[np.ndarray, np.ndarray],
+    zero_point: np.ndarray,
+    inference: InferenceSettings,
 ) -> tuple[dict, np.ndarray]:
-    gaia_error = np.asarray(stars["parallax_error"], float)
+    gaia, gaia_error = parallax_and_error
     nn = np.where(np.isfinite(distances["dist"]), distances["nn_parallax"], np.nan)  # a vanishing one says nothing
-    nn_error = distances[{"total": "nn_parallax_error", "model": "nn_parallax_model_error"}[weighted_error]]
+    nn_error = distances[{"total": "nn_parallax_error", "model": "nn_parallax_model_error"}[inference.weighted_error]]
     parallax, error = luminosity.weighted_parallax(nn, nn_error, gaia, gaia_error, zero_point)
     dist, dist_error = luminosity.parallax_to_pc(parallax, error)
     in_range = dist <= MAX_DIST

@@ -26,6 +26,7 @@ from apogaia.plots.distances import (
 from apogaia.plots.maps import abundance_map, abundance_maps, face_on_map, orbits
 from apogaia.plots.offset import (
     distance_comparison,
+    fit_residuals,
     learning_curves,
     offset_dependence,
     offset_map,
@@ -47,6 +48,7 @@ __all__ = [
     "distance_against_gaia",
     "distance_comparison",
     "face_on_map",
+    "fit_residuals",
     "giant_scatter",
     "jacobian",
     "kiel_diagram",

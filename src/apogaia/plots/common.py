@@ -46,6 +46,7 @@ LABELS = Labels(
         "parallax_snr": r"$\varpi_\mathrm{Gaia}$ SNR",
         "log_luminosity": r"$\log_{10} L_{K_s}$ [$\mathrm{L}_\odot$]",
         "k_mag": r"$K_s$ [mag]",
+        "k0_mag": r"$K_{s,0}$ [mag]",
         "g_mag": r"$G$ [mag]",
         "bp_rp": r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]",
         "dist_kpc": "true distance [kpc]",

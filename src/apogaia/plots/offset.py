@@ -40,6 +40,31 @@ FIGURE_4_REGIONS = tuple(entry for entry in LITERATURE if entry.name in ("quasar
 ELLIPSE_STYLES = (("#D55E00", "-"), ("#CC79A7", "--"), ("#000000", "-."))
 
 
+def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = None) -> np.ndarray:
+    """Mean residuals of the refit's parallaxes in bins of each quantity, with what is expected of them.
+
+    Parameters
+    ----------
+    residuals
+        What `apogaia.zero_point.refit_zero_point.residuals_by` gives: by quantity, a list of bins.
+    axes
+        A panel for each quantity, or None.
+    """
+    axes = panels(axes, 1, len(residuals), PAGE_WIDTH, 2.3).ravel()
+    for panel, (quantity, bins) in zip(axes, residuals.items(), strict=True):
+        middle, mean, error, low, high = (
+            np.array([one[name] for one in bins], float) for name in ("middle", "mean_uas", "error_uas", "low", "high")
+        )
+        panel.axhline(0, color="black", linewidth=0.5, linestyle=":")
+        panel.errorbar(middle, mean, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8)
+        panel.set_xlabel(LABELS[quantity])
+        if quantity == "snr":
+            panel.set_xscale("log")
+            readable_decades(panel.xaxis)
+    axes[0].set_ylabel(r"mean residual [$\mathrm{\mu as}$]")
+    return axes
+
+
 def learning_curves(
     histories: Mapping[str, Mapping], *, truth_uas: float | None = None, axes: AxesLike = None
 ) -> np.ndarray:

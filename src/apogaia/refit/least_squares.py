@@ -39,7 +39,7 @@ UNDAMPED_ITERATIONS = (
     15  # of small samples the scatter and the contaminants swing with each step: later ones are damped
 )
 DAMPING = 0.3  # share of a later step that is taken
-TOLERANCE_UAS = 0.01  # a last step of the zero point below this has converged: far below any statistical error
+TOLERANCE_UAS = 0.05  # a last step below this, of the zero point in any part of the sky, has converged: errors are uas
 LARGEST_LAST_STEP_UAS = 0.5  # beyond it a fit that has used up its iterations has failed; its error is a few uas
 SCATTER_TOLERANCE = 0.02  # of ln scatter; weights hardly depend on it
 FRACTION_LIMITS = (1e-4, 0.03)  # of contaminants: more would be ordinary stars with a wrong scatter
@@ -84,6 +84,8 @@ class Refit:
     weight_errors: np.ndarray  # standard errors of the same
     log_fakemag: np.ndarray  # (n,) refitted, without the shift of the density
     scatter: np.ndarray  # (n,) of ln fakemag
+    residual_uas: np.ndarray  # (n,) parallax less the fitted one
+    residual_error_uas: np.ndarray  # (n,) what is expected of it: Gaia's error, scatter, the chance of a contaminant
     scatter_weights: np.ndarray  # of the scatter's basis: ln of the scatter, or of its ratio to the one expected
     contaminant_fraction: float
     contaminant_width: float  # in units of an ordinary star's standard deviation
@@ -235,6 +237,8 @@ def fit(
         weight_errors=np.sqrt(np.diag(covariance)[:p]),
         log_fakemag=start + features @ weights,
         scatter=np.sqrt(variance),
+        residual_uas=1e3 * residual,
+        residual_error_uas=1e3 / np.sqrt(weight),
         scatter_weights=log_scatter,
         contaminant_fraction=fraction if robust else 0.0,
         contaminant_width=contaminant_width,

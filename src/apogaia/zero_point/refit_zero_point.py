@@ -39,6 +39,7 @@ __all__ = [
     "calibrate",
     "calibrating_rows",
     "has_corrected_k0",
+    "residuals_by",
     "shared_error_uas",
     "spectral_features",
     "usable",
@@ -53,6 +54,7 @@ MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or the
 SNR_PRIOR = 0.05  # of ln fakemag, for what the noise of a spectrum does to its luminosity, per sd of the next
 # Stars of one cell share an error of their parallaxes: as Gaia's quasars do, within about a degree and within some 14
 SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
+RESIDUAL_BINS, MIN_STARS_PER_BIN = 8, 20
 LARGEST_NOISE, NOISE_UNIT_SNR = 4.0, 100.0  # noise: the variance of a spectrum in units of one of this SNR
 
 
@@ -108,6 +110,7 @@ class Calibration:
     drift_per_mag: float  # of ln fakemag at given spectrum, per mag of distance modulus, beyond the density's
     drift_error_per_mag: float
     plane: ZeroPointPlane | None  # None where G, BP-RP or Teff are missing for most stars
+    residuals: dict[str, list[dict]]  # of `residuals_by`
     fit: Refit
     density: DensityModel
 
@@ -136,6 +139,7 @@ class Calibration:
             "contaminant_fraction": self.fit.contaminant_fraction,
             "median_scatter": float(np.median(self.fit.scatter)),
             "stars": len(self.fit.scatter),
+            "residuals": self.residuals,
             "plane": plane,
         }
 
@@ -202,7 +206,7 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     its mean over the stars is told: a constant fitted to stars whose zero point depends on G is not their mean.
     """
     spectral = spectral_features(survey, spectra)
-    stars = _Stars.of(survey, table, robust=robust)
+    stars = _Stars.of(survey, table, spectral, robust=robust)
     plain = _converged(stars, survey.calibration, spectral)
     abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
     glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
@@ -234,9 +238,48 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
         drift_per_mag=float(best.weights[-2]),
         drift_error_per_mag=float(best.weight_errors[-2]),
         plane=plain.plane(shift_of_stars, best),
+        residuals=residuals_by(stars.quantities(table), best),
         fit=best,
         density=model,
     )
+
+
+def residuals_by(quantities: Mapping[str, np.ndarray], fit: Refit) -> dict[str, list[dict]]:
+    """Mean residual of the parallaxes in bins of equal numbers of stars: where the fit's assumptions fail, they show.
+
+    Parameters
+    ----------
+    quantities
+        By name, each (n,) of the stars that were fitted; NaN where unknown.
+    fit
+        Theirs.
+
+    Returns
+    -------
+    dict
+        By name a list of bins: "low", "high" and "middle" of the quantity, "stars", "mean_uas" weighted as in the fit,
+        "error_uas". A quantity that few stars have is left out. A fit takes a little of each residual: errors are
+        upper limits.
+    """
+    found = {}
+    for name, values in quantities.items():
+        known = np.flatnonzero(np.isfinite(values))
+        if len(known) >= RESIDUAL_BINS * MIN_STARS_PER_BIN:
+            ordered = known[np.argsort(values[known], kind="stable")]
+            found[name] = [_residual(values[rows], fit, rows) for rows in np.array_split(ordered, RESIDUAL_BINS)]
+    return found
+
+
+def _residual(values: np.ndarray, fit: Refit, rows: np.ndarray) -> dict:
+    weight = fit.residual_error_uas[rows] ** -2.0
+    return {
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "middle": float(np.median(values)),
+        "stars": len(rows),
+        "mean_uas": float(np.average(fit.residual_uas[rows], weights=weight)),
+        "error_uas": float(weight.sum() ** -0.5),
+    }
 
 
 @takes(spectra=u.dimensionless_unscaled)
@@ -257,7 +300,11 @@ def _plane_basis(inputs: np.ndarray, mean, sd) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Offset:
-    """What the zero point may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd."""
+    """What the zero point may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd.
+
+    G is the one that K0 and the spectrum tell. Gaia's own has no part in the errors of K0, so beside K0 it tells how
+    large they are, and a slope in it takes them for a zero point (docs/closure.md).
+    """
 
     basis: np.ndarray  # (n, 4)
     mean: np.ndarray  # (3,)
@@ -267,8 +314,9 @@ class _Offset:
     cells: np.ndarray  # (n, c) large parts of the sky, each about its mean
 
     @classmethod
-    def of(cls, table: Table) -> _Offset:
+    def of(cls, table: Table, k0_mag: np.ndarray, spectral: np.ndarray) -> _Offset:
         inputs = np.column_stack([np.asarray(table[name], float) for name in OFFSET_INPUTS])
+        inputs[:, 0] = _told_by(np.column_stack([k0_mag, k0_mag**2, spectral]), inputs[:, 0])
         known = np.isfinite(inputs)
         enough = known.mean(axis=0) >= MIN_SHARE_WITH_COLOURS
         mean, sd = np.zeros(3), np.ones(3)
@@ -308,6 +356,16 @@ class _Offset:
         return float(fit.zero_point_uas[1] / self.sd[0]), float(fit.error_uas[1] / self.sd[0])
 
 
+def _told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What is linear in `known` (n, k) of `values` (n,), NaN where those are."""
+    good = np.isfinite(values)
+    if not good.any():
+        return values
+    basis = np.column_stack([np.ones(len(known)), known])
+    told = basis @ np.linalg.lstsq(basis[good], values[good], rcond=None)[0]
+    return np.where(good, told, np.nan)
+
+
 def _sky_cells(table: Table, size_deg: float) -> np.ndarray:
     """(n,) number of the part of the sky, cells of about equal area in Galactic coordinates."""
     glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
@@ -329,9 +387,10 @@ class _Stars:
     options: dict
 
     @classmethod
-    def of(cls, survey: Survey, table: Table, *, robust: bool) -> _Stars:
+    def of(cls, survey: Survey, table: Table, spectral: np.ndarray, *, robust: bool) -> _Stars:
         settings = survey.calibration
-        offset = _Offset.of(table)
+        parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))
+        offset = _Offset.of(table, k0_mag, spectral)
         with np.errstate(divide="ignore"):
             noise = (np.asarray(table["snr"], float) / NOISE_UNIT_SNR) ** -2.0
         noise = np.minimum(np.nan_to_num(noise, nan=LARGEST_NOISE), LARGEST_NOISE)
@@ -341,8 +400,14 @@ class _Stars:
             "groups": _sky_cells(table, SMALL_CELL_DEG),
             "group_prior_uas": settings.sky_prior,
         } | offset.options(settings)
-        parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))
         return cls(parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, options)
+
+    def quantities(self, table: Table) -> dict[str, np.ndarray]:
+        """What residuals are looked at by: G as K0 and the spectrum tell it, K0, log g and SNR."""
+        g_mag = self.offset.basis[:, 1] + self.offset.centre[0]
+        found = {"g_mag": self.offset.mean[0] + self.offset.sd[0] * g_mag} if self.offset.enough[0] else {}
+        found["k0_mag"] = self.k0_mag
+        return found | {name: np.asarray(table[name], float) for name in ("logg", "snr") if name in table.colnames}
 
     def fit(self, start: np.ndarray, features: np.ndarray, ridge: np.ndarray, **options) -> Refit:
         return least_squares.fit(
