@@ -1,18 +1,22 @@
-"""Write the numbers of docs/closure.md from the results of `make closure`: docs/closure/numbers.json."""
+"""Write the tables of docs/closure.md and docs/closure_trials.md from what `make stress` and `make closure` wrote."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 from ledger import replace_block
 
 from apogaia.closure.coverage import LEVELS
+from apogaia.closure.stress import KEPT_SEEDS, SEEDS
 from apogaia.closure.summary import QUANTITIES, VARIABLES, summary
 from apogaia.survey import load_survey
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, NUMBERS, STRESS = DOCS / "closure.md", DOCS / "closure" / "numbers.json", DOCS / "closure" / "stress.json"
+PAGE, STRESS = DOCS / "closure.md", DOCS / "closure" / "stress.json"
+BEFORE = DOCS / "closure" / "stress_before.json"
+TRIALS_PAGE, NUMBERS = DOCS / "closure_trials.md", DOCS / "closure" / "numbers.json"
 VALUES = ("0", "29", "52.3", "100")
 
 
@@ -217,32 +221,60 @@ def stress_results() -> dict | None:
     return json.loads(STRESS.read_text(encoding="utf-8")) if STRESS.is_file() else None
 
 
-def stress(found: dict | None) -> str:
+def stress_before() -> dict:
+    """What the refit of an earlier state found in the same universes: universe, zero point and seed to its entry."""
+    if not BEFORE.is_file():
+        return {}
+    found = json.loads(BEFORE.read_text(encoding="utf-8"))
+    return {(run["universe"], run["zero_point"], run["seed"]): run for run in found["runs"]}
+
+
+def told(run: dict | None) -> str:
+    """One run in a cell: recovered minus true mean, quoted error, the slope's difference; bold if beyond its limits."""
+    if run is None:
+        return "-"
+    if run["refused"]:
+        return "refused"
+    text = f"{run['difference_uas']:+.1f} ± {run['error_uas']:.1f}"
+    if "slope_difference_uas_per_mag" in run:
+        text += f"; {run['slope_difference_uas_per_mag']:+.1f}"
+    return text if run.get("passed", True) else f"**{text}**"
+
+
+def stress(found: dict | None, before: dict) -> str:
     """The stress suite: every universe beside the truth, the seeds side by side; None: it has not run."""
     if found is None:
         return "The whole suite has not run with the present code: `make stress` fills this table.\n"
-    rows: dict[tuple, list[str]] = {}
+    seeds = sorted({run["seed"] for run in found["runs"]})
+    rows: dict[tuple, dict[int, dict]] = {}
     for run in found["runs"]:
-        key = (run["universe"], run["what"], run["zero_point"], "base" if run["base"] else "stress")
-        if run["refused"]:
-            told = "is refused"
-        else:
-            beyond = "" if run["passed"] else " (beyond)"
-            slope = f"{run['slope_difference_uas_per_mag']:+.1f}"
-            told = f"{run['difference_uas']:+.1f} ± {run['error_uas']:.1f}, {slope}{beyond}"
-        stars = run["stars"]
-        rows.setdefault(key, []).append(f"seed {run['seed']}, {stars} stars: {told}")
-    head = "universe | what | zero point | kind | recovered - true mean [uas], slope in G [uas/mag]"
-    text = table(head, [[*key, "<br>".join(told)] for key, told in rows.items()])
-    return text + (
-        f"\n{found['passed']} of {found['number']} runs are within their limits; of those that are not refused,"
-        f" {found['within_one_error_percent']:.0f} % have the truth within one quoted error,"
-        f" {found['within_two_errors_percent']:.0f} % within two.\n"
-    )
+        kind = "base" if run["base"] else "stress"
+        rows.setdefault((run["universe"], run["what"], run["zero_point"], kind), {})[run["seed"]] = run
+    heads = ["universe", "what", "zero point", "kind", "stars", "before, seed 0", *(f"seed {seed}" for seed in seeds)]
+    cells = []
+    for (universe, what, zero_point, kind), runs in rows.items():
+        stars = max(run["stars"] for run in runs.values())
+        earlier = told(before.get((universe, zero_point, 0)))
+        cells.append(
+            [universe, what, zero_point, kind, f"{stars:,}", earlier, *(told(runs.get(seed)) for seed in seeds)]
+        )
+    text = table(" | ".join(heads), cells)
+    for name, chosen in (("for choosing a method", SEEDS), ("kept, looked at once", KEPT_SEEDS)):
+        fitted = [run for run in found["runs"] if run["seed"] in chosen and not run["refused"]]
+        if not fitted:
+            continue
+        pull = np.abs([run["pull"] for run in fitted])
+        off = np.array([run["difference_uas"] for run in fitted])
+        text += (
+            f"\nSeeds {' and '.join(map(str, chosen))} ({name}): {sum(run['passed'] for run in fitted)} of {len(fitted)}"
+            f" fits are within their limits; {100 * np.mean(pull < 1):.0f} % have the truth within one quoted error,"
+            f" {100 * np.mean(pull < 2):.0f} % within two; the median difference is {np.median(off):+.1f} uas.\n"
+        )
+    return text
 
 
 def fill(page: str, results: dict) -> str:
-    """The page with its tables written from the results."""
+    """The page of the trials with its tables written from the results."""
     blocks = {
         "zero points": zero_points(results),
         "kepler": kepler(results),
@@ -261,8 +293,8 @@ def fill(page: str, results: dict) -> str:
 
 
 def main() -> None:
-    page = fill(PAGE.read_text(), json.loads(NUMBERS.read_text()))
-    PAGE.write_text(replace_block(page, "stress", stress(stress_results())))
+    TRIALS_PAGE.write_text(fill(TRIALS_PAGE.read_text(), json.loads(NUMBERS.read_text())))
+    PAGE.write_text(replace_block(PAGE.read_text(), "stress", stress(stress_results(), stress_before())))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default.
 
-    Not in the paper (docs/closure.md, section 3). Raises as `trained_model` does.
+    Not in the paper (docs/closure.md). Raises as `trained_model` does.
     """
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)

@@ -1,4 +1,4 @@
-"""docs/closure.md: its tables are those that docs/closure/numbers.json gives."""
+"""docs/closure.md and docs/closure_trials.md: their tables are those that the files of results give."""
 
 import json
 import re
@@ -9,18 +9,12 @@ import write_closure_page as closure_page
 
 @pytest.fixture(scope="module")
 def page():
-    return closure_page.PAGE.read_text(encoding="utf-8")
+    return closure_page.TRIALS_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def numbers():
     return json.loads(closure_page.NUMBERS.read_text(encoding="utf-8"))
-
-
-def whole(page, numbers):
-    """The page with all of its tables written."""
-    text = closure_page.stress(closure_page.stress_results())
-    return closure_page.replace_block(closure_page.fill(page, numbers), "stress", text)
 
 
 def blocks(page):
@@ -29,7 +23,7 @@ def blocks(page):
 
 
 def test_page_is_what_its_numbers_say(page, numbers):
-    assert whole(page, numbers) == page
+    assert closure_page.fill(page, numbers) == page
     assert not re.search(r"\b(nan|None|inf)\b", page)
 
 
@@ -39,7 +33,14 @@ def test_every_table_is_written(page, numbers):
     assert len(found) == len(re.findall(r"<!-- .*: begin", page)) > 5
     spoilt = re.sub(r"(begin[^\n]*-->\n).*?(<!-- [^\n]*: end -->)", r"\1by hand\n\2", page, flags=re.DOTALL)
     assert spoilt.count("\nby hand\n") == len(found)
-    assert whole(spoilt, numbers) == page
+    assert closure_page.fill(spoilt, numbers) == page
+
+
+def test_the_suite_s_table_is_what_the_suite_found():
+    page = closure_page.PAGE.read_text(encoding="utf-8")
+    assert list(blocks(page)) == ["stress"] and not re.search(r"\b(nan|None|inf)\b", page)
+    text = closure_page.stress(closure_page.stress_results(), closure_page.stress_before())
+    assert closure_page.replace_block(page, "stress", text) == page
 
 
 def test_another_result_is_another_page(page, numbers):
@@ -50,17 +51,14 @@ def test_another_result_is_another_page(page, numbers):
 
 
 def test_the_suites_table_says_what_is_beyond_its_limits():
-    run = {"universe": "base", "what": "the survey", "zero_point": "falling", "base": True, "seed": 0, "stars": 9}
-    good = {"refused": False, "passed": True, "difference_uas": 1.0, "error_uas": 2.0}
+    run = {"universe": "base", "what": "the survey", "zero_point": "falling", "base": True, "seed": 0, "stars": 9000}
+    good = {"refused": False, "passed": True, "difference_uas": 1.0, "error_uas": 2.0, "pull": 0.5}
     good["slope_difference_uas_per_mag"] = -0.5
-    runs = [run | good, run | good | {"seed": 1, "passed": False, "difference_uas": -9.0}, run | {"refused": True}]
-    found = {
-        "runs": runs,
-        "passed": 2,
-        "number": 3,
-        "within_one_error_percent": 50.0,
-        "within_two_errors_percent": 50.0,
-    }
-    text = closure_page.stress(found)
-    assert "seed 0, 9 stars: +1.0 ± 2.0, -0.5<br>seed 1, 9 stars: -9.0 ± 2.0, -0.5 (beyond)<br>" in text
-    assert "9 stars: is refused |" in text and "2 of 3 runs are within their limits" in text
+    bad = {"passed": False, "difference_uas": -9.0, "pull": -4.5}
+    runs = [run | good, run | good | {"seed": 1} | bad, run | {"seed": 2, "refused": True, "passed": True}]
+    before = {("base", "falling", 0): {"refused": False, "difference_uas": -22.0, "error_uas": 1.4}}
+    text = closure_page.stress({"runs": runs}, before)
+    assert "| 9,000 | -22.0 ± 1.4 | +1.0 ± 2.0; -0.5 | **-9.0 ± 2.0; -0.5** | refused |" in text
+    assert "1 of 2 fits are within their limits; 50 % have the truth within one quoted error, 50 % within two" in text
+    assert "median difference is -4.0 uas" in text and "kept" not in text
+    assert "| 9,000 | - | +1.0" in closure_page.stress({"runs": runs}, {})
