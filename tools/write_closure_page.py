@@ -251,7 +251,7 @@ def stress(found: dict | None, before: dict) -> str:
         kind = "base" if run["base"] else "stress"
         rows.setdefault((run["universe"], run["what"], run["zero_point"], kind), {})[run["seed"]] = run
     heads = ["universe", "what", "zero point", "kind", "stars", "before, seed 0", *(f"seed {seed}" for seed in seeds)]
-    cells = []
+    cells: list[list[str]] = []
     for (universe, what, zero_point, kind), runs in rows.items():
         stars = max(run["stars"] for run in runs.values())
         earlier = told(before.get((universe, zero_point, 0)))
@@ -265,8 +265,9 @@ def stress(found: dict | None, before: dict) -> str:
             continue
         pull = np.abs([run["pull"] for run in fitted])
         off = np.array([run["difference_uas"] for run in fitted])
+        passed = sum(run["passed"] for run in fitted)
         text += (
-            f"\nSeeds {' and '.join(map(str, chosen))} ({name}): {sum(run['passed'] for run in fitted)} of {len(fitted)}"
+            f"\nSeeds {' and '.join(map(str, chosen))} ({name}): {passed} of {len(fitted)}"
             f" fits are within their limits; {100 * np.mean(pull < 1):.0f} % have the truth within one quoted error,"
             f" {100 * np.mean(pull < 2):.0f} % within two; the median difference is {np.median(off):+.1f} uas.\n"
         )

@@ -1,4 +1,4 @@
-"""Experiments of docs/closure_trials.md on one simulated sample: what biases the fit, shown with the help of the truth."""
+"""Experiments of docs/closure_trials.md on one simulated sample: what biases the fit, shown with the truth."""
 
 from __future__ import annotations
 
