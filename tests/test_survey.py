@@ -70,6 +70,7 @@ def test_the_calibration_of_dr14_is_ours_and_its_joint_model_the_papers():
     assert survey.training.contaminant_fraction == 0 and survey.training.variance_form == "parallax"
     assert survey.calibration.model == "calibrated" and survey.calibration.contaminant_fraction > 0
     assert survey.calibration.min_abs_glon == 30 and survey.calibration.plane_prior == 2.0
+    assert survey.calibration.slope_prior == 10.0 and survey.calibration.teff_prior == 20.0
 
 
 def write(folder, text, name="mine"):

@@ -426,9 +426,13 @@ class CalibrationSettings:
         float,
         Quantity("uas", "Standard deviation of the zero point's slope per mag of G.", ge=1e-6, le=1e6),
     ]
+    teff_prior: Annotated[
+        float,
+        Quantity("uas", "Standard deviation of the zero point's slope per 1000 K of Teff.", ge=1e-6, le=1e6),
+    ]
     plane_prior: Annotated[
         float,
-        Quantity("uas", "The same of the plane, per sd of BP-RP and of Teff.", ge=1e-6, le=1e6),
+        Quantity("uas", "Standard deviation of the plane's slope per sd of BP-RP.", ge=1e-6, le=1e6),
     ]
     sky_prior: Annotated[
         float,

@@ -351,3 +351,21 @@ def test_scatter_is_not_too_small_though_a_small_sample_has_many_features():
     noise = np.random.default_rng(12).standard_normal((1200, 150))  # features that tell nothing
     found = fit((parallax, error, k0, start, np.column_stack([features, noise])), robust=False)
     assert np.median(found.scatter) == pytest.approx(SCATTER, rel=0.12)
+
+
+def test_a_fit_that_begins_near_its_end_ends_there_in_fewer_iterations(monkeypatch):
+    data = sample(20)
+    groups = np.arange(N) % 40
+    options = {"groups": groups, "group_prior_uas": 10.0, "offset_prior_uas": [np.inf]}
+    counted, good = [], least_squares._good
+    monkeypatch.setattr(least_squares, "_good", lambda *args: counted.append(1) or good(*args))
+    monkeypatch.setattr(least_squares, "MIN_ITERATIONS", 0)
+    cold = fit(data, **options)
+    first = len(counted)
+    warm = fit(data, **options, begin=cold)
+    assert 2 * (len(counted) - first) <= first
+    assert warm.mean_uas == pytest.approx(cold.mean_uas, abs=0.2) and warm.mean_error_uas == pytest.approx(
+        cold.mean_error_uas, rel=0.01
+    )
+    np.testing.assert_allclose(warm.log_fakemag, cold.log_fakemag, atol=5e-4)
+    np.testing.assert_allclose(warm.group_uas, cold.group_uas, atol=0.2)

@@ -188,7 +188,8 @@ def test_the_plane_is_the_mean_in_the_middle_and_flat_where_the_zero_point_is(fi
     assert (np.abs(fitted.plane.weights_uas[2:]) < 5.0).all()
     table, _, _ = sample()
     values = fitted.plane.at_uas(*(np.asarray(table[name]) for name in ("g_mag", "bp_rp", "teff")))[0]
-    assert values.mean() == pytest.approx(fitted.plane.weights_uas[0])  # over the stars that it was fitted to
+    # over the stars that it was fitted to; inputs beyond three standard deviations count as those
+    assert values.mean() == pytest.approx(fitted.plane.weights_uas[0], abs=0.1)
 
 
 @pytest.mark.parametrize("surface", [-9.2, 10.0])
@@ -202,6 +203,22 @@ def test_the_mean_of_a_zero_point_that_depends_on_g_comes_back_with_its_slope(su
     constant = calibrate(held, table, spectra)
     assert (constant.zero_point_uas - found.zero_point_uas) * surface > 0
     assert abs(constant.zero_point_uas - ZERO_POINT) > max(10, 2 * constant.statistical_error_uas)
+
+
+@pytest.mark.parametrize("per_1000_k", [20.0, -20.0])
+def test_the_mean_of_a_zero_point_that_depends_on_teff_comes_back_with_its_slope(per_1000_k):
+    """Cool stars are luminous and far, so they say most of the zero point: a constant is not the stars' mean."""
+    table, spectra, log_fakemag = sample(n=3000, seed=14)
+    teff = 4500 - 1000 * (log_fakemag - log_fakemag.mean()) + np.random.default_rng(15).normal(0, 30, 3000)
+    table["teff"] = teff
+    table["parallax"] += 1e-6 * per_1000_k * (teff - teff.mean())
+    found = calibrate(SURVEY, table, spectra)
+    assert abs(found.zero_point_uas - ZERO_POINT) < found.error_uas < 16
+    assert abs(found.teff_slope_uas_per_1000_k - per_1000_k) < 1.5 * found.teff_slope_error_uas_per_1000_k < 15
+    held = dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, teff_prior=0.01))
+    constant = calibrate(held, table, spectra)
+    assert abs(constant.teff_slope_uas_per_1000_k) < 0.1
+    assert abs(constant.zero_point_uas - ZERO_POINT) > 25
 
 
 def test_errors_of_k0_that_gaia_s_g_betrays_are_no_slope_of_the_zero_point():
@@ -298,9 +315,11 @@ def test_without_colours_there_is_a_mean_and_no_plane():
     found = calibrate(SURVEY, table, spectra)
     assert found.plane is None and found.in_uas()["plane"] is None and np.isfinite(found.g_slope_uas_per_mag)
     table["g_mag"][:201] = np.nan
+    table["teff"][:201] = np.nan
     without = calibrate(SURVEY, table, spectra)
-    assert np.isnan(without.g_slope_uas_per_mag) and np.isfinite([without.zero_point_uas, without.error_uas]).all()
-    table["g_mag"] = 13.0
+    assert np.isnan([without.g_slope_uas_per_mag, without.teff_slope_uas_per_1000_k]).all()
+    assert np.isfinite([without.zero_point_uas, without.error_uas]).all()
+    table["g_mag"], table["teff"] = 13.0, 4700.0
     table["bp_rp"][0] = 1.4
     assert calibrate(SURVEY, table, spectra).plane is not None
 

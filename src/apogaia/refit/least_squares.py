@@ -44,6 +44,7 @@ LARGEST_LAST_STEP_UAS = 0.5  # beyond it a fit that has used up its iterations h
 SCATTER_TOLERANCE = 0.02  # of ln scatter; weights hardly depend on it
 FRACTION_LIMITS = (1e-4, 0.03)  # of contaminants: more would be ordinary stars with a wrong scatter
 LOG_SCATTER_LIMITS = (-4.0, -0.7)  # of ln luminosity: 2 to 50 per cent
+LEVERAGE_EVERY = 4  # iterations
 LARGEST_LEVERAGE = 0.9  # a star that alone determines a feature tells nothing of the scatter
 LOG_PARALLAX_LIMITS = (
     -7.0,
@@ -114,6 +115,7 @@ def fit(
     group_prior_uas: float = 0.0,
     robust: bool = True,
     contaminant_width: float = CONTAMINANT_WIDTH,
+    begin: Refit | None = None,
 ) -> Refit:
     """Fit luminosities and zero point together.
 
@@ -150,6 +152,8 @@ def fit(
         Whether there may be contaminants.
     contaminant_width
         Their standard deviation, in units of an ordinary star's.
+    begin
+        A fit of the same stars, features, bases and groups near which this one lies: it converges in fewer iterations.
 
     Returns
     -------
@@ -186,6 +190,11 @@ def fit(
     log_scatter = (
         np.linalg.lstsq(spread, np.full(n, np.log(0.1)), rcond=None)[0] if expected_scatter is None else np.zeros(r)
     )
+    if begin is not None:
+        weights, offset_uas, log_scatter = begin.weights, begin.zero_point_uas, begin.scatter_weights
+        fraction = float(np.clip(begin.contaminant_fraction, *FRACTION_LIMITS))
+        if len(begin.group_uas):
+            shared.effect_uas = begin.group_uas
 
     def predicted() -> tuple[np.ndarray, np.ndarray]:
         variance = np.exp(2.0 * np.clip(expected + spread @ log_scatter, *LOG_SCATTER_LIMITS))
@@ -203,8 +212,9 @@ def fit(
         step = share * solved.step
         shared.effect_uas = shared.effect_uas + share * solved.group_step
         weights, offset_uas = weights + step[:p], offset_uas + step[p:]
-        # a star pulls the fit towards itself: its residual is smaller than its error by its leverage
-        left = 1.0 - np.minimum(shared.leverage(solved, jacobian, weight), LARGEST_LEVERAGE)
+        if iteration <= LEVERAGE_EVERY or iteration % LEVERAGE_EVERY == 0:  # it hardly changes later, and costs half
+            # a star pulls the fit towards itself: its residual is smaller than its error by its leverage
+            left = 1.0 - np.minimum(shared.leverage(solved, jacobian, weight), LARGEST_LEVERAGE)
         true, variance = predicted()
         total, slope_of_total = error**2 + variance * true**2, 2.0 * variance * true**2
         residual = parallax - true - 1e-3 * (basis @ offset_uas) - shared.of_stars()

@@ -50,6 +50,7 @@ STARS_PER_SPLINE_COEFFICIENT = 100  # fewer coefficients in small samples, but a
 WEAK_RIDGE = 1e-3  # penalty on the constant and the spline, against singular matrices: without effect on the fit
 MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first guess of the luminosity
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
+G, TEFF = 1, 3  # columns of the plane's basis
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
 SNR_PRIOR = 0.05  # of ln fakemag, for what the noise of a spectrum does to its luminosity, per sd of the next
 # Stars of one cell share an error of their parallaxes: as Gaia's quasars do, within about a degree and within some 14
@@ -105,6 +106,8 @@ class Calibration:
     without_chemistry_uas: float  # with one density for stars of all compositions
     g_slope_uas_per_mag: float  # NaN where G is missing for most stars
     g_slope_error_uas_per_mag: float
+    teff_slope_uas_per_1000_k: float  # NaN where Teff is missing for most stars
+    teff_slope_error_uas_per_1000_k: float
     density_share: float  # of the density's correction that the parallaxes want; 1 is the prior's mean
     density_share_error: float
     drift_per_mag: float  # of ln fakemag at given spectrum, per mag of distance modulus, beyond the density's
@@ -132,6 +135,8 @@ class Calibration:
             "without_chemistry_uas": self.without_chemistry_uas,
             "g_slope_uas_per_mag": self.g_slope_uas_per_mag,
             "g_slope_error_uas_per_mag": self.g_slope_error_uas_per_mag,
+            "teff_slope_uas_per_1000_k": self.teff_slope_uas_per_1000_k,
+            "teff_slope_error_uas_per_1000_k": self.teff_slope_error_uas_per_1000_k,
             "density_share": self.density_share,
             "density_share_error": self.density_share_error,
             "drift_per_mag": self.drift_per_mag,
@@ -224,7 +229,8 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     value, without_density = best.mean_uas, plain.fit.mean_uas
     statistical = best.mean_error_uas
     systematic = survey.calibration.systematic_share * (value - without_density)
-    slope, slope_error = stars.offset.g_slope(best)
+    slope, slope_error = stars.offset.slope(best, G)
+    teff_slope, teff_slope_error = stars.offset.slope(best, TEFF)
     return Calibration(
         zero_point_uas=value,
         error_uas=float(np.hypot(statistical, systematic)),
@@ -233,6 +239,8 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
         without_chemistry_uas=simple.mean_uas,
         g_slope_uas_per_mag=slope,
         g_slope_error_uas_per_mag=slope_error,
+        teff_slope_uas_per_1000_k=1000.0 * teff_slope,
+        teff_slope_error_uas_per_1000_k=1000.0 * teff_slope_error,
         density_share=1.0 + float(best.weights[-1]),
         density_share_error=float(best.weight_errors[-1]),
         drift_per_mag=float(best.weights[-2]),
@@ -302,8 +310,9 @@ def _plane_basis(inputs: np.ndarray, mean, sd) -> np.ndarray:
 class _Offset:
     """What the zero point may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd.
 
-    G is the one that K0 and the spectrum tell. Gaia's own has no part in the errors of K0, so beside K0 it tells how
-    large they are, and a slope in it takes them for a zero point (docs/closure.md).
+    All as K0 and the spectrum tell them. Gaia's own G has no part in the errors of K0: beside K0 it tells how large
+    they are, and a slope in it takes them for a zero point. So does BP-RP, which tells the extinction
+    (docs/closure.md).
     """
 
     basis: np.ndarray  # (n, 4)
@@ -315,8 +324,9 @@ class _Offset:
 
     @classmethod
     def of(cls, table: Table, k0_mag: np.ndarray, spectral: np.ndarray) -> _Offset:
-        inputs = np.column_stack([np.asarray(table[name], float) for name in OFFSET_INPUTS])
-        inputs[:, 0] = _told_by(np.column_stack([k0_mag, k0_mag**2, spectral]), inputs[:, 0])
+        by_both = np.column_stack([k0_mag, k0_mag**2, spectral])
+        tells = {"g_mag": by_both, "bp_rp": by_both, "teff": spectral}
+        inputs = np.column_stack([_told_by(tells[name], np.asarray(table[name], float)) for name in OFFSET_INPUTS])
         known = np.isfinite(inputs)
         enough = known.mean(axis=0) >= MIN_SHARE_WITH_COLOURS
         mean, sd = np.zeros(3), np.ones(3)
@@ -330,15 +340,18 @@ class _Offset:
         cells = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
         return cls(basis, mean, sd, centre, enough, cells - cells.mean(axis=0))
 
-    def options(self, settings: CalibrationSettings) -> dict:
-        """Of a fit of the mean and of the slope in G.
+    @property
+    def columns(self) -> list[int]:
+        """Of the basis, that the mean is fitted with: one, G and Teff, where they are known.
 
-        No more than that: BP-RP, Teff and a bend in G follow luminosity and reddening, hence distance at given
-        spectrum, and what they take from the luminosities comes back as a wrong mean (docs/closure.md).
+        No more than that: BP-RP and a bend in G cost more than they give (docs/closure.md).
         """
-        columns = slice(0, 2 if self.enough[0] else 1)
-        prior = np.array([np.inf, settings.slope_prior * self.sd[0]])[columns]
-        return self.with_cells(self.basis[:, columns], prior, settings)
+        return [0, *(column for column in (G, TEFF) if self.enough[column - 1])]
+
+    def options(self, settings: CalibrationSettings) -> dict:
+        """Of a fit of the mean, and of the slopes in G and Teff."""
+        prior = np.array([np.inf, settings.slope_prior * self.sd[0], 0.0, 1e-3 * settings.teff_prior * self.sd[2]])
+        return self.with_cells(self.basis[:, self.columns], prior[self.columns], settings)
 
     def with_cells(self, basis: np.ndarray, prior_uas: np.ndarray, settings: CalibrationSettings) -> dict:
         """Of a fit in which the large cells share errors, too."""
@@ -349,11 +362,19 @@ class _Offset:
             "offset_prior_uas": np.append(prior_uas, np.full(self.cells.shape[1], settings.sky_prior)),
         }
 
-    def g_slope(self, fit: Refit) -> tuple[float, float]:
-        """Slope of the zero point in G and its error [uas / mag]."""
-        if not self.enough[0]:
+    def of_fit(self, fit: Refit, column: int) -> tuple[float, float]:
+        """What a fit found for a column of the basis, and its error [uas]; 0 and NaN if it had none."""
+        if column not in self.columns:
+            return 0.0, float("nan")
+        place = self.columns.index(column)
+        return float(fit.zero_point_uas[place]), float(fit.error_uas[place])
+
+    def slope(self, fit: Refit, column: int) -> tuple[float, float]:
+        """Slope of the zero point and its error [uas] per unit of G or Teff; NaN where it is missing."""
+        if column not in self.columns:
             return float("nan"), float("nan")
-        return float(fit.zero_point_uas[1] / self.sd[0]), float(fit.error_uas[1] / self.sd[0])
+        value, error = self.of_fit(fit, column)
+        return value / self.sd[column - 1], error / self.sd[column - 1]
 
 
 def _told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -361,9 +382,12 @@ def _told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     good = np.isfinite(values)
     if not good.any():
         return values
-    basis = np.column_stack([np.ones(len(known)), known])
-    told = basis @ np.linalg.lstsq(basis[good], values[good], rcond=None)[0]
-    return np.where(good, told, np.nan)
+    mean = values[good].mean()
+    centred = known - known[good].mean(axis=0)
+    matrix = centred[good].T @ centred[good]
+    matrix[np.diag_indices(len(matrix))] *= 1.0 + 1e-9  # features without variance do not make it singular
+    weights = np.linalg.lstsq(matrix, centred[good].T @ (values[good] - mean), rcond=None)[0]
+    return np.where(good, mean + centred @ weights, np.nan)
 
 
 def _sky_cells(table: Table, size_deg: float) -> np.ndarray:
@@ -434,24 +458,34 @@ class _Plain:
 
     def shifted(self, shift: np.ndarray) -> Refit:
         """The same fit with a density's shift, of which the parallaxes may want more or less."""
-        return self.stars.fit(self.start, *self._with(shift), shift=shift, scatter_basis=self.scatter_basis)
+        return self._again(self.stars, shift, self.fit.zero_point_uas)
 
     def plane(self, shift: np.ndarray, best: Refit) -> ZeroPointPlane | None:
-        """The fit with BP-RP and Teff besides, held near the mean and the slope of `best` by their errors."""
-        offset = self.stars.offset
+        """The fit with BP-RP besides, held near the mean and the slopes of `best` by their errors."""
+        offset, none = self.stars.offset, self.settings.plane_prior
         if not offset.enough.all():
             return None
-        known = np.array([best.mean_uas, best.zero_point_uas[1], 0.0, 0.0])
-        prior = np.array([best.mean_error_uas, best.error_uas[1], *np.full(2, self.settings.plane_prior)])
+        (g, g_error), (teff, teff_error) = (offset.of_fit(best, column) for column in (G, TEFF))
+        known, prior = (
+            np.array([best.mean_uas, g, 0.0, teff]),
+            np.array([best.mean_error_uas, g_error, none, teff_error]),
+        )
         held = replace(
             self.stars,
             parallax=self.stars.parallax - 1e-3 * (offset.basis @ known),
             options=self.stars.options | offset.with_cells(offset.basis, prior, self.settings),
         )
-        fit = held.fit(self.start, *self._with(shift), shift=shift, scatter_basis=self.scatter_basis)
+        cells = self.fit.zero_point_uas[len(offset.columns) :]
+        fit = self._again(held, shift, np.concatenate([np.zeros(4), cells]))
         return ZeroPointPlane(
             offset.mean, offset.sd, known + fit.zero_point_uas[:4], fit.covariance_uas2[:4, :4], offset.centre
         )
+
+    def _again(self, stars: _Stars, shift: np.ndarray, zero_point_uas: np.ndarray) -> Refit:
+        """Fit the same features and the density's share, from where this fit has ended."""
+        begin = replace(self.fit, weights=np.append(self.fit.weights, 0.0), zero_point_uas=zero_point_uas)
+        features, ridge = self._with(shift)
+        return stars.fit(self.start, features, ridge, shift=shift, scatter_basis=self.scatter_basis, begin=begin)
 
     def _with(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = np.column_stack([self.features, shift - shift.mean()])
@@ -474,12 +508,15 @@ def _converged(stars: _Stars, settings: CalibrationSettings, spectral: np.ndarra
     coefficients = int(np.clip(n // STARS_PER_SPLINE_COEFFICIENT, 4, SPLINE_COEFFICIENTS))
     bend = np.full(coefficients, WEAK_RIDGE)
     ridge = np.concatenate([bend, of_spectra, np.full(coefficients, SNR_PRIOR**-2.0), [settings.drift_prior**-2.0]])
+    begin = None
     for _ in range(settings.iterations):
         spline = luminosity_spline(log_fakemag, coefficients)
         modulus = stars.k0_mag - log_fakemag_to_abs_mag(log_fakemag)
         features = np.column_stack([spline, spectral, spline * stars.noise[:, None], modulus - modulus.mean()])
         scatter = np.column_stack([luminosity_spline(log_fakemag, scatter_coefficients(n)), stars.noise])
-        fit = stars.fit(log_fakemag, features, ridge, scatter_basis=scatter)
+        fit = stars.fit(log_fakemag, features, ridge, scatter_basis=scatter, begin=begin)
+        # what the spectrum tells is part of the next start, the drift is not
+        begin = replace(fit, weights=np.append(np.zeros(len(ridge) - 1), fit.weights[-1]))
         plain = _Plain(stars, fit, log_fakemag, features, ridge, scatter, settings)
         log_fakemag = plain.log_fakemag
     return plain
