@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from apogaia.formats import pixel_grid
 from apogaia.formats.pixel_grid import DETECTORS, N_PIXELS, N_PIXELS_APSTAR
+from apogaia.formats.stars_h5_columns import ELEMENTS
 
 
 def test_grid():
@@ -24,11 +25,15 @@ def test_pixel_sets_have_the_published_sizes():
     sizes = {name: pixel_grid.continuum_pixels(name).sum() for name in ("dr13", "dr14", "dr16", "dr17")}
     assert sizes == {"dr13": 529, "dr14": 529, "dr16": 532, "dr17": 532}
     assert (pixel_grid.continuum_pixels("dr14") & pixel_grid.continuum_pixels("dr17")).sum() == 249
-    counts = {"C": 3806, "CI": 557, "N": 3776, "O": 505, "Na": 13, "Mg": 106, "S": 8, "TiII": 28, "Ni": 206}
+    counts = {
+        **{"C": 3806, "CI": 557, "N": 3776, "O": 505, "Na": 13, "Mg": 106, "Al": 51, "Si": 102, "P": 24, "S": 8},
+        **{"K": 16, "Ca": 19, "Ti": 31, "TiII": 28, "V": 29, "Cr": 46, "Mn": 70, "Fe": 2403, "Co": 24, "Ni": 206},
+    }
+    assert tuple(counts) == ELEMENTS
     assert {element: pixel_grid.element_window(element).sum() for element in counts} == counts
     with pytest.raises(ValueError, match="dr99"):
         pixel_grid.continuum_pixels("dr99")
-    with pytest.raises(ValueError, match="Xx"):
+    with pytest.raises(ValueError, match="'Xx'; there are C, CI, N, O, .*, Co, Ni"):
         pixel_grid.element_window("Xx")
 
 
