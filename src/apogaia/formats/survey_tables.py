@@ -20,7 +20,7 @@ from apogaia.formats.fits_columns import ReductionError, ascii_column, find_colu
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
 from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, RELEASES, GaiaRelease, Release
-from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS, StarColumn
+from apogaia.formats.stars_h5_columns import COLUMNS, LABELS, StarColumn
 
 __all__ = [
     "GAIA_UNITS",
@@ -151,7 +151,6 @@ _COLUMN = {column.name: column for column in COLUMNS}
 _RP_MAG = StarColumn("rp_mag", "f8", "mag", "Gaia RP, until BP-RP is made of it")
 # Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
 LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
-LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
