@@ -30,6 +30,7 @@ __all__ = [
     "read_gaia",
     "read_stellar_parameters",
     "spectrum_places",
+    "table_blocks",
     "write_gaia",
     "write_table",
 ]
@@ -325,7 +326,7 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
     table = Table({label: np.empty(n_rows, "f4") for label in places}, copy=False)
     numbers = np.zeros(n_rows, "i8")
     start = 0
-    for data in _blocks(path, hdu):
+    for data in table_blocks(path, hdu):
         rows = slice(start, start + len(data))
         if by_row and "APOGEE_ID" in present:
             _check_names(path, raw_values(data, present["APOGEE_ID"]), apogee_id[rows], start)
@@ -416,7 +417,7 @@ def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, sta
 def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required: Sequence[str], hdu: int = 1) -> Table:
     """Columns of a FITS table under our names and types, whatever their case; absent optional ones are unknown."""
     pieces: dict[str, list[np.ndarray]] = {new: [] for new in names}
-    for data in _blocks(path, hdu):
+    for data in table_blocks(path, hdu):
         if not len(data):
             raise ReductionError(f"{path} has no rows: fetch or make it again")
         _check_columns(path, data.names, names, required)
@@ -463,7 +464,8 @@ def _numpy_kind(column: StarColumn) -> str:
     return "U8" if column.kind == "U" else column.kind
 
 
-def _blocks(path: str | Path, hdu: int = 1) -> Iterator[fits.FITS_rec]:
+@takes(path=file_path)
+def table_blocks(path: str | Path, hdu: int = 1) -> Iterator[fits.FITS_rec]:
     """Yield the rows of a FITS table in blocks, at least one; a compressed file is one block.
 
     What has been read of a mapped file stays in memory until the file is closed, and allStar has 4 GB of which few
