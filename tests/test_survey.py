@@ -53,6 +53,16 @@ def test_dr14_is_the_papers():
     assert survey.maps.sun_distance == 8.125 and survey.maps.sun_height == 20.8
 
 
+def test_networks_of_stellar_parameters_have_the_published_sizes():
+    """Of Leung & Bovy (2019a), of DR17's value-added catalogue and of Astra."""
+    hidden = {name: load_survey(name).parameters.hidden_units for name in ("dr14", "dr17", "dr19")}
+    assert hidden == {"dr14": (192, 64), "dr17": (256, 96), "dr19": (192, 96)}
+    for name in hidden:
+        parameters = load_survey(name).parameters
+        assert (parameters.element_units, parameters.wide_element_units) == ((32, 16), (256, 64))
+        assert (parameters.min_snr, parameters.min_teff, parameters.max_teff) == (200, 3000, 6500)
+
+
 def test_extends_changes_only_what_is_stated():
     dr14, dr17 = load_survey("dr14"), load_survey("dr17")
     assert dr17.cuts == dataclasses.replace(
@@ -175,8 +185,11 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path, case):
             "network.conv_filters[1] must be a whole number from 1 to 100000, not -4",
         ),
         ("[cuts]\nsnr_spilt = 1.0", "unknown key cuts.snr_spilt; did you mean cuts.snr_split?"),
-        ("[cuts]\nepochs = 4", "unknown key cuts.epochs; did you mean training.epochs or calibration.epochs?"),
-        ("epochs = 4", "unknown key epochs; did you mean training.epochs or calibration.epochs?"),
+        (
+            "[cuts]\nepochs = 4",
+            "unknown key cuts.epochs; did you mean training.epochs or calibration.epochs or parameters.epochs?",
+        ),
+        ("epochs = 4", "unknown key epochs; did you mean training.epochs or calibration.epochs or parameters.epochs?"),
         ("[cut]\nepochs = 4", "unknown key cut; did you mean cuts?"),
         ("[maps]\nxyz = 4", "unknown key maps.xyz; known are bins, centre_x,"),
         ("extends = 3", "extends must be the name of a survey, not 3"),
@@ -331,7 +344,7 @@ def test_every_quantity_has_a_unit_and_limits(tmp_path, name):
             continue
         assert _faults_of(tmp_path, section, key, f'"{limit} {unit}"') is None
         past = math.nextafter(limit, beyond * math.inf)
-        for value in (f"{past!r} {unit}", f"{infinity} {unit}", f"nan {unit}", "1", "1 K", unit, f"1 {unit} 2"):
+        for value in (f"{past!r} {unit}", f"{infinity} {unit}", f"nan {unit}", "1", "1 A", unit, f"1 {unit} 2"):
             assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, f'"{value}"'), value
     assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, max(1, low or 1))
 
@@ -416,6 +429,11 @@ def test_settings_for_provenance():
         ("calibration", "ridge = -1.0", "calibration.ridge"),
         ("calibration", "learning_rate = 0.0", "calibration.learning_rate"),
         ("calibration", "plateau_patience = -1", "calibration.plateau_patience"),
+        ("parameters", "element_units = []", "parameters.element_units"),
+        ("parameters", "wide_element_units = [0]", r"parameters.wide_element_units\[0\]"),
+        ("parameters", "patience = -1", "parameters.patience"),
+        ("parameters", "min_teff = 3000.0", "parameters.min_teff"),
+        ("parameters", 'max_teff = "6500 pc"', "parameters.max_teff"),
     ],
 )
 def test_value_out_of_range_is_an_error(tmp_path, section, line, named):

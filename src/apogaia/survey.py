@@ -459,6 +459,30 @@ class CalibrationSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class ParametersSettings:
+    """The censored network, which finds Teff, log g and 20 abundances, and the stars that train it.
+
+    What is not given here, such as the convolutions, is that of [network], [training] and [cuts].
+    """
+
+    hidden_units: Annotated[_Units, Meaning("Units of each hidden layer that sees the whole spectrum.", min_length=1)]
+    element_units: Annotated[_Units, Meaning("Units of each hidden layer that sees an element's window.", min_length=1)]
+    wide_element_units: Annotated[
+        _Units, Meaning("The same for C and N, whose windows are half of the spectrum.", min_length=1)
+    ]
+    dropout: Annotated[float, Number("Share of the units that dropout drops.", ge=0, le=0.99)]
+    seed: Annotated[int, Number("Seed of weights, dropout, split and order.", ge=0, le=_SEED)]
+    batch_size: Annotated[int, Number("Stars per step.", ge=1, le=_TIMES)]
+    epochs: Annotated[int, Number("Most passes over the training set.", ge=1, le=_TIMES)]
+    patience: Annotated[int, Number("Epochs without a better validation loss that end training.", ge=0, le=_TIMES)]
+    learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    min_snr: Annotated[float, Number("Stars above this SNR train.", ge=0, le=100_000)]
+    # no star of APOGEE lies outside 0 to 100,000 K
+    min_teff: Annotated[float, Quantity("K", "Stars above this Teff of the labels train.", ge=0, le=100_000)]
+    max_teff: Annotated[float, Quantity("K", "Stars below this Teff of the labels train.", ge=0, le=math.inf)]
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class InferenceSettings:
     """Monte-Carlo dropout."""
 
@@ -520,6 +544,7 @@ class Survey:
     network: NetworkSettings
     training: TrainingSettings
     calibration: CalibrationSettings
+    parameters: ParametersSettings
     inference: InferenceSettings
     maps: MapsSettings
     simulation: SimulationSettings | None
@@ -556,6 +581,7 @@ SECTIONS = (
     "network",
     "training",
     "calibration",
+    "parameters",
     "inference",
     "maps",
 )

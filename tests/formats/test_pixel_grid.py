@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from apogaia.formats import pixel_grid
 from apogaia.formats.pixel_grid import DETECTORS, N_PIXELS, N_PIXELS_APSTAR
+from apogaia.formats.stars_h5_columns import ELEMENTS
 
 
 def test_grid():
@@ -24,11 +25,13 @@ def test_pixel_sets_have_the_published_sizes():
     sizes = {name: pixel_grid.continuum_pixels(name).sum() for name in ("dr13", "dr14", "dr16", "dr17")}
     assert sizes == {"dr13": 529, "dr14": 529, "dr16": 532, "dr17": 532}
     assert (pixel_grid.continuum_pixels("dr14") & pixel_grid.continuum_pixels("dr17")).sum() == 249
-    counts = {"C": 3806, "CI": 557, "N": 3776, "O": 505, "Na": 13, "Mg": 106, "S": 8, "TiII": 28, "Ni": 206}
-    assert {element: pixel_grid.element_window(element).sum() for element in counts} == counts
+    counts = [3806, 557, 3776, 505, 13, 106, 51, 102, 24, 8, 16, 19, 31, 28, 29, 46, 70, 2403, 24, 206]
+    assert [pixel_grid.element_window(element).sum() for element in ELEMENTS] == counts
+    windows = {"C": 3806, "CI": 557, "Na": 13, "S": 8, "TiII": 28, "Fe": 2403, "Ni": 206}
+    assert {element: pixel_grid.element_window(element).sum() for element in windows} == windows
     with pytest.raises(ValueError, match="dr99"):
         pixel_grid.continuum_pixels("dr99")
-    with pytest.raises(ValueError, match="Xx"):
+    with pytest.raises(ValueError, match=r"'Xx'; there are C, CI, N, O, .*, Co, Ni"):
         pixel_grid.element_window("Xx")
 
 

@@ -1,4 +1,4 @@
-"""The likelihood of the parallaxes, Gaussian and with contaminants."""
+"""The likelihoods of the parallaxes, Gaussian and with contaminants, and of the labels, some of them missing."""
 
 import numpy as np
 import pytest
@@ -76,3 +76,83 @@ def test_robust_loss_and_its_gradient_are_finite(sigmas, log_variance):
     assert np.isfinite(gradient).all()
     if sigmas and log_variance == -1e4:  # a contaminant pulls 15^2 times less than in a Gaussian likelihood
         assert gradient[0, 0] == pytest.approx(sigmas / 0.03 / 15.0**2, rel=1e-3)
+
+
+def labels_with_gaps(n=12, labels=22):
+    """Labels and errors with gaps of all kinds, predictions and log variances, (n, labels) each; star 3 has none."""
+    rng = np.random.default_rng(6)
+    scale = np.array([600.0, 0.8, *np.full(labels - 2, 0.3)])  # Teff in K, the others in dex
+    label, error = scale * rng.normal(0, 1, (n, labels)), scale * rng.uniform(0.02, 0.4, (n, labels))
+    predicted = label + scale * rng.normal(0, 0.3, (n, labels))
+    log_variance = rng.normal(-3, 2, (n, labels)) + 2 * np.log(scale)
+    label[0, 4] = error[0, 4] = np.nan
+    label[1, [0, 21]] = np.nan  # with an error
+    error[2, 7] = np.nan  # a label without an error
+    error[2, 8] = np.inf
+    label[3] = np.nan
+    return label, error, predicted, log_variance
+
+
+def variance_of(error, log_variance):
+    return error**2 + np.exp(log_variance)
+
+
+def loss_of_labels(label, error, predicted, log_variance):
+    y_true, y_pred = (np.stack(pair, axis=-1) for pair in ((label, error), (predicted, log_variance)))
+    return numbers(likelihood.label_loss(ops.array(y_true, "float32"), ops.array(y_pred, "float32")))
+
+
+def test_label_loss_is_the_mean_over_all_labels_times_their_number_over_that_of_those_present():
+    label, error, predicted, log_variance = labels_with_gaps()
+    expected = []
+    for star in range(len(label)):
+        present = np.isfinite(label[star]) & np.isfinite(error[star])
+        variance = np.exp(log_variance[star]) + error[star] ** 2
+        losses = 0.5 * ((label - predicted)[star] ** 2 / variance + np.log(variance))
+        mean = np.sum(losses[present]) / 22
+        expected.append(mean * 22 / present.sum() if present.any() else 0.0)
+    assert [np.isfinite(label[i] + error[i]).sum() for i in range(5)] == [21, 20, 20, 0, 22]
+    loss = loss_of_labels(label, error, predicted, log_variance)
+    assert loss.shape == (12,) and loss[3] == 0
+    assert loss == pytest.approx(np.array(expected), rel=1e-4, abs=1e-5)
+    gaussian = -stats.norm.logpdf(label[5], predicted[5], np.sqrt(variance_of(error, log_variance)[5]))
+    assert loss[5] == pytest.approx(gaussian.mean() - 0.5 * np.log(2 * np.pi), rel=1e-4, abs=1e-5)
+
+
+def test_label_loss_does_not_see_what_is_predicted_for_a_missing_label():
+    label, error, predicted, log_variance = labels_with_gaps()
+    other = np.where(np.isfinite(label + error), predicted, 1e6)
+    np.testing.assert_array_equal(
+        loss_of_labels(label, error, other, log_variance), loss_of_labels(label, error, predicted, log_variance)
+    )
+
+
+def test_the_unit_of_a_label_adds_a_constant_to_its_loss():
+    """So that physical and standardised labels have the same gradients, and are fitted alike."""
+    label, error, predicted, log_variance = labels_with_gaps()
+    scaled = loss_of_labels(label / 600, error / 600, predicted / 600, log_variance - 2 * np.log(600))
+    difference = loss_of_labels(label, error, predicted, log_variance) - scaled
+    assert difference == pytest.approx(np.where(np.arange(12) == 3, 0, np.log(600)), abs=1e-3)
+
+
+def test_missing_labels_have_no_gradient_and_the_others_the_analytic_one():
+    tf = pytest.importorskip("tensorflow")
+    label, error, predicted, log_variance = labels_with_gaps()
+    error[6, :] = 0.0  # a label that is known exactly
+    y_pred = tf.Variable(np.stack([predicted, log_variance], axis=-1).astype(np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(likelihood.label_loss(np.stack([label, error], axis=-1).astype(np.float32), y_pred))
+    gradient = tape.gradient(loss, y_pred).numpy()
+    present = np.isfinite(label) & np.isfinite(error)
+    assert np.isfinite(gradient).all() and not gradient[~present].any()
+    variance, share = variance_of(error, log_variance), 1 / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    slope = share * (predicted - label) / variance
+    assert gradient[..., 0][present] == pytest.approx(slope[present], rel=1e-3, abs=1e-6)
+    of_log_variance = share * 0.5 * (1 - (predicted - label) ** 2 / variance) * np.exp(log_variance) / variance
+    assert gradient[..., 1][present] == pytest.approx(of_log_variance[present], rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("log_variance", [-1e4, -7.0, 80.0, 1e4])
+def test_label_loss_is_finite_for_any_log_variance(log_variance):
+    loss = loss_of_labels(*(np.array([[value]]) for value in (4800.0, 20.0, 4900.0, log_variance)))
+    assert np.isfinite(loss).all()

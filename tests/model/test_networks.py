@@ -53,6 +53,13 @@ def test_the_papers_network_has_the_right_number_of_parameters(offset, offset_pa
     assert model.count_params() == 1_242_908 + offset_parameters + fixed
 
 
+def test_the_dr17_distance_network_has_its_number_of_weights():
+    network = load_survey("dr17").network
+    assert network.hidden_units == (192, 64)
+    model = networks.build_joint_network(network, "none", mean_spectrum=np.ones(7514), parallax_scale=1.0)
+    assert trainable(model) == 1_455_064
+
+
 def test_layers_have_the_papers_order_and_regularisation():
     network = small_model("none").get_layer("luminosity")
     names = [layer.name for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]

@@ -9,7 +9,7 @@ from astropy import units as u
 
 from apogaia.arguments.plain import Columns, Kind, any_unit, texts, whole
 
-__all__ = ["COLUMNS", "ELEMENTS", "OFFSET_INPUTS", "StarColumn", "star_columns"]
+__all__ = ["COLUMNS", "ELEMENTS", "LABELS", "OFFSET_INPUTS", "StarColumn", "star_columns"]
 
 
 OFFSET_INPUTS = ("g_mag", "bp_rp", "teff")  # what a zero point may depend on: G, BP-RP [mag] and Teff [K]
@@ -39,6 +39,7 @@ ELEMENTS = (
 
 _LABELS = [("teff", "K", "effective temperature"), ("logg", "dex", "log10 of surface gravity in cm/s2")]
 _LABELS += [(f"{element.lower()}_h", "dex", f"[{element}/H]") for element in ELEMENTS]
+LABELS = tuple(name for name, _, _ in _LABELS)
 
 COLUMNS = tuple(
     StarColumn(*column)

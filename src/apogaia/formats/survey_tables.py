@@ -20,7 +20,7 @@ from apogaia.formats.fits_columns import ReductionError, ascii_column, find_colu
 from apogaia.formats.fits_columns import native as _native
 from apogaia.formats.fits_columns import open_table as _open_table
 from apogaia.formats.releases import EDR3_IMAGE_QUALITY, EDR3_SOLUTION, RELEASES, GaiaRelease, Release
-from apogaia.formats.stars_h5_columns import COLUMNS, ELEMENTS, StarColumn
+from apogaia.formats.stars_h5_columns import COLUMNS, LABELS, StarColumn
 
 __all__ = [
     "GAIA_UNITS",
@@ -30,6 +30,7 @@ __all__ = [
     "read_gaia",
     "read_stellar_parameters",
     "spectrum_places",
+    "table_blocks",
     "write_gaia",
     "write_table",
 ]
@@ -151,7 +152,6 @@ _COLUMN = {column.name: column for column in COLUMNS}
 _RP_MAG = StarColumn("rp_mag", "f8", "mag", "Gaia RP, until BP-RP is made of it")
 # Spellings of catalogues beside ours, C I and Ti II apart from C and Ti
 LABEL_SPELLINGS = {"ci_h": ("C1_H", "C_1_H"), "tiii_h": ("TI2_H", "TI_2_H")}
-LABELS = ("teff", "logg", *(f"{element.lower()}_h" for element in ELEMENTS))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def read_stellar_parameters(path: str | Path, allstar: Table, release: Release =
     table = Table({label: np.empty(n_rows, "f4") for label in places}, copy=False)
     numbers = np.zeros(n_rows, "i8")
     start = 0
-    for data in _blocks(path, hdu):
+    for data in table_blocks(path, hdu):
         rows = slice(start, start + len(data))
         if by_row and "APOGEE_ID" in present:
             _check_names(path, raw_values(data, present["APOGEE_ID"]), apogee_id[rows], start)
@@ -417,7 +417,7 @@ def _check_names(path: str | Path, named: np.ndarray, apogee_id: np.ndarray, sta
 def _read_columns(path: str | Path, names: Mapping[str, Sequence[str]], required: Sequence[str], hdu: int = 1) -> Table:
     """Columns of a FITS table under our names and types, whatever their case; absent optional ones are unknown."""
     pieces: dict[str, list[np.ndarray]] = {new: [] for new in names}
-    for data in _blocks(path, hdu):
+    for data in table_blocks(path, hdu):
         if not len(data):
             raise ReductionError(f"{path} has no rows: fetch or make it again")
         _check_columns(path, data.names, names, required)
@@ -464,7 +464,8 @@ def _numpy_kind(column: StarColumn) -> str:
     return "U8" if column.kind == "U" else column.kind
 
 
-def _blocks(path: str | Path, hdu: int = 1) -> Iterator[fits.FITS_rec]:
+@takes(path=file_path)
+def table_blocks(path: str | Path, hdu: int = 1) -> Iterator[fits.FITS_rec]:
     """Yield the rows of a FITS table in blocks, at least one; a compressed file is one block.
 
     What has been read of a mapped file stays in memory until the file is closed, and allStar has 4 GB of which few

@@ -1,4 +1,4 @@
-"""The likelihood that trains the joint network: predicted against measured parallaxes (paper Eqs. 3-4)."""
+"""The likelihoods that train the networks: predicted against measured parallaxes (paper Eqs. 3-4) or labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-__all__ = ["parallax_loss", "robust_parallax_loss"]
+__all__ = ["label_loss", "parallax_loss", "robust_parallax_loss"]
 
 
 @keras.saving.register_keras_serializable(package="apogaia")
@@ -47,3 +47,27 @@ def robust_parallax_loss(fraction: float, width: float):
         return 0.5 * log_total - ops.logaddexp(good, bad)
 
     return loss
+
+
+@keras.saving.register_keras_serializable(package="apogaia")
+def label_loss(y_true, y_pred):
+    """Negative log likelihood per star, without its constant, as a mean over the labels that the star has.
+
+    J = mean of [(label - predicted)^2 exp(-S) + S] / 2 with S = ln(error^2 + predicted variance): Leung & Bovy (2019a),
+    whose mean over all labels, times number of labels over number present, is this one. A label is missing if it or
+    its error is not finite. A star without labels has a loss of 0.
+
+    Parameters
+    ----------
+    y_true
+        (n, labels, 2) label and its error, in units of the label.
+    y_pred
+        (n, labels, 2) predicted label and log variance of the prediction, without the label's error.
+    """
+    present = ops.isfinite(y_true[..., 0]) & ops.isfinite(y_true[..., 1])
+    # not only the loss of a missing label must be replaced, but its NaN before: NaN times 0 is NaN in the gradient
+    label, error = (ops.where(present, y_true[..., i], 1.0) for i in (0, 1))
+    log_total = ops.logaddexp(2.0 * ops.log(error), y_pred[..., 1])
+    losses = 0.5 * ops.square(y_pred[..., 0] - label) * ops.exp(-log_total) + 0.5 * log_total
+    total = ops.sum(ops.where(present, losses, 0.0), axis=-1)
+    return total / ops.maximum(ops.sum(ops.cast(present, total.dtype), axis=-1), 1.0)

@@ -1,4 +1,4 @@
-"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point.
+"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point; and its trunk, for others.
 
 Leung & Bovy (2019b), section 2. Keras and keras.ops only, so that the same file runs on every Keras backend. A model's
 inputs are named and in physical units; everything that normalises them is inside.
@@ -17,7 +17,7 @@ from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model.fast.layers import BitDropout, BlockedConv1D, PixelBlocks
 from apogaia.survey import NetworkSettings
 
-__all__ = ["OFFSETS", "build_joint_network", "check_pixels"]
+__all__ = ["OFFSETS", "build_joint_network", "check_pixels", "initial", "trunk"]
 
 OFFSETS = ("none", "constant", "multivariate")
 VARIANCE_FORMS = ("parallax", "released")
@@ -172,8 +172,8 @@ def build_joint_network(
     return keras.Model(inputs, output, name=f"joint_{offset}")
 
 
-def _initial(network: NetworkSettings) -> keras.initializers.Initializer:
-    # one for each layer: an initialiser used twice gives the same numbers twice
+def initial(network: NetworkSettings) -> keras.initializers.Initializer:
+    """How a layer's weights start; one for each layer, for an initialiser used twice gives the same numbers twice."""
     return keras.initializers.RandomNormal(stddev=network.initial_weight_sd)
 
 
@@ -181,7 +181,7 @@ def _hidden(network: NetworkSettings, activation: str) -> dict:
     """What all hidden layers share."""
     return {
         "activation": activation,
-        "kernel_initializer": _initial(network),
+        "kernel_initializer": initial(network),
         "kernel_regularizer": keras.regularizers.L2(network.l2),
     }
 
@@ -189,16 +189,11 @@ def _hidden(network: NetworkSettings, activation: str) -> dict:
 def _luminosity_network(network: NetworkSettings, n_pixels: int, parallax_scale: float) -> keras.Model:
     """Spectrum -> [fakemag, log variance of fakemag]."""
     spectrum = keras.Input((n_pixels,), name="spectrum")
-    x = MeanSubtraction(name="mean_subtraction")(spectrum)
-    x = _convolutions(network, n_pixels, x)
-    x = keras.layers.Flatten(name="flat")(x)
-    for i, units in enumerate(network.hidden_units, start=1):
-        x = BitDropout(network.dropout, name=f"hidden_dropout_{i}")(x)
-        x = keras.layers.Dense(units, name=f"hidden_{i}", **_hidden(network, "relu"))(x)
+    _, x = trunk(network, spectrum)
     # both heads work at a scale near 1: fakemag = softplus * scale, hence ln variance + 2 ln scale
     scale = network.fakemag_scale * parallax_scale
-    fakemag = keras.layers.Dense(1, "softplus", kernel_initializer=_initial(network), name="scaled_fakemag")(x)
-    log_variance = keras.layers.Dense(1, kernel_initializer=_initial(network), name="scaled_log_variance")(x)
+    fakemag = keras.layers.Dense(1, "softplus", kernel_initializer=initial(network), name="scaled_fakemag")(x)
+    log_variance = keras.layers.Dense(1, kernel_initializer=initial(network), name="scaled_log_variance")(x)
     output = keras.layers.Concatenate(name="fakemag_and_log_variance")(
         [
             keras.layers.Rescaling(scale, name="fakemag")(fakemag),
@@ -206,6 +201,30 @@ def _luminosity_network(network: NetworkSettings, n_pixels: int, parallax_scale:
         ]
     )
     return keras.Model(spectrum, output, name="luminosity")
+
+
+def trunk(network: NetworkSettings, spectrum):
+    """The layers that see the whole spectrum.
+
+    Parameters
+    ----------
+    network
+        Convolutions, pooling, hidden layers, dropout.
+    spectrum
+        (n, pixels) Keras input. The mean that is subtracted is a weight of the layer ``mean_subtraction``, zero so far.
+
+    Returns
+    -------
+    subtracted, hidden
+        (n, pixels) spectrum less the mean, and (n, units) of the last hidden layer.
+    """
+    subtracted = MeanSubtraction(name="mean_subtraction")(spectrum)
+    x = _convolutions(network, spectrum.shape[1], subtracted)
+    x = keras.layers.Flatten(name="flat")(x)
+    for i, units in enumerate(network.hidden_units, start=1):
+        x = BitDropout(network.dropout, name=f"hidden_dropout_{i}")(x)
+        x = keras.layers.Dense(units, name=f"hidden_{i}", **_hidden(network, "relu"))(x)
+    return subtracted, x
 
 
 def _convolutions(network: NetworkSettings, n_pixels: int, spectrum):
@@ -221,7 +240,7 @@ def _convolutions(network: NetworkSettings, n_pixels: int, spectrum):
             width,
             first_pixel=-(n_layers - i) * left,
             pixels=n_pixels,
-            kernel_initializer=_initial(network),
+            kernel_initializer=initial(network),
             kernel_regularizer=keras.regularizers.L2(network.l2),
             name=f"conv_{i}",
         )(x)
@@ -238,7 +257,7 @@ def _offset_layers(network: NetworkSettings, x, parallax_scale: float):
     for i, units in enumerate(network.offset_hidden_units, start=1):
         x = keras.layers.Dense(units, name=f"offset_hidden_{i}", **_hidden(network, "tanh"))(x)
         x = BitDropout(network.dropout, name=f"offset_dropout_{i}")(x)
-    x = keras.layers.Dense(1, "tanh", kernel_initializer=_initial(network), name="scaled_offset")(x)
+    x = keras.layers.Dense(1, "tanh", kernel_initializer=initial(network), name="scaled_offset")(x)
     return keras.layers.Rescaling(parallax_scale, name="offset_mas")(x)
 
 
