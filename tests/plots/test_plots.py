@@ -287,6 +287,9 @@ def test_medians_against_the_zero_point_are_drawn_where_they_are():
 
 def test_residuals_of_the_refit_are_drawn_where_they_are():
     bins = [{"low": 1.0, "high": 3.0, "middle": 2.0, "stars": 9, "mean_uas": -4.0, "error_uas": 1.5}]
+    far = [bins[0] | {"mean_uas": 20.0}]
+    axes = plots.fit_residuals({"g_mag": far, "snr": bins})
+    assert axes[0].get_ylim() == axes[1].get_ylim() and axes[0].get_ylim()[1] > 20
     axes = plots.fit_residuals({"g_mag": bins, "snr": bins})
     assert [panel.get_xscale() for panel in axes] == ["linear", "log"]
     for panel in axes:

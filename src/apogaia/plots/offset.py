@@ -62,6 +62,9 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
             panel.set_xscale("log")
             readable_decades(panel.xaxis)
     axes[0].set_ylabel(r"mean residual [$\mathrm{\mu as}$]")
+    every = [bound for panel in axes for bound in panel.get_ylim()]
+    for panel in axes:  # on one scale, so that what stands out does
+        panel.set_ylim(min(every), max(every))
     return axes
 
 
