@@ -27,7 +27,7 @@ def measure(quick: bool = False) -> dict:
     import keras
     import numpy as np
 
-    from apogaia.model import batches, likelihood, networks, training
+    from apogaia.model import batches, fitting, likelihood, networks
     from apogaia.survey import load_survey
 
     pixels, steps, runs = (256, 3, 2) if quick else (7514, 60, 7)
@@ -35,7 +35,7 @@ def measure(quick: bool = False) -> dict:
     sample = random_sample(BATCH * steps, pixels)
     inputs, targets = sample.arrays("multivariate")
     rows = np.arange(len(sample))
-    training._be_reproducible(1)
+    fitting.be_reproducible(1)
     scale, means, deviations = 0.5, (12.0, 1.3, 4800.0), (1.0, 0.3, 300.0)
     ours = networks.build_joint_network(
         network,

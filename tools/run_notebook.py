@@ -20,7 +20,7 @@ from apogaia.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_BETWEEN = 10.0  # lines of progress: short epochs and bars must not flood the terminal
-PROGRESS = re.compile(r"epoch \d+/\d+ |.*\d%\|")  # the lines of model/training.py, and tqdm's bars
+PROGRESS = re.compile(r"epoch \d+/\d+ |.*\d%\|")  # the lines of model/fitting.py, and tqdm's bars
 
 
 class Progress:

@@ -125,6 +125,15 @@ def test_a_label_without_spread_is_named(opened):
         sample.mean_and_sd(np.arange(N))
 
 
+def test_equal_labels_have_no_spread_however_their_standard_deviation_rounds():
+    label = np.random.default_rng(1).normal(size=(45, len(LABELS)))
+    label[:, 12] = 0.1
+    assert label[:, 12].std() > 0
+    sample = LabelSet(np.ones((45, 3), np.float32), label, np.full_like(label, 0.02))
+    with pytest.raises(ValueError, match=r"no spread of k_h \(45 stars\)"):
+        sample.mean_and_sd(np.arange(45))
+
+
 def test_arrays_are_the_networks_input_and_the_likelihoods_targets(opened):
     labels = labels_of()
     labels["mg_h"][4] = np.nan

@@ -67,17 +67,6 @@ def test_the_learning_rate_follows_the_loss_of_the_validation_stars():
     assert history["learning_rate"] == pytest.approx([3e-3, 3e-3, 1.5e-3, 0.75e-3, 0.375e-3])
 
 
-@pytest.mark.parametrize(
-    ("ends", "left"),
-    [([0, 50], "8 min left"), ([0, 50, 51], "8 s left"), ([0, 50, 650, 1250], "70 min left")],
-)
-def test_the_time_left_follows_from_the_epochs_after_the_first(ends, left):
-    """The first one also compiles."""
-    report = training.EpochReport("none", 10, verbose=True)
-    report.ends = ends
-    assert report._left() == left
-
-
 def test_training_is_reproducible_bit_for_bit(tmp_path):
     sample = synthetic_stars(300)
     paths = [tmp_path / f"{name}.keras" for name in "ab"]

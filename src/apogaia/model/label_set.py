@@ -63,7 +63,9 @@ class LabelSet:
         """
         chosen = self.label[rows]
         known = np.isfinite(chosen).sum(axis=0)
-        spread = np.array([np.nanstd(column) if n > 1 else 0.0 for column, n in zip(chosen.T, known, strict=True)])
+        several = [n > 1 and np.nanmin(column) < np.nanmax(column) for column, n in zip(chosen.T, known, strict=True)]
+        # equal values must be told from the values: their standard deviation may round to something else than zero
+        spread = np.array([np.nanstd(column) if s else 0.0 for column, s in zip(chosen.T, several, strict=True)])
         if not spread.all():
             named = ", ".join(f"{LABELS[i]} ({known[i]} stars)" for i in np.flatnonzero(spread == 0))
             raise ValueError(f"the training set has no spread of {named}: do the survey's tables hold these labels?")

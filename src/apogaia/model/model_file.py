@@ -17,7 +17,7 @@ from apogaia import files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
-from apogaia.model import networks  # noqa: F401 - Keras finds the layers of a file by their registration there
+from apogaia.model import censored_network, networks  # noqa: F401 - they register the layers of a file with Keras
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.survey import Survey
@@ -25,6 +25,7 @@ from apogaia.survey import Survey
 __all__ = [
     "ModelFileError",
     "load_network",
+    "origin",
     "provenance",
     "read_domain",
     "read_provenance",
@@ -41,18 +42,26 @@ class ModelFileError(ValueError):
 
 
 def provenance(survey: Survey, sample: TrainingSet, offset: str) -> dict:
-    """What a model file says about its origin: survey, settings, sample counts, scale and package versions."""
+    """What the file of a joint model says about its origin: what `origin` gives, offset, scale and training range."""
     settings = survey.training
-    gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
+    gradient, _ = split(len(sample), settings.validation_fraction, settings.seed)
+    return {
+        **origin(survey, len(sample), settings.seed),
+        "offset": offset,
+        "parallax_scale_mas": float(np.std(sample.parallax[gradient])),
+        "training_range": _training_range(sample, gradient) if offset == "multivariate" else {},
+    }
+
+
+def origin(survey: Survey, n_stars: int, seed: int) -> dict:
+    """What the files of all models say: survey, settings, counts of the sample as `seed` splits it, and versions."""
+    gradient, validation = split(n_stars, survey.training.validation_fraction, seed)
     return {
         "survey": survey.name,
         "title": survey.title,
-        "offset": offset,
-        "seed": settings.seed,
+        "seed": seed,
         "gradient_stars": len(gradient),
         "validation_stars": len(validation),
-        "parallax_scale_mas": float(np.std(sample.parallax[gradient])),
-        "training_range": _training_range(sample, gradient) if offset == "multivariate" else {},
         "settings": survey.settings(),
         "keras_backend": keras.backend.backend(),
         "versions": {name: version(name) for name in ("apogaia", "keras", "numpy")},
@@ -76,11 +85,11 @@ def save_model(
     Parameters
     ----------
     model
-        A joint network.
+        A joint or a censored network.
     path
         File to write.
     provenance
-        What `provenance` gives, and what else is to travel with the network, as it goes into JSON.
+        What `provenance` or `origin` gives, and what else is to travel with the network, as it goes into JSON.
     training_domain
         Of the stars that trained it; without one, no star is flagged as outside.
     """

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
-from apogaia.model import likelihood, model_file, networks
-from apogaia.model.batches import Batches, in_one_thread
-from apogaia.model.fast import devices, training_jax
+from apogaia.model import fitting, likelihood, model_file, networks
+from apogaia.model.fast import devices
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, mean_of_rows, split
 from apogaia.reduction import quality_cuts, stars_h5
@@ -66,7 +64,7 @@ def train(
     inputs, targets = sample.arrays(offset)
     colours = np.column_stack([getattr(sample, name)[gradient] for name in OFFSET_INPUTS])
     devices.log_once("training")
-    _be_reproducible(settings.seed)
+    fitting.be_reproducible(settings.seed)
     rate = settings.learning_rate_without_offset if offset == "none" else settings.learning_rate_with_offset
     with devices.training_scope():
         model = networks.build_joint_network(
@@ -79,31 +77,16 @@ def train(
             variance_form=settings.variance_form,
         )
         model.compile(optimizer=keras.optimizers.Adam(rate), loss=_loss(settings))
-    batches = Batches(inputs, targets, gradient, settings.batch_size, shuffle_seed=settings.seed)
-    validation_batches = Batches(inputs, targets, validation, settings.batch_size)
-    callbacks = [
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss",
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
-            min_delta=settings.plateau_threshold,
-            min_lr=settings.min_learning_rate,
-        ),
-        EpochReport(name or offset, settings.epochs, verbose),
-    ]
-    if devices.uses_device(device):
-        history = training_jax.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
-    else:
-        batches, validation_batches = in_one_thread(batches, validation_batches)
-        history = model.fit(
-            batches,
-            validation_data=validation_batches,
-            epochs=settings.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=callbacks,
-        )
-    return model, {name: [float(value) for value in values] for name, values in history.history.items()}
+    history = fitting.fit(
+        model,
+        (inputs, targets),
+        (gradient, validation),
+        settings,
+        name=name or offset,
+        verbose=verbose,
+        device=device,
+    )
+    return model, history
 
 
 def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> None:
@@ -131,42 +114,7 @@ def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> N
     model_file.save_model(network, path, origin, domain)
 
 
-class EpochReport(keras.callbacks.Callback):
-    """Add the constant zero point to the history, and print one line per epoch, which make shows in the terminal."""
-
-    def __init__(self, name: str, epochs: int, verbose: bool):
-        super().__init__()
-        self.name, self.epochs, self.verbose = name, epochs, verbose
-        self.ends: list[float] = []  # of start, first epoch, ... [s]
-
-    def on_train_begin(self, logs=None):
-        self.ends = [time.monotonic()]
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.model.name == "joint_constant":
-            ones = np.ones((1, len(OFFSET_INPUTS)), np.float32)
-            logs["offset"] = float(keras.ops.convert_to_numpy(self.model.get_layer("offset")(ones))[0, 0])
-        self.ends.append(time.monotonic())
-        if self.verbose:
-            values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-            print(f"epoch {epoch + 1}/{self.epochs}  {self.name}  {values}  {self._left()}", flush=True)
-
-    def _left(self) -> str:
-        """How long the epochs to come will take, as the past ones did; the first also compiles, and is left out."""
-        past = self.ends[1:] if len(self.ends) > 2 else self.ends
-        seconds = (past[-1] - past[0]) / (len(past) - 1) * (self.epochs + 1 - len(self.ends))
-        return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"
-
-
 def _loss(settings: TrainingSettings):
     if settings.contaminant_fraction == 0:
         return likelihood.parallax_loss
     return likelihood.robust_parallax_loss(settings.contaminant_fraction, settings.contaminant_width)
-
-
-def _be_reproducible(seed: int) -> None:
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()

@@ -33,9 +33,9 @@ def fit(
     model
         Compiled with an optimiser and a loss per star; the loss is the only metric.
     batches, validation_batches
-        The two `training.Batches` of the same arrays; their rows, in each epoch's order, and batch size are used.
+        The two `batches.Batches` of the same arrays; their rows, in each epoch's order, and batch size are used.
     epochs, callbacks
-        As for ``model.fit``; callbacks act between epochs only.
+        As for ``model.fit``; callbacks act between epochs only, and may end the training.
     """
     import jax
 
@@ -45,6 +45,7 @@ def fit(
     model.optimizer.build(model.trainable_variables)
     history = keras.callbacks.History()
     notified = keras.callbacks.CallbackList([*callbacks, history], model=model, epochs=epochs, verbose=0)
+    model.stop_training = False
     notified.on_train_begin()
     for epoch in range(epochs):
         notified.on_epoch_begin(epoch)
@@ -53,6 +54,8 @@ def fit(
         _assign(model, state)
         logs = {"loss": float(loss), "val_loss": float(validation_loss(state, data, *validation))}
         notified.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
     notified.on_train_end()
     return history
 

@@ -1,0 +1,122 @@
+"""Fit a network to a sample in memory: what the training of the joint networks and that of the censored one share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
+from apogaia.model.batches import Batches, in_one_thread
+from apogaia.model.fast import devices, training_jax
+from apogaia.survey import TrainingSettings
+
+__all__ = ["be_reproducible", "fit"]
+
+
+def fit(
+    model: keras.Model,
+    arrays: tuple[Mapping[str, np.ndarray], np.ndarray],
+    rows: tuple[np.ndarray, np.ndarray],
+    settings: TrainingSettings,
+    *,
+    name: str,
+    patience: int | None = None,
+    verbose: bool = True,
+    device: bool | None = None,
+) -> dict[str, list[float]]:
+    """Fit a compiled network; the learning rate is reduced on a plateau of the validation loss.
+
+    Parameters
+    ----------
+    model
+        Compiled with an optimiser and a loss per star.
+    arrays
+        Inputs by name, and targets; one row per star.
+    rows
+        Of the gradient and of the validation stars.
+    settings
+        Its seed is that of the order; also used are batch size, epochs and plateau.
+    name
+        Of the model, in the lines that are printed.
+    patience
+        Epochs without a better validation loss that end the fit; the weights are then those of the best epoch, also if
+        all epochs ran. None: all epochs, and the weights of the last.
+    verbose
+        Print one line per epoch, with the time that is left.
+    device
+        Whether JAX compiles whole epochs (`apogaia.model.fast.training_jax`); None: where Keras runs on JAX with an
+        accelerator.
+
+    Returns
+    -------
+    dict
+        Per epoch: ``loss``, ``val_loss``, ``learning_rate``, and of a constant zero point ``offset`` [mas].
+    """
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss",
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+            min_delta=settings.plateau_threshold,
+            min_lr=settings.min_learning_rate,
+        ),
+        EpochReport(name, settings.epochs, verbose),
+    ]
+    if patience is not None:
+        stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True)
+        callbacks.append(stopping)
+    gradient, validation = rows
+    batches = Batches(*arrays, gradient, settings.batch_size, shuffle_seed=settings.seed)
+    validation_batches = Batches(*arrays, validation, settings.batch_size)
+    if devices.uses_device(device):
+        history = training_jax.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
+    else:
+        batches, validation_batches = in_one_thread(batches, validation_batches)
+        history = model.fit(
+            batches,
+            validation_data=validation_batches,
+            epochs=settings.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
+    return {key: [float(value) for value in values] for key, values in history.history.items()}
+
+
+def be_reproducible(seed: int) -> None:
+    """Seed weights and dropout, and let TensorFlow sum in one order."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+class EpochReport(keras.callbacks.Callback):
+    """Add the constant zero point to the history, and print one line per epoch, which make shows in the terminal."""
+
+    def __init__(self, name: str, epochs: int, verbose: bool):
+        super().__init__()
+        self.name, self.epochs, self.verbose = name, epochs, verbose
+        self.ends: list[float] = []  # of start, first epoch, ... [s]
+
+    def on_train_begin(self, logs=None):
+        self.ends = [time.monotonic()]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.name == "joint_constant":
+            ones = np.ones((1, len(OFFSET_INPUTS)), np.float32)
+            logs["offset"] = float(keras.ops.convert_to_numpy(self.model.get_layer("offset")(ones))[0, 0])
+        self.ends.append(time.monotonic())
+        if self.verbose:
+            values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+            print(f"epoch {epoch + 1}/{self.epochs}  {self.name}  {values}  {self._left()}", flush=True)
+
+    def _left(self) -> str:
+        """How long the epochs to come will take, as the past ones did; the first also compiles, and is left out."""
+        past = self.ends[1:] if len(self.ends) > 2 else self.ends
+        seconds = (past[-1] - past[0]) / (len(past) - 1) * (self.epochs + 1 - len(self.ends))
+        return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"

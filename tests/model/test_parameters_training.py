@@ -1,0 +1,216 @@
+"""Training of the censored network on synthetic stars whose labels are known."""
+
+import contextlib
+import dataclasses
+import io
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
+from apogaia.model import fitting, model_file, parameters_training
+from apogaia.model.censored_network import CENSORED_ELEMENTS
+from apogaia.model.label_set import LabelSet
+from apogaia.model.parameters_training import train_parameters
+from apogaia.model.training_set import split
+from apogaia.reduction import stars_h5
+from apogaia.survey import load_survey
+
+N_PIXELS = 4 * len(LABELS)  # four for each label
+MEAN = np.array([4800.0, 2.4, *np.linspace(-0.3, 0.1, 20)])
+SD = np.array([500.0, 0.8, *np.linspace(0.2, 0.5, 20)])
+SEED = 5
+COLUMN = {element: 2 + i for i, element in enumerate(ELEMENTS)}  # of the labels
+INCOMPLETE = [0, COLUMN["Mg"], COLUMN["Fe"]]  # columns of labels that stars lack
+COLUMNS_OF_ALLSTAR = ["TEFF", "LOGG", *("FE_H" if e == "Fe" else f"{e.upper()}_FE" for e in ELEMENTS)]
+WINDOWS = {element: np.arange(N_PIXELS) // 4 == COLUMN[element] for element in CENSORED_ELEMENTS}
+
+
+def tiny_survey(**changes):
+    survey = load_survey("smoke")
+    settings = {"hidden_units": (32, 24), "element_units": (12, 8), "wide_element_units": (12, 8), "dropout": 0.0}
+    settings |= {"epochs": 2, "patience": 50, "learning_rate": 5e-3, "batch_size": 64, **changes}
+    return dataclasses.replace(
+        survey,
+        network=dataclasses.replace(survey.network, initial_weight_sd=0.3),
+        parameters=dataclasses.replace(survey.parameters, **settings),
+    )
+
+
+def labelled_stars(n, seed=1):
+    """Each label makes its own four pixels darker; the label's error is a tenth of its spread."""
+    rng = np.random.default_rng(seed)
+    standardised = rng.normal(size=(n, len(LABELS)))
+    pattern = np.tile([0.1, -0.2, 0.2, 0.1], len(LABELS))
+    spectrum = 0.9 - np.repeat(standardised, 4, axis=1) * pattern + rng.normal(0, 0.01, (n, N_PIXELS))
+    error = np.tile(0.1 * SD, (n, 1))
+    return LabelSet(spectrum.astype(np.float32), MEAN + SD * standardised + rng.normal(0, error), error)
+
+
+def trained(sample, **changes):
+    return train_parameters(tiny_survey(**changes), sample, windows=WINDOWS, verbose=False)
+
+
+def recovered(model, seed=2):
+    """(22,) robust scatter of the predictions for unseen stars about the truth, in units of the labels' spread."""
+    unseen = labelled_stars(300, seed)
+    predicted = model.predict({"spectrum": unseen.spectrum}, verbose=0)[..., 0]
+    return 1.4826 * np.median(np.abs(predicted - unseen.label), axis=0) / SD
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A model, its history and what was printed; half of the stars lack three labels."""
+    sample = labelled_stars(1500)
+    lacking = np.random.default_rng(7).random(len(sample)) < 0.5
+    for column in INCOMPLETE:
+        sample.label[lacking, column] = sample.error[lacking, column] = np.nan
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        model, history = train_parameters(tiny_survey(epochs=20), sample, windows=WINDOWS)
+    return model, history, printed.getvalue().splitlines()
+
+
+def spoilt_stars():
+    """Validation stars with wrong labels: the better the network knows the others, the worse it does on these."""
+    sample = labelled_stars(200)
+    _, validation = split(200, tiny_survey().training.validation_fraction, SEED)
+    sample.label[validation] = MEAN - 4 * (sample.label[validation] - MEAN)
+    return sample
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    return trained(spoilt_stars(), seed=SEED, dropout=0.3, epochs=60, patience=3)
+
+
+def test_labels_come_back_also_those_that_half_of_the_stars_lack(whole):
+    model, history, _ = whole
+    scatter = recovered(model)
+    assert scatter.max() < 0.4
+    assert scatter[INCOMPLETE].max() < 0.3
+    assert np.isfinite(history["val_loss"]).all() and history["val_loss"][-1] < history["val_loss"][0]
+
+
+def test_each_epoch_has_its_history_and_prints_a_line(whole):
+    _, history, lines = whole
+    assert set(history) == {"loss", "val_loss", "learning_rate"}
+    assert {len(values) for values in history.values()} == {20}
+    assert history["learning_rate"][0] == pytest.approx(5e-3)  # that of [parameters]
+    assert [line.split()[:3] for line in lines] == [["epoch", f"{i}/20", "parameters"] for i in range(1, 21)]
+
+
+def test_patience_ends_training_and_the_best_weights_come_back(stopped):
+    model, history = stopped
+    best = int(np.argmin(history["val_loss"]))
+    assert len(history["val_loss"]) == best + 1 + 3 < 60
+    sample = spoilt_stars()
+    _, validation = split(200, tiny_survey().training.validation_fraction, SEED)
+    inputs, targets = sample.arrays()
+    loss = model.evaluate({"spectrum": inputs["spectrum"][validation]}, targets[validation], verbose=0)
+    assert loss == pytest.approx(history["val_loss"][best], rel=1e-5)
+    assert history["val_loss"][-1] > history["val_loss"][best] + 0.01
+
+
+def test_training_is_reproducible_bit_for_bit(stopped):
+    again, history = trained(spoilt_stars(), seed=SEED, dropout=0.3, epochs=60, patience=3)
+    assert history == stopped[1]
+    for a, b in zip(again.get_weights(), stopped[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_validation_stars_do_not_enter_means_and_standard_deviations(stopped):
+    sample = spoilt_stars()
+    gradient, validation = split(200, tiny_survey().training.validation_fraction, SEED)
+    assert len(validation) == 20
+    layer = stopped[0].get_layer("labels")
+    mean, sd = (keras.ops.convert_to_numpy(values) for values in (layer.mean, layer.sd))
+    assert mean == pytest.approx(sample.label[gradient].mean(axis=0), rel=1e-5)
+    assert sd == pytest.approx(sample.label[gradient].std(axis=0), rel=1e-5)
+    spectrum = keras.ops.convert_to_numpy(stopped[0].get_layer("mean_subtraction").mean)
+    assert spectrum == pytest.approx(sample.spectrum[gradient].mean(axis=0), abs=1e-6)
+
+
+def test_seed_batch_size_and_epochs_are_those_of_the_section_and_another_seed_is_another_training(monkeypatch):
+    called = []
+    monkeypatch.setattr(fitting, "fit", lambda *given, **named: called.append((given, named)) or {})
+    sample = labelled_stars(50)
+    for seed in (5, 6):
+        trained(sample, seed=seed, batch_size=9, epochs=4, patience=2, learning_rate=0.02)
+    (one, _, rows, settings), named = called[0]
+    other, _, other_rows, other_settings = called[1][0]
+    assert (settings.seed, settings.batch_size, settings.epochs, named["patience"]) == (5, 9, 4, 2)
+    assert other_settings.seed == 6
+    assert settings.plateau_patience == tiny_survey().training.plateau_patience
+    assert float(one.optimizer.learning_rate) == pytest.approx(0.02)
+    assert not np.array_equal(rows[1], other_rows[1])
+    kernels = [keras.ops.convert_to_numpy(model.get_layer("hidden_1").kernel) for model in (one, other)]
+    assert not np.array_equal(*kernels)
+
+
+def test_too_few_stars_labels_without_spread_and_values_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="3 training stars are too few"):
+        trained(labelled_stars(3))
+    sample = labelled_stars(50)
+    sample.label[:, COLUMN["P"]] = np.nan
+    sample.label[:, COLUMN["K"]] = 0.1
+    with pytest.raises(ValueError, match=r"no spread of p_h \(0 stars\), k_h \(45 stars\)"):
+        trained(sample)
+    sample = labelled_stars(50)
+    sample.spectrum[5, 5] = np.inf
+    with pytest.raises(ValueError, match="spectra of the training set have values that are not finite"):
+        trained(sample)
+
+
+def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monkeypatch):
+    """Two of 40 stars do not train."""
+    n = 40
+    rng = np.random.default_rng(3)
+    allstar = Table({"ASPCAPFLAG": np.where(np.arange(n) == 7, 1 << 23, 0).astype(np.int32)})
+    for label, column in zip(LABELS, COLUMNS_OF_ALLSTAR, strict=True):
+        allstar[column] = rng.uniform(4000, 5500, n) if label == "teff" else rng.normal(0, 0.3, n)
+        allstar[f"{column}_ERR"] = np.full(n, 40.0 if label == "teff" else 0.02)
+        if label not in ("teff", "logg"):
+            allstar[f"{column}_FLAG"] = np.zeros(n, np.int32)
+    allstar.write(tmp_path / "allStar.fits")
+    values = {"snr": np.where(np.arange(n) == 11, 90.0, 300.0), "v_scatter": np.full(n, 0.2)}
+    table = Table({column.name: np.zeros(n, column.kind) for column in stars_h5.COLUMNS} | values)
+    spectra = rng.normal(0.9, 0.1, (n, 7514)).astype(np.float32)
+    stars_h5.write_stars(tmp_path / "stars.h5", table, [spectra])
+    trained_on = []
+
+    def shortly(survey, sample, **named):
+        trained_on.append(sample)
+        return trained(labelled_stars(20))
+
+    monkeypatch.setattr(fitting, "fit", lambda *_, **named: {"loss": [1.5]})
+    monkeypatch.setattr(parameters_training, "train_parameters", shortly)
+    survey, path = tiny_survey(), tmp_path / "parameters.keras"
+    parameters_training.train_parameters_model(path, survey, tmp_path / "stars.h5", tmp_path / "allStar.fits")
+    kept = np.delete(np.arange(n), [7, 11])
+    np.testing.assert_array_equal(trained_on[0].spectrum, spectra[kept])
+    np.testing.assert_allclose(trained_on[0].label[:, 0], allstar["TEFF"][kept])
+    origin = model_file.read_provenance(path)
+    assert origin["labels"] == list(LABELS) and origin["history"] == {"loss": [1.5]}
+    assert (origin["gradient_stars"], origin["validation_stars"], origin["seed"]) == (34, 4, survey.parameters.seed)
+    assert origin["settings"]["parameters"]["epochs"] == 2
+    assert model_file.load_network(path).name == "censored"
+
+
+@pytest.mark.slow
+def test_epochs_that_jax_compiles_train_with_missing_labels(jax_process):
+    jax_process.run(f"""
+        patch.syspath_prepend({str(Path(__file__).parent)!r})
+        from test_parameters_training import INCOMPLETE, WINDOWS, labelled_stars, tiny_survey
+        from apogaia.model.parameters_training import train_parameters
+
+        sample = labelled_stars(300)
+        for column in INCOMPLETE:
+            sample.label[:150, column] = np.nan
+        model, history = train_parameters(tiny_survey(), sample, windows=WINDOWS, verbose=False, device=True)
+        assert history["val_loss"][1] < history["val_loss"][0]
+        assert all(np.isfinite(weights).all() for weights in model.get_weights())
+    """)
