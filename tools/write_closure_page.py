@@ -241,6 +241,11 @@ def told(run: dict | None) -> str:
     return text if run.get("passed", True) else f"**{text}**"
 
 
+def _seeds(runs: list[dict]) -> str:
+    seeds = sorted({run["seed"] for run in runs})
+    return f"Seed{'s' if len(seeds) > 1 else ''} {' and '.join(map(str, seeds))}"
+
+
 def stress(found: dict | None, before: dict) -> str:
     """The stress suite: every universe beside the truth, the seeds side by side; None: it has not run."""
     if found is None:
@@ -267,7 +272,7 @@ def stress(found: dict | None, before: dict) -> str:
         off = np.array([run["difference_uas"] for run in fitted])
         passed = sum(run["passed"] for run in fitted)
         text += (
-            f"\nSeeds {' and '.join(map(str, chosen))} ({name}): {passed} of {len(fitted)}"
+            f"\n{_seeds(fitted)} ({name}): {passed} of {len(fitted)}"
             f" fits are within their limits; {100 * np.mean(pull < 1):.0f} % have the truth within one quoted error,"
             f" {100 * np.mean(pull < 2):.0f} % within two; the median difference is {np.median(off):+.1f} uas.\n"
         )

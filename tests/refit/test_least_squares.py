@@ -368,4 +368,4 @@ def test_a_fit_that_begins_near_its_end_ends_there_in_fewer_iterations(monkeypat
         cold.mean_error_uas, rel=0.01
     )
     np.testing.assert_allclose(warm.log_fakemag, cold.log_fakemag, atol=5e-4)
-    np.testing.assert_allclose(warm.group_uas, cold.group_uas, atol=0.2)
+    np.testing.assert_allclose(warm.group_uas, cold.group_uas, atol=1.0)  # each known to some 3 uas
