@@ -27,8 +27,8 @@ from apogaia.model.training_domain import TrainingDomain
 from apogaia.physics.galaxy import MAP_ELEMENTS
 from apogaia.physics.literature import PAPER_SUMMARIES
 from apogaia.survey import load_survey
+from apogaia.zero_point.dependence import ZeroPointPlane
 from apogaia.zero_point.offset_posterior import OffsetPosterior
-from apogaia.zero_point.refit_zero_point import ZeroPointPlane
 from apogaia.zero_point.surface import ZeroPointSurface
 
 # What users are told of: the names that `import apogaia` gives, and these parts. Plot functions take what these return;
@@ -72,6 +72,13 @@ EXCUSED = {
     "physics.luminosity.logsol_to_fakemag:band": "a name",
     "reduction.stars_h5.Stars.spectra_of": "rows as `select` gives them",
     "reduction.stars_h5.write_stars": "a table and spectra that the reduction makes",
+    "zero_point.dependence.Dependence.of": "arrays and fits that the package makes",
+    "zero_point.dependence.Dependence.of_fit": "arrays and fits that the package makes",
+    "zero_point.dependence.Dependence.slope": "arrays and fits that the package makes",
+    "zero_point.dependence.Dependence.with_cells": "arrays and fits that the package makes",
+    "zero_point.dependence.plane_basis": "arrays and fits that the package makes",
+    "zero_point.dependence.sky_cells": "arrays and fits that the package makes",
+    "zero_point.dependence.told_by": "arrays and fits that the package makes",
     "zero_point.refit_zero_point.residuals_by": "a fit and arrays that the package makes",
     "survey.load_survey": "a name, a path or a survey: it tells them apart itself",
     "survey.restore_survey": "settings from a model file",
@@ -80,7 +87,7 @@ EXCUSED = {
     "zero_point.offset_posterior.OffsetPosterior.from_model": "a network, and ranges from its file",
     "zero_point.offset_posterior.constant_zero_point": "a network",
     "zero_point.offset_posterior.zero_point:model": "a network",
-    "zero_point.refit_zero_point.ZeroPointPlane.from_dict": "what `Calibration.in_uas` gave",
+    "zero_point.dependence.ZeroPointPlane.from_dict": "what `Calibration.in_uas` gave",
     "zero_point.surface.zero_point_surface:model": "a network",
 }
 
@@ -311,8 +318,9 @@ EXAMPLES = {
     "zero_point.offset_posterior.inverse_variance_mean": {"value": PARALLAX, "error": ERROR},
     "zero_point.quadratic_summaries.quadratic_summary": {"x": TEFF, "zero_point_uas": PM, "x0": 4500.0},
     "zero_point.quadratic_summaries.summaries": {"inputs": Table(INPUTS), "zero_point_uas": PM},
-    "zero_point.refit_zero_point.ZeroPointPlane.at_uas": {"self": PLANE, **INPUTS},
+    "zero_point.dependence.ZeroPointPlane.at_uas": {"self": PLANE, **INPUTS},
     "zero_point.refit_zero_point.has_corrected_k0": {"table": STARS},
+    "zero_point.refit_zero_point.star_error_mas": {"survey": DR14, "error_uas": 6.0},
     "zero_point.refit_zero_point.usable": {"survey": DR14, "table": STARS},
     "zero_point.sample_checks.parallax_spread": {"star": STARS},
     "zero_point.surface.ZeroPointSurface.at": {"self": ZeroPointSurface(tuple(AXES), GRID, GRID**2), **INPUTS},
@@ -464,7 +472,7 @@ TABLE_IDS = [f"{name}:{argument}" for name, argument, _ in TABLES]
 UNITS = {
     "mas": "fakemag fakemag_error parallax parallax_error nn_parallax nn_error gaia_parallax gaia_error zero_point"
     " model_error predictive_error total_error",
-    "uas": "zero_point_uas shared_error_uas",
+    "uas": "zero_point_uas shared_error_uas error_uas",
     "mag": "mag absmag absmag_error k_mag a_k_mag h_mag w2_mag g_mag bp_rp",
     "K": "teff",
     "deg": "ra dec glon glat ecl_lat",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from apogaia.closure.stress import Run, measure, recover, runs, summary
 from apogaia.closure.universes import UNIVERSES, Stars
 from apogaia.survey import load_survey
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"value_uas": -50.0, "true_mean_uas": -52.3, "error_uas": 2.0, "slope_uas_per_mag": -9.0}
 GOOD |= {"true_slope_uas_per_mag": -9.2, "stars": 10}
 
@@ -89,3 +91,16 @@ def test_universes_are_listed_and_an_unknown_one_is_named(capsys):
     with pytest.raises(SystemExit):
         stress.main(["no such universe"])
     assert "no universe called 'no such universe'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "code"), [(-52.0, 0), (-40.0, stress.BEYOND)])
+def test_runs_beyond_their_limits_have_an_exit_code_of_their_own(value, code, monkeypatch):
+    """make goes on to the report after it, and stops after an error."""
+    monkeypatch.setattr(stress, "_run_all", lambda chosen, workspace: None)
+    monkeypatch.setattr(
+        stress, "_read", lambda chosen, workspace: [(run, GOOD | {"value_uas": value}) for run in chosen]
+    )
+    assert stress.main(["base", "--seeds", "0"]) == code
+    assert stress.BEYOND not in (0, 1, 2)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"apogaia.closure.stress || [ $$? -eq {stress.BEYOND} ]" in makefile

@@ -42,16 +42,13 @@ def train(
         "none", "constant" or "multivariate".
     name
         Of the model, in the lines that are printed; None: `offset`.
-    verbose
-        Print one line per epoch, with the time that is left.
-    device
-        Whether JAX compiles whole epochs (`apogaia.model.fast.training_jax`); None: where Keras runs on JAX with an
-        accelerator.
+    verbose, device
+        As in `apogaia.model.fitting.fit`.
 
     Returns
     -------
     model, history
-        History per epoch: ``loss``, ``val_loss``, ``learning_rate``, and for "constant" ``offset`` [mas].
+        The network, and what `apogaia.model.fitting.fit` gives of each epoch.
 
     Raises
     ------

@@ -131,10 +131,10 @@ def colour_bar(mappable: ScalarMappable, axes: Axes, label: str, *, above: bool 
     return bar
 
 
-def readable_decades(axis: Axis) -> None:
-    """Label a logarithmic axis 1, 2, 5, 10, 20; beyond two decades, label only powers of ten."""
+def readable_decades(axis: Axis, steps: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Label a logarithmic axis at these steps of each decade: 1, 2, 5, 10, 20; beyond two decades, at powers of ten."""
     low, high = np.sort(axis.get_view_interval())
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axis.set_major_locator(LogLocator(subs=steps if high < 200 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 

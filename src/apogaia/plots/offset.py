@@ -60,7 +60,7 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
         panel.set_xlabel(LABELS[quantity])
         if quantity == "snr":
             panel.set_xscale("log")
-            readable_decades(panel.xaxis)
+            readable_decades(panel.xaxis, (1, 3))  # more labels would touch
     axes[0].set_ylabel(r"mean residual [$\mathrm{\mu as}$]")
     every = [bound for panel in axes for bound in panel.get_ylim()]
     for panel in axes:  # on one scale, so that what stands out does

@@ -17,7 +17,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from apogaia.arguments.takes import takes
-from apogaia.formats.stars_h5_columns import OFFSET_INPUTS, star_columns
+from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.physics.luminosity import has_extinction
 from apogaia.reduction import quality_cuts
 from apogaia.refit import least_squares
@@ -31,17 +31,18 @@ from apogaia.refit.least_squares import (
 from apogaia.refit.spectral_features import SpectralFeatures
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import CalibrationSettings, Survey
+from apogaia.zero_point.dependence import SMALL_CELL_DEG, TEFF, Dependence, G, ZeroPointPlane, sky_cells
 
 __all__ = [
     "Calibration",
     "FixedZeroPoint",
-    "ZeroPointPlane",
     "calibrate",
     "calibrating_rows",
     "has_corrected_k0",
     "residuals_by",
     "shared_error_uas",
     "spectral_features",
+    "star_error_mas",
     "usable",
 ]
 
@@ -49,38 +50,9 @@ SPLINE_COEFFICIENTS = 10  # at most, of the correction by the luminosity of the 
 STARS_PER_SPLINE_COEFFICIENT = 100  # fewer coefficients in small samples, but at least four: one cubic
 WEAK_RIDGE = 1e-3  # penalty on the constant and the spline, against singular matrices: without effect on the fit
 MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first guess of the luminosity
-MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
-G, TEFF = 1, 3  # columns of the plane's basis
-MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
 SNR_PRIOR = 0.05  # of ln fakemag, for what the noise of a spectrum does to its luminosity, per sd of the next
-# Stars of one cell share an error of their parallaxes: as Gaia's quasars do, within about a degree and within some 14
-SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
 RESIDUAL_BINS, MIN_STARS_PER_BIN = 8, 20
 LARGEST_NOISE, NOISE_UNIT_SNR = 4.0, 100.0  # noise: the variance of a spectrum in units of one of this SNR
-
-
-@dataclass(frozen=True)
-class ZeroPointPlane:
-    """A zero point linear in G, BP-RP and Teff, held near the mean and its slope in G by a prior."""
-
-    mean: np.ndarray  # (3,) of G, BP-RP, Teff in the sample
-    sd: np.ndarray  # (3,)
-    weights_uas: np.ndarray  # (4,) mean over the stars, and per standard deviation
-    covariance_uas2: np.ndarray  # (4, 4)
-    centre: np.ndarray  # (3,) mean of the basis over the stars, so that the first weight is the mean
-
-    @classmethod
-    def from_dict(cls, values: Mapping) -> ZeroPointPlane:
-        """Restore the plane from "plane" of `Calibration.in_uas`, as stored in JSON."""
-        names = ("mean", "sd", "weights_uas", "covariance_uas2", "centre")
-        return cls(*(np.asarray(values[name], float) for name in names))
-
-    @takes(g_mag=u.mag, bp_rp=u.mag, teff=u.K)
-    def at_uas(self, g_mag, bp_rp, teff) -> tuple[np.ndarray, np.ndarray]:
-        """Zero point and its error [uas] at G, BP-RP [mag] and Teff [K], each (n,); NaN where an input is unknown."""
-        basis = _plane_basis(np.column_stack([g_mag, bp_rp, teff]), self.mean, self.sd)
-        basis[:, 1:] -= self.centre
-        return basis @ self.weights_uas, np.sqrt(np.einsum("ij,jk,ik->i", basis, self.covariance_uas2, basis))
 
 
 @dataclass(frozen=True)
@@ -174,6 +146,12 @@ def shared_error_uas(survey: Survey) -> float:
     return float(np.hypot(survey.calibration.sky_prior, survey.calibration.sky_prior))
 
 
+@takes(error_uas=u.uas)
+def star_error_mas(survey: Survey, error_uas: float) -> float:
+    """Standard deviation [mas] of a single star's zero point, from that of the mean [uas] and what neighbours share."""
+    return 1e-3 * float(np.hypot(error_uas, shared_error_uas(survey)))
+
+
 @takes(table=star_columns())
 def has_corrected_k0(table: Table) -> np.ndarray:
     """Stars with a Ks magnitude that is corrected for a known extinction; without one, K0 would be too faint."""
@@ -207,8 +185,8 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
 
     Notes
     -----
-    Not in the paper; docs/closure.md has the method and what it recovers. The zero point has a slope in G, and
-    its mean over the stars is told: a constant fitted to stars whose zero point depends on G is not their mean.
+    Not in the paper; docs/closure.md has the method and what it recovers. The zero point has slopes in G and Teff, and
+    its mean over the stars is told: a constant fitted to stars whose zero point depends on these is not their mean.
     """
     spectral = spectral_features(survey, spectra)
     stars = _Stars.of(survey, table, spectral, robust=robust)
@@ -302,103 +280,6 @@ def spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
     return SpectralFeatures.fit(spectra, components=components, products=products, seed=settings.seed).of(spectra)
 
 
-def _plane_basis(inputs: np.ndarray, mean, sd) -> np.ndarray:
-    return np.column_stack([np.ones(len(inputs)), np.clip((inputs - mean) / sd, -MAX_PLANE_SIGMA, MAX_PLANE_SIGMA)])
-
-
-@dataclass(frozen=True)
-class _Offset:
-    """What the zero point may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd.
-
-    All as K0 and the spectrum tell them. Gaia's own G has no part in the errors of K0: beside K0 it tells how large
-    they are, and a slope in it takes them for a zero point. So does BP-RP, which tells the extinction
-    (docs/closure.md).
-    """
-
-    basis: np.ndarray  # (n, 4)
-    mean: np.ndarray  # (3,)
-    sd: np.ndarray
-    centre: np.ndarray
-    enough: np.ndarray  # (3,) whether most stars have it
-    cells: np.ndarray  # (n, c) large parts of the sky, each about its mean
-
-    @classmethod
-    def of(cls, table: Table, k0_mag: np.ndarray, spectral: np.ndarray) -> _Offset:
-        by_both = np.column_stack([k0_mag, k0_mag**2, spectral])
-        tells = {"g_mag": by_both, "bp_rp": by_both, "teff": spectral}
-        inputs = np.column_stack([_told_by(tells[name], np.asarray(table[name], float)) for name in OFFSET_INPUTS])
-        known = np.isfinite(inputs)
-        enough = known.mean(axis=0) >= MIN_SHARE_WITH_COLOURS
-        mean, sd = np.zeros(3), np.ones(3)
-        for i in np.flatnonzero(enough):
-            mean[i], sd[i] = inputs[known[:, i], i].mean(), inputs[known[:, i], i].std() or 1.0
-        # a star without a magnitude or colour counts as an average one: it still calibrates
-        basis = _plane_basis(np.where(known, inputs, mean), mean, sd)
-        centre = basis[:, 1:].mean(axis=0)
-        basis[:, 1:] -= centre
-        cell = _sky_cells(table, LARGE_CELL_DEG)
-        cells = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
-        return cls(basis, mean, sd, centre, enough, cells - cells.mean(axis=0))
-
-    @property
-    def columns(self) -> list[int]:
-        """Of the basis, that the mean is fitted with: one, G and Teff, where they are known.
-
-        No more than that: BP-RP and a bend in G cost more than they give (docs/closure.md).
-        """
-        return [0, *(column for column in (G, TEFF) if self.enough[column - 1])]
-
-    def options(self, settings: CalibrationSettings) -> dict:
-        """Of a fit of the mean, and of the slopes in G and Teff."""
-        prior = np.array([np.inf, settings.slope_prior * self.sd[0], 0.0, 1e-3 * settings.teff_prior * self.sd[2]])
-        return self.with_cells(self.basis[:, self.columns], prior[self.columns], settings)
-
-    def with_cells(self, basis: np.ndarray, prior_uas: np.ndarray, settings: CalibrationSettings) -> dict:
-        """Of a fit in which the large cells share errors, too."""
-        if not settings.sky_prior:
-            return {"offset_basis": basis, "offset_prior_uas": prior_uas}
-        return {
-            "offset_basis": np.column_stack([basis, self.cells]),
-            "offset_prior_uas": np.append(prior_uas, np.full(self.cells.shape[1], settings.sky_prior)),
-        }
-
-    def of_fit(self, fit: Refit, column: int) -> tuple[float, float]:
-        """What a fit found for a column of the basis, and its error [uas]; 0 and NaN if it had none."""
-        if column not in self.columns:
-            return 0.0, float("nan")
-        place = self.columns.index(column)
-        return float(fit.zero_point_uas[place]), float(fit.error_uas[place])
-
-    def slope(self, fit: Refit, column: int) -> tuple[float, float]:
-        """Slope of the zero point and its error [uas] per unit of G or Teff; NaN where it is missing."""
-        if column not in self.columns:
-            return float("nan"), float("nan")
-        value, error = self.of_fit(fit, column)
-        return value / self.sd[column - 1], error / self.sd[column - 1]
-
-
-def _told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What is linear in `known` (n, k) of `values` (n,), NaN where those are."""
-    good = np.isfinite(values)
-    if not good.any():
-        return values
-    mean = values[good].mean()
-    centred = known - known[good].mean(axis=0)
-    matrix = centred[good].T @ centred[good]
-    matrix[np.diag_indices(len(matrix))] *= 1.0 + 1e-9  # features without variance do not make it singular
-    weights = np.linalg.lstsq(matrix, centred[good].T @ (values[good] - mean), rcond=None)[0]
-    return np.where(good, mean + centred @ weights, np.nan)
-
-
-def _sky_cells(table: Table, size_deg: float) -> np.ndarray:
-    """(n,) number of the part of the sky, cells of about equal area in Galactic coordinates."""
-    glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
-    band = np.floor((glat + 90.0) / size_deg).astype(int)
-    middle = np.deg2rad((band + 0.5) * size_deg - 90.0)
-    place = np.floor((glon % 360.0) * np.cos(middle) / size_deg).astype(int)
-    return np.unique(band * 1000 + place, return_inverse=True)[1]
-
-
 @dataclass(frozen=True)
 class _Stars:
     """What a fit needs to know of the stars but for their features; arrays of n."""
@@ -407,21 +288,21 @@ class _Stars:
     error: np.ndarray
     k0_mag: np.ndarray
     noise: np.ndarray  # variance of the spectrum's noise, standardised
-    offset: _Offset
+    offset: Dependence
     options: dict
 
     @classmethod
     def of(cls, survey: Survey, table: Table, spectral: np.ndarray, *, robust: bool) -> _Stars:
         settings = survey.calibration
         parallax, error, k0_mag = (np.asarray(table[name], float) for name in ("parallax", "parallax_error", "k0_mag"))
-        offset = _Offset.of(table, k0_mag, spectral)
+        offset = Dependence.of(table, k0_mag, spectral)
         with np.errstate(divide="ignore"):
             noise = (np.asarray(table["snr"], float) / NOISE_UNIT_SNR) ** -2.0
         noise = np.minimum(np.nan_to_num(noise, nan=LARGEST_NOISE), LARGEST_NOISE)
         options = {
             "robust": robust,
             "contaminant_width": settings.contaminant_width,
-            "groups": _sky_cells(table, SMALL_CELL_DEG),
+            "groups": sky_cells(table, SMALL_CELL_DEG),
             "group_prior_uas": settings.sky_prior,
         } | offset.options(settings)
         return cls(parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, options)
