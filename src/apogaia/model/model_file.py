@@ -17,7 +17,7 @@ from apogaia import files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
-from apogaia.model import censored_network, networks  # noqa: F401 - they register the layers of a file with Keras
+from apogaia.model import networks  # noqa: F401 - it registers the layers of a file with Keras
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
 from apogaia.survey import Survey

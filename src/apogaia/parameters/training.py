@@ -15,10 +15,10 @@ from apogaia.formats.aspcap_labels import read_aspcap_labels
 from apogaia.formats.releases import RELEASES
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import fitting, likelihood, model_file
-from apogaia.model.censored_network import build_censored_network
 from apogaia.model.fast import devices
-from apogaia.model.label_set import LabelSet, select_labelled
 from apogaia.model.training_set import mean_of_rows, split
+from apogaia.parameters.label_set import LabelSet, select_labelled
+from apogaia.parameters.network import build_censored_network
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 

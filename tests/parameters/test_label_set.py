@@ -8,7 +8,7 @@ import pytest
 from astropy.table import Table
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.model.label_set import LabelSet, select_labelled
+from apogaia.parameters.label_set import LabelSet, select_labelled
 from apogaia.reduction.stars_h5 import Stars
 from apogaia.survey import load_survey
 

@@ -11,7 +11,7 @@ from small_networks import DR14
 from apogaia.formats.pixel_grid import element_window
 from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
 from apogaia.model import likelihood, model_file
-from apogaia.model.censored_network import CENSORED_ELEMENTS, WIDE_WINDOWS, build_censored_network
+from apogaia.parameters.network import CENSORED_ELEMENTS, WIDE_WINDOWS, build_censored_network
 from apogaia.survey import load_survey
 
 PUBLISHED = load_survey("dr14").parameters

@@ -11,11 +11,12 @@ import pytest
 from astropy.table import Table
 
 from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
-from apogaia.model import fitting, model_file, parameters_training
-from apogaia.model.censored_network import CENSORED_ELEMENTS
-from apogaia.model.label_set import LabelSet
-from apogaia.model.parameters_training import train_parameters
+from apogaia.model import fitting, model_file
 from apogaia.model.training_set import split
+from apogaia.parameters import training
+from apogaia.parameters.label_set import LabelSet
+from apogaia.parameters.network import CENSORED_ELEMENTS
+from apogaia.parameters.training import train_parameters
 from apogaia.reduction import stars_h5
 from apogaia.survey import load_survey
 
@@ -187,9 +188,9 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
         return trained(labelled_stars(20))
 
     monkeypatch.setattr(fitting, "fit", lambda *_, **named: {"loss": [1.5]})
-    monkeypatch.setattr(parameters_training, "train_parameters", shortly)
+    monkeypatch.setattr(training, "train_parameters", shortly)
     survey, path = tiny_survey(), tmp_path / "parameters.keras"
-    parameters_training.train_parameters_model(path, survey, tmp_path / "stars.h5", tmp_path / "allStar.fits")
+    training.train_parameters_model(path, survey, tmp_path / "stars.h5", tmp_path / "allStar.fits")
     kept = np.delete(np.arange(n), [7, 11])
     np.testing.assert_array_equal(trained_on[0].spectrum, spectra[kept])
     np.testing.assert_allclose(trained_on[0].label[:, 0], allstar["TEFF"][kept])
@@ -204,8 +205,8 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
 def test_epochs_that_jax_compiles_train_with_missing_labels(jax_process):
     jax_process.run(f"""
         patch.syspath_prepend({str(Path(__file__).parent)!r})
-        from test_parameters_training import INCOMPLETE, WINDOWS, labelled_stars, tiny_survey
-        from apogaia.model.parameters_training import train_parameters
+        from test_training import INCOMPLETE, WINDOWS, labelled_stars, tiny_survey
+        from apogaia.parameters.training import train_parameters
 
         sample = labelled_stars(300)
         for column in INCOMPLETE:

@@ -1,0 +1,30 @@
+"""What the network of stellar parameters says of stars: labels and the parts of their errors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from apogaia.formats.stars_h5_columns import LABELS
+
+__all__ = ["LabelPrediction"]
+
+
+class LabelPrediction(NamedTuple):
+    """Labels in the order of `LABELS`, each (n, 22) [K, dex]; NaN where the spectrum has a NaN."""
+
+    label: np.ndarray  # mean over the dropout passes
+    model_error: np.ndarray  # standard deviation over the passes
+    predictive_error: np.ndarray  # root of the mean variance that the network states
+    total_error: np.ndarray  # the two in quadrature
+
+    @classmethod
+    def unknown(cls, n_stars: int) -> LabelPrediction:
+        """Of stars without a spectrum."""
+        return cls(*np.full((4, n_stars, len(LABELS)), np.nan))
+
+    @classmethod
+    def from_moments(cls, mean: np.ndarray, variance: np.ndarray, predicted_variance: np.ndarray) -> LabelPrediction:
+        """From mean and variance over the passes and the mean predicted variance, (n, 22) each."""
+        return cls(mean, np.sqrt(variance), np.sqrt(predicted_variance), np.sqrt(variance + predicted_variance))
