@@ -65,6 +65,8 @@ class TrainedModel:
             If it is not a model of apogaia, damaged, or written by another version.
         """
         provenance = model_file.read_provenance(path)
+        if "labels" in provenance:
+            raise model_file.ModelFileError(f"{path}: a model of stellar parameters, not of distances: give another")
         return cls(
             model_file.load_network(path),
             model_file.read_domain(path),

@@ -342,6 +342,7 @@ def test_jax_gives_the_same_outputs_for_one_weight_file(model, jax_process, tmp_
     np.save(tmp_path / "spectra.npy", given)
     jax_process.run(f"""
         import jax
+        import apogaia.parameters.network
         folder = {str(tmp_path)!r}
         model = model_file.load_network(folder + "/m.keras")
         given = np.load(folder + "/spectra.npy")

@@ -13,7 +13,36 @@ from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model.networks import check_pixels
 from apogaia.parameters.predictions import LabelPrediction
 
-__all__ = ["predict_labels_reference"]
+__all__ = ["predict_labels", "predict_labels_reference"]
+
+
+@takes(spectra=u.dimensionless_unscaled)
+def predict_labels(
+    model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = True
+) -> LabelPrediction:
+    """Labels of stars by Monte-Carlo dropout.
+
+    Parameters
+    ----------
+    model
+        A censored network.
+    spectra
+        (n, pixels) normalised spectra, an array or an HDF5 dataset, read batch by batch.
+    passes
+        Dropout passes per spectrum.
+    seed
+        Of the dropout masks.
+    batch_size
+        Spectra in memory at a time.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the spectra have another number of pixels than the model's.
+    """
+    return predict_labels_reference(model, spectra, passes=passes, seed=seed, batch_size=batch_size, progress=progress)
 
 
 @takes(spectra=u.dimensionless_unscaled)

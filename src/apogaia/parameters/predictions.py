@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from apogaia.arguments.plain import Columns, any_unit
 from apogaia.formats.stars_h5_columns import LABELS
 
-__all__ = ["LabelPrediction"]
+__all__ = ["LABEL_PREDICTION", "LabelPrediction"]
 
 
 class LabelPrediction(NamedTuple):
@@ -28,3 +29,6 @@ class LabelPrediction(NamedTuple):
     def from_moments(cls, mean: np.ndarray, variance: np.ndarray, predicted_variance: np.ndarray) -> LabelPrediction:
         """From mean and variance over the passes and the mean predicted variance, (n, 22) each."""
         return cls(mean, np.sqrt(variance), np.sqrt(predicted_variance), np.sqrt(variance + predicted_variance))
+
+
+LABEL_PREDICTION = Columns(dict.fromkeys(LabelPrediction._fields, any_unit))  # kelvin and dex beside each other
