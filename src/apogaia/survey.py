@@ -483,6 +483,19 @@ class ParametersSettings:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class LabelsSettings:
+    """Where Teff, log g and abundances of the stars come from, on which offset model, catalogue and maps rest."""
+
+    source: Annotated[
+        Literal["own", "external", "aspcap"],
+        Meaning(
+            "own: the survey's own network (notebook 06); external: the release's stellar-parameter catalogue;"
+            " aspcap: the labels of APOGEE's pipeline in allStar."
+        ),
+    ]
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class InferenceSettings:
     """Monte-Carlo dropout."""
 
@@ -545,6 +558,7 @@ class Survey:
     training: TrainingSettings
     calibration: CalibrationSettings
     parameters: ParametersSettings
+    labels: LabelsSettings
     inference: InferenceSettings
     maps: MapsSettings
     simulation: SimulationSettings | None
@@ -582,6 +596,7 @@ SECTIONS = (
     "training",
     "calibration",
     "parameters",
+    "labels",
     "inference",
     "maps",
 )
@@ -645,6 +660,11 @@ _RULES = (
         ("sources.spectra", "sources.apogee_release"),
         lambda spectra, release: spectra != "released" or release == "dr14",
         "sources.spectra = 'released' is the paper's DR14 sample: sources.apogee_release must be 'dr14'",
+    ),
+    _Rule(
+        ("labels.source", "sources.apogee_release"),
+        lambda source, release: source != "aspcap" or release != "dr19",
+        "labels.source = 'aspcap' is not for DR19, whose table of stars holds no labels of ASPCAP",
     ),
     _Rule(
         ("sources.kind", "simulation"),
