@@ -6,6 +6,7 @@ A product is made again when the settings that its maker uses, its inputs, or th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from apogaia.parameters.catalogue import (
     read_prediction,
     write_parameters_catalogue,
 )
+from apogaia.parameters.learning_curve import read_learning_curve, write_learning_curve
 from apogaia.parameters.parameters_model import ParametersModel
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.parameters.training import train_parameters_model
@@ -32,6 +34,7 @@ from apogaia.zero_point.calibrated_training import train_calibrated_model
 
 __all__ = [
     "calibrated_model",
+    "label_learning_curve",
     "labelled_stars",
     "parameters_catalogue",
     "parameters_model",
@@ -67,6 +70,14 @@ def parameters_catalogue(survey: Survey, workspace: Workspace) -> Path:
     prediction, stars = _label_prediction(survey, workspace), workspace.stars
     make = partial(write_parameters_catalogue, prediction=prediction, stars=stars)
     return files.kept(workspace.parameters_catalogue, make, {}, [prediction, stars])
+
+
+def label_learning_curve(survey: Survey, workspace: Workspace) -> Mapping[int, Mapping[str, float]]:
+    """Scatter of the labels against the number of training stars; raises as `parameters_model` does."""
+    settings = survey.settings("sources", "cuts", "network", "training", "parameters")
+    stars, allstar = workspace.stars, workspace.allstar
+    make = partial(write_learning_curve, survey=survey, stars=stars, allstar=allstar)
+    return read_learning_curve(files.kept(workspace.result("06_learning_curve"), make, settings, [stars, allstar]))
 
 
 def labelled_stars(survey: Survey, workspace: Workspace) -> Path:

@@ -476,6 +476,10 @@ class ParametersSettings:
     epochs: Annotated[int, Number("Most passes over the training set.", ge=1, le=_TIMES)]
     patience: Annotated[int, Number("Epochs without a better validation loss that end training.", ge=0, le=_TIMES)]
     learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    learning_curve: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=10, le=_ROWS)], ...],
+        Meaning("Training stars of notebook 06's learning curve, each a training of its own; empty: none is drawn."),
+    ]
     min_snr: Annotated[float, Number("Stars above this SNR train.", ge=0, le=100_000)]
     # no star of APOGEE lies outside 0 to 100,000 K
     min_teff: Annotated[float, Quantity("K", "Stars above this Teff of the labels train.", ge=0, le=100_000)]

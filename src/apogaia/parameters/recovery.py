@@ -21,6 +21,7 @@ __all__ = [
     "PUBLISHED_LEARNING_CURVE",
     "PUBLISHED_SCATTER",
     "coverage_in_bins",
+    "network_labels",
     "occlusion",
     "recovery",
     "scatter_in_bins",
@@ -128,15 +129,17 @@ def occlusion(network: keras.Model, spectra, elements: Sequence[str] = CENSORED_
     """
     spectra = np.asarray(spectra, np.float32)
     mean = keras.ops.convert_to_numpy(network.get_layer("mean_subtraction").mean)
-    whole = _labels(network, spectra)
+    whole = network_labels(network, spectra)
     changes = []
     for element in elements:
         hidden = np.where(element_window(element), mean, spectra)
-        changes.append(np.median(np.abs(_labels(network, hidden) - whole), axis=0))
+        changes.append(np.median(np.abs(network_labels(network, hidden) - whole), axis=0))
     return np.array(changes)
 
 
-def _labels(network: keras.Model, spectra: np.ndarray, batch_size: int = 128) -> np.ndarray:
+@takes(spectra=u.dimensionless_unscaled)
+def network_labels(network: keras.Model, spectra, batch_size: int = 128) -> np.ndarray:
+    """Labels without dropout, (n, 22) [K, dex], of finite spectra (n, pixels)."""
     blocks = [spectra[start : start + batch_size] for start in range(0, len(spectra), batch_size)]
     return np.concatenate([keras.ops.convert_to_numpy(network({"spectrum": block}))[..., 0] for block in blocks])
 

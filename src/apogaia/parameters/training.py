@@ -24,7 +24,7 @@ from apogaia.parameters.network import build_censored_network
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
-__all__ = ["calibrating_rows", "train_parameters", "train_parameters_model"]
+__all__ = ["calibrating_rows", "test_rows", "train_parameters", "train_parameters_model"]
 
 MOST_CALIBRATING = 10_000  # faint stars: more would say no more of some ten coefficients, and take gigabytes
 
@@ -162,3 +162,9 @@ def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
     if len(faint) > MOST_CALIBRATING:
         faint = np.random.default_rng([survey.parameters.seed, 1]).choice(faint, MOST_CALIBRATING, replace=False)
     return np.sort(np.concatenate([unseen_rows(table, validation, gradient), faint]))
+
+
+def test_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
+    """Rows of stars.h5, ascending, of labelled stars that neither train nor calibrate: half of those of lower SNR."""
+    faint = unseen_labelled(table, labels, survey)
+    return np.setdiff1d(faint, calibration_rows(table, faint))
