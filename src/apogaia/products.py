@@ -75,9 +75,10 @@ def parameters_catalogue(survey: Survey, workspace: Workspace) -> Path:
 def label_learning_curve(survey: Survey, workspace: Workspace) -> Mapping[int, Mapping[str, float]]:
     """Scatter of the labels against the number of training stars; raises as `parameters_model` does."""
     settings = survey.settings("sources", "cuts", "network", "training", "parameters")
-    stars, allstar = workspace.stars, workspace.allstar
-    make = partial(write_learning_curve, survey=survey, stars=stars, allstar=allstar)
-    return read_learning_curve(files.kept(workspace.result("06_learning_curve"), make, settings, [stars, allstar]))
+    stars, allstar, model = workspace.stars, workspace.allstar, _parameters_model_file(survey, workspace)
+    make = partial(write_learning_curve, survey=survey, stars=stars, allstar=allstar, model=model)
+    curve = files.kept(workspace.result("06_learning_curve"), make, settings, [stars, allstar, model])
+    return read_learning_curve(curve)
 
 
 def labelled_stars(survey: Survey, workspace: Workspace) -> Path:

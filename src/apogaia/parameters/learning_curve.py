@@ -12,6 +12,7 @@ from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels
+from apogaia.parameters.parameters_model import ParametersModel
 from apogaia.parameters.recovery import network_labels
 from apogaia.parameters.training import test_rows, train_parameters
 from apogaia.physics.luminosity import robust_scatter
@@ -24,8 +25,8 @@ MOST_TEST_STARS = 5000  # a scatter of so many is known to 1 %
 LEAST_SNR = 100.0  # of test stars: below, noise hides what more training stars teach
 
 
-@takes(path=file_path, stars=file_path, allstar=file_path)
-def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path) -> None:
+@takes(path=file_path, stars=file_path, allstar=file_path, model=file_path)
+def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path, model: Path) -> None:
     """Train on nested parts of the training set, and write the scatter of each label on test stars as JSON.
 
     Parameters
@@ -34,10 +35,12 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path)
         File to write: for each size the robust scatter about the survey's labels [K, dex] by label; null where too few
         test stars have it.
     survey
-        ``parameters.learning_curve`` has the sizes; those beyond the training set are left out, and all training stars
-        come last. The other settings are those of `train_parameters`.
+        ``parameters.learning_curve`` has the sizes; those beyond the training set are left out. The other settings are
+        those of `train_parameters`.
     stars, allstar
         As for `apogaia.parameters.training.train_parameters_model`.
+    model
+        The model file that it wrote, of all training stars: the last size.
     """
     with stars_h5.open_stars(stars) as opened:
         labels = survey_labels(opened.table, allstar, survey)
@@ -50,10 +53,12 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path)
     sizes = sorted({*(n for n in survey.parameters.learning_curve if n < len(sample)), len(sample)})
     curve = {}
     for size in sizes:
-        chosen = np.sort(order[:size])
-        network, _ = train_parameters(
-            survey, LabelSet(sample.spectrum[chosen], sample.label[chosen], sample.error[chosen])
-        )
+        if size == len(sample):
+            network = ParametersModel.load(model).network
+        else:
+            chosen = np.sort(order[:size])
+            part = LabelSet(sample.spectrum[chosen], sample.label[chosen], sample.error[chosen])
+            network, _ = train_parameters(survey, part)
         difference = network_labels(network, unseen.spectrum) - unseen.label
         curve[size] = {label: _scatter(difference[:, i]) for i, label in enumerate(LABELS)}
     files.write_json(path, curve)
