@@ -24,7 +24,7 @@ from apogaia.parameters.network import build_censored_network
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
-__all__ = ["calibrating_rows", "test_rows", "train_parameters", "train_parameters_model"]
+__all__ = ["calibrating_rows", "test_rows", "train_on_labels", "train_parameters", "train_parameters_model"]
 
 MOST_CALIBRATING = 10_000  # faint stars: more would say no more of some ten coefficients, and take gigabytes
 
@@ -126,12 +126,16 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
         As `train_parameters`, and if the two files have not the same rows.
     """
     with stars_h5.open_stars(stars) as opened:
-        labels = survey_labels(opened.table, allstar, survey)
-        rows, _ = select_labelled(opened.table, labels, survey)
-        sample = LabelSet.from_stars(opened, labels, rows)
-        calibrating = calibrating_rows(opened.table, labels, survey)
-        unseen = LabelSet.from_stars(opened, labels, calibrating)
-        snr = np.asarray(opened.table["snr"])[calibrating]
+        train_on_labels(path, survey, opened, survey_labels(opened.table, allstar, survey))
+
+
+def train_on_labels(path: Path, survey: Survey, opened: stars_h5.Stars, labels: Table) -> None:
+    """The same with labels in memory, row by row as the open stars.h5."""
+    rows, _ = select_labelled(opened.table, labels, survey)
+    sample = LabelSet.from_stars(opened, labels, rows)
+    calibrating = calibrating_rows(opened.table, labels, survey)
+    unseen = LabelSet.from_stars(opened, labels, calibrating)
+    snr = np.asarray(opened.table["snr"])[calibrating]
     network, history = train_parameters(survey, sample)
     prediction = predict_labels(
         network,
