@@ -87,7 +87,9 @@ data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a 
 
 # Simulated raw files depend on the simulator. Of others `apogaia data` itself knows whether anything is left to do, at
 # every make: it writes the manifest anew, and only then is the rest made again.
-KIND = $(or $(KIND_$(SURVEY)),$(if $(wildcard $(SURVEY)),$(shell "$(PYTHON)" tools/dependencies.py $(SURVEY))))
+OWN_FILE = $(if $(wildcard $(SURVEY)),$(shell "$(PYTHON)" tools/dependencies.py $(SURVEY)))
+KIND = $(or $(KIND_$(SURVEY)),$(firstword $(OWN_FILE)))
+LABELS = $(or $(LABELS_$(SURVEY)),$(lastword $(OWN_FILE)))
 $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FORCE) | $(READY)
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@$(if $(filter simulated,$(KIND)),touch $@)
@@ -107,17 +109,22 @@ OFFSET      := $(RESULTS)/03_offset_analysis.json
 INFERENCE   := $(RESULTS)/04_inference_catalogue.json
 CATALOGUE   := $(DATA)/apogee_nn_dist.fits
 JACOBIAN    := $(RESULTS)/05_jacobian.json
+PARAMETERS  := $(RESULTS)/06_stellar_parameters.json
+ABUNDANCES  := $(DATA)/apogee_nn_parameters.fits
 MAPS        := $(RESULTS)/07_milky_way_maps.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
-$(eval $(call notebook,02_joint_training,$(MODELS) $(TRAINING),$(STARS)))
+$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS)))
+# the own network's labels come before what rests on them
+$(eval $(call notebook,02_joint_training,$(MODELS) $(TRAINING),$(STARS) $(if $(filter own,$(LABELS)),$(ABUNDANCES))))
 $(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
 $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
 
 # Products are written atomically and vouched for by fingerprints: make must not delete them when a run is interrupted.
-.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) $(JACOBIAN) $(MAPS)
+.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) $(JACOBIAN) $(PARAMETERS) \
+  $(ABUNDANCES) $(MAPS)
 
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
@@ -171,5 +178,5 @@ lint: $(READY)  ## Style, types, and which part of the package may import which
 
 clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
 	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }
-	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(CATALOGUE) $(DATA)/.*.fingerprint
+	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(DATA)/labelled_stars.h5 $(CATALOGUE) $(ABUNDANCES) $(DATA)/.*.fingerprint
 	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(DATA)/raw $(DATA)/truth.fits || true

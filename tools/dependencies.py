@@ -1,7 +1,7 @@
-"""Print, as make variables, which package files each notebook rests on, and of each survey its files and its kind.
+"""Print, as make variables, which package files each notebook rests on, and each survey's files, kind and labels.
 
-With the path of a survey file, print its kind alone. Needs the standard library alone: make runs this before there is
-an environment.
+With the path of a survey file, print its kind and the source of its labels alone. Needs the standard library alone:
+make runs this before there is an environment.
 """
 
 import importlib.util
@@ -32,18 +32,19 @@ def survey_chain(path: Path) -> list[str]:
     return [str(path), *(survey_chain(path.with_name(f"{base}.toml")) if base else [])]
 
 
-def survey_kind(path: Path) -> str:
-    """`sources.kind` of a survey file, from the file that it extends if it says nothing."""
+def survey_value(path: Path, section: str, key: str) -> str:
+    """A text of a survey file, from the file that it extends if it says nothing."""
     values = tomllib.loads(path.read_text(encoding="utf-8"))
-    if "kind" in values.get("sources", {}):
-        return values["sources"]["kind"]
+    if key in values.get(section, {}):
+        return values[section][key]
     base = f"{values['extends']}.toml"
-    return survey_kind(path.with_name(base) if path.with_name(base).is_file() else PACKAGE / "surveys" / base)
+    base_path = path.with_name(base) if path.with_name(base).is_file() else PACKAGE / "surveys" / base
+    return survey_value(base_path, section, key)
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(survey_kind(Path(sys.argv[1])))
+        print(survey_value(Path(sys.argv[1]), "sources", "kind"), survey_value(Path(sys.argv[1]), "labels", "source"))
         return
     code = _code_dependencies()
     for path in sorted(Path("notebooks").glob("*.ipynb")):
@@ -52,7 +53,8 @@ def main() -> None:
     print(f"SOURCES_simulate := {' '.join(map(str, code.closure([PACKAGE / 'simulate' / 'run.py'], PACKAGE)))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
-        print(f"KIND_{path.stem} := {survey_kind(path)}")
+        print(f"KIND_{path.stem} := {survey_value(path, 'sources', 'kind')}")
+        print(f"LABELS_{path.stem} := {survey_value(path, 'labels', 'source')}")
 
 
 if __name__ == "__main__":

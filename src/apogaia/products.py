@@ -1,4 +1,4 @@
-"""Costly products of a survey, made once and kept in its workspace: what the notebooks call for models and predictions.
+"""Costly products of a survey, made once and kept in its workspace: what notebooks call for models and predictions.
 
 A product is made again when the settings that its maker uses, its inputs, or the code that computes it have changed
 (`apogaia.files.fingerprint`), and not before.
@@ -6,7 +6,9 @@ A product is made again when the settings that its maker uses, its inputs, or th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,12 +16,100 @@ from apogaia import files
 from apogaia.model.error_calibration import Prediction
 from apogaia.model.inference import predict_survey
 from apogaia.model.training import train_joint_model
+from apogaia.parameters.catalogue import (
+    label_with_own,
+    predict_survey_labels,
+    read_prediction,
+    write_parameters_catalogue,
+)
+from apogaia.parameters.learning_curve import read_learning_curve, write_learning_curve
+from apogaia.parameters.parameters_model import ParametersModel
+from apogaia.parameters.predictions import LabelPrediction
+from apogaia.parameters.training import train_parameters_model
+from apogaia.reduction.labelled_stars import label_with_aspcap
 from apogaia.survey import Survey
 from apogaia.trained_model import TrainedModel
 from apogaia.workspace import Workspace
 from apogaia.zero_point.calibrated_training import train_calibrated_model
 
-__all__ = ["calibrated_model", "predicted_stars", "trained_model"]
+__all__ = [
+    "calibrated_model",
+    "label_learning_curve",
+    "labelled_stars",
+    "parameters_catalogue",
+    "parameters_model",
+    "predicted_labels",
+    "predicted_stars",
+    "trained_model",
+]
+
+
+def parameters_model(survey: Survey, workspace: Workspace) -> ParametersModel:
+    """The network of stellar parameters of a survey, trained on the labels of APOGEE's pipeline.
+
+    Raises
+    ------
+    FileNotFoundError
+        If stars.h5 is not there yet; the message says what makes it.
+    ValueError
+        If the sample is too small, or has values that are not finite.
+    """
+    return ParametersModel.load(_parameters_model_file(survey, workspace), survey)
+
+
+def predicted_labels(survey: Survey, workspace: Workspace) -> LabelPrediction:
+    """Labels of every row of stars.h5 by the survey's own network, with calibrated errors.
+
+    Raises as `parameters_model` does.
+    """
+    return read_prediction(_label_prediction(survey, workspace))
+
+
+def parameters_catalogue(survey: Survey, workspace: Workspace) -> Path:
+    """The survey's own catalogue of stellar parameters and abundances; raises as `parameters_model` does."""
+    prediction, stars = _label_prediction(survey, workspace), workspace.stars
+    make = partial(write_parameters_catalogue, prediction=prediction, stars=stars)
+    return files.kept(workspace.parameters_catalogue, make, {}, [prediction, stars])
+
+
+def label_learning_curve(survey: Survey, workspace: Workspace) -> Mapping[int, Mapping[str, float]]:
+    """Scatter of the labels against the number of training stars; raises as `parameters_model` does."""
+    settings = survey.settings("sources", "cuts", "network", "training", "parameters")
+    stars, allstar, model = workspace.stars, workspace.allstar, _parameters_model_file(survey, workspace)
+    make = partial(write_learning_curve, survey=survey, stars=stars, allstar=allstar, model=model)
+    curve = files.kept(workspace.result("06_learning_curve"), make, settings, [stars, allstar, model])
+    return read_learning_curve(curve)
+
+
+def labelled_stars(survey: Survey, workspace: Workspace) -> Path:
+    """stars.h5 with the labels that the survey file asks for (``labels.source``): what notebooks from 02 on read.
+
+    With "external" that is stars.h5 itself. Raises as `parameters_model` does, and
+    `apogaia.formats.fits_columns.ReductionError` if allStar lacks labels of ASPCAP that are asked for.
+    """
+    source, stars, place = survey.labels.source, workspace.stars, workspace.labelled_stars
+    if source == "external":
+        return stars
+    if source == "own":
+        labels = _label_prediction(survey, workspace)
+        make = partial(label_with_own, stars=stars, place=place, prediction=labels)
+    else:
+        labels = workspace.allstar
+        make = partial(label_with_aspcap, stars=stars, place=place, allstar=labels, release=workspace.release)
+    return files.kept(place, make, {"source": source}, [stars, labels])
+
+
+def _parameters_model_file(survey: Survey, workspace: Workspace) -> Path:
+    settings = survey.settings("sources", "cuts", "network", "training", "parameters", "inference")
+    stars, allstar = workspace.stars, workspace.allstar
+    make = partial(train_parameters_model, survey=survey, stars=stars, allstar=allstar)
+    return files.kept(workspace.model("parameters"), make, settings, [stars, allstar])
+
+
+def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
+    model, stars = _parameters_model_file(survey, workspace), workspace.stars
+    make = partial(predict_survey_labels, survey=survey, model=model, stars=stars)
+    return files.kept(workspace.prediction("parameters"), make, survey.settings("inference"), [model, stars])
 
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:
@@ -33,8 +123,9 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
         If the sample is too small, or has values that are not finite.
     """
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
-    make = partial(train_joint_model, survey=survey, stars=workspace.stars, offset=offset)
-    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]), survey)
+    stars = labelled_stars(survey, workspace)
+    make = partial(train_joint_model, survey=survey, stars=stars, offset=offset)
+    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [stars]), survey)
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
@@ -43,8 +134,9 @@ def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     Not in the paper (docs/closure.md). Raises as `trained_model` does.
     """
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
-    make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)
-    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]), survey)
+    stars = labelled_stars(survey, workspace)
+    make = partial(train_calibrated_model, survey=survey, stars=stars)
+    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [stars]), survey)
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:

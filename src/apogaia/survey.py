@@ -476,10 +476,27 @@ class ParametersSettings:
     epochs: Annotated[int, Number("Most passes over the training set.", ge=1, le=_TIMES)]
     patience: Annotated[int, Number("Epochs without a better validation loss that end training.", ge=0, le=_TIMES)]
     learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    learning_curve: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=10, le=_ROWS)], ...],
+        Meaning("Training stars of notebook 06's learning curve, each a training of its own; empty: none is drawn."),
+    ]
     min_snr: Annotated[float, Number("Stars above this SNR train.", ge=0, le=100_000)]
     # no star of APOGEE lies outside 0 to 100,000 K
     min_teff: Annotated[float, Quantity("K", "Stars above this Teff of the labels train.", ge=0, le=100_000)]
     max_teff: Annotated[float, Quantity("K", "Stars below this Teff of the labels train.", ge=0, le=math.inf)]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class LabelsSettings:
+    """Where Teff, log g and abundances of the stars come from, on which offset model, catalogue and maps rest."""
+
+    source: Annotated[
+        Literal["own", "external", "aspcap"],
+        Meaning(
+            "own: the survey's own network (notebook 06); external: the release's stellar-parameter catalogue;"
+            " aspcap: the labels of APOGEE's pipeline in allStar."
+        ),
+    ]
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -545,6 +562,7 @@ class Survey:
     training: TrainingSettings
     calibration: CalibrationSettings
     parameters: ParametersSettings
+    labels: LabelsSettings
     inference: InferenceSettings
     maps: MapsSettings
     simulation: SimulationSettings | None
@@ -582,6 +600,7 @@ SECTIONS = (
     "training",
     "calibration",
     "parameters",
+    "labels",
     "inference",
     "maps",
 )
@@ -645,6 +664,11 @@ _RULES = (
         ("sources.spectra", "sources.apogee_release"),
         lambda spectra, release: spectra != "released" or release == "dr14",
         "sources.spectra = 'released' is the paper's DR14 sample: sources.apogee_release must be 'dr14'",
+    ),
+    _Rule(
+        ("labels.source", "sources.apogee_release"),
+        lambda source, release: source != "aspcap" or release != "dr19",
+        "labels.source = 'aspcap' is not for DR19, whose table of stars holds no labels of ASPCAP",
     ),
     _Rule(
         ("sources.kind", "simulation"),

@@ -12,7 +12,7 @@ from apogaia.survey import Survey
 
 __all__ = ["Workspace"]
 
-MODELS = ("none", "constant", "multivariate", "calibrated")
+MODELS = ("none", "constant", "multivariate", "calibrated", "parameters")
 
 
 @dataclass(frozen=True, init=False)
@@ -83,9 +83,13 @@ class Workspace:
 
     @property
     def raw_tables(self) -> list[Path]:
-        """The tables that the reduction needs; Gaia's is not among them where allStar holds its columns."""
+        """The tables that the reduction reads: Gaia's unless allStar holds its columns, stellar parameters if there.
+
+        The stellar-parameter catalogue is needed where the survey takes its labels from it.
+        """
         gaia = [] if self.release.gaia_in_allstar else [self.gaia]
-        return [self.allstar, *gaia, self.stellar_parameters]
+        wanted = self.survey.labels.source == "external" or self.stellar_parameters.is_file()
+        return [self.allstar, *gaia, *([self.stellar_parameters] if wanted else [])]
 
     @property
     def released_spectra(self) -> tuple[Path, Path]:
@@ -117,17 +121,22 @@ class Workspace:
         """The reduced survey: one row per allStar row, with its spectrum."""
         return self.data / "stars.h5"
 
-    def model(self, offset: str) -> Path:
-        """The trained model with `offset` "none", "constant" or "multivariate", or the "calibrated" one.
+    @property
+    def labelled_stars(self) -> Path:
+        """stars.h5 with labels that are not the stellar-parameter catalogue's; its spectra are a link to stars.h5."""
+        return self.data / "labelled_stars.h5"
+
+    def model(self, name: str) -> Path:
+        """A trained model: with the offset "none", "constant" or "multivariate", the "calibrated" one, "parameters".
 
         Raises
         ------
         ValueError
-            If `offset` is none of these.
+            If `name` is none of these.
         """
-        if offset not in MODELS:
-            raise ValueError(f"offset must be one of {', '.join(MODELS)}, not {offset!r}")
-        return self.data / "models" / f"{offset}.keras"
+        if name not in MODELS:
+            raise ValueError(f"the model must be one of {', '.join(MODELS)}, not {name!r}")
+        return self.data / "models" / f"{name}.keras"
 
     def closure_model(self, name: str) -> Path:
         """A model that a closure trial trained."""
@@ -137,9 +146,14 @@ class Workspace:
         """The result of a closure trial, as JSON; trials belong to no survey."""
         return self.root / "results" / "closure" / f"{trial}.json"
 
-    def prediction(self, offset: str) -> Path:
-        """MC-dropout luminosities of every star with one model."""
-        return self.data / "predictions" / f"{offset}.npz"
+    def prediction(self, name: str) -> Path:
+        """MC-dropout luminosities, or labels, of every star with one model."""
+        return self.data / "predictions" / f"{name}.npz"
+
+    @property
+    def parameters_catalogue(self) -> Path:
+        """The survey's own catalogue of stellar parameters and abundances."""
+        return self.data / "apogee_nn_parameters.fits"
 
     @property
     def catalogue(self) -> Path:

@@ -91,7 +91,9 @@ def _fetch(
 ) -> FetchReport:
     archive = survey.settings("archive")["archive"]
     key = files.fingerprint({name: archive[name] for name in CONTENT_SETTINGS} | survey.settings("sources"))
-    if not check and (report := _complete(workspace, key, limit, accept_failures)):
+    # a table that another source of labels needs may have joined since
+    there = all(path.is_file() for path in workspace.raw_tables)
+    if not check and there and (report := _complete(workspace, key, limit, accept_failures)):
         return report
     report = FetchReport()
     pull = Pull(survey, workspace, Path(mirror) if mirror else None, check, progress)
@@ -108,7 +110,8 @@ def _fetch(
         report.counts = pull.released_spectra()
     else:
         StarSpectra(pull).fetch(allstar, report)
-    pull.stellar_parameters()
+    if survey.labels.source == "external":
+        pull.stellar_parameters()
     report.not_fetched = pull.comparisons()
     report.notes += _fetch_gaia(survey, workspace, allstar, check, progress)
     if report.failed and not accept_failures:

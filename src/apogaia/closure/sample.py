@@ -66,6 +66,7 @@ def simulate_sample(
     if truth is None:
         raise FileNotFoundError(f"{workspace.truth} is missing, though its survey has just been written")
     truth = truth[rows]
+    truth["row"] = rows  # of allStar
     with files.atomic(workspace.sample_truth) as temporary:
         truth.write(temporary, format="fits")
     blocks = _spectra(design, rows, survey.spectra, processes)
@@ -91,7 +92,7 @@ def _normalised(design: Design, settings: SpectraSettings) -> np.ndarray:
 
 
 def read_sample_truth(workspace: Workspace) -> Table:
-    """The truth of the stars of `simulate_sample`, row by row."""
+    """The truth of the stars of `simulate_sample`, row by row, with their ``row`` in allStar."""
     truth = Table.read(workspace.sample_truth)
     truth.convert_bytestring_to_unicode()
     return truth

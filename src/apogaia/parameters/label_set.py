@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
 from apogaia.formats.apstar import Status
+from apogaia.formats.aspcap_labels import read_aspcap_labels
+from apogaia.formats.releases import RELEASES
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
-__all__ = ["LabelSet", "select_labelled"]
+__all__ = ["LabelSet", "select_labelled", "survey_labels", "unseen_labelled"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,47 @@ def select_labelled(table: Table, labels: Table, survey: Survey) -> tuple[np.nda
     ValueError
         If `labels` are not row by row as `table`.
     """
+    kept = np.ones(len(table), bool)
+    flow = [("all stars", "rows of allStar", len(table), 0)]
+    for name, reason, keep in _cuts(table, labels, survey):
+        before, kept = kept, kept & keep
+        flow.append((name, reason, int(kept.sum()), int(before.sum() - kept.sum())))
+    return np.flatnonzero(kept), Table(rows=flow, names=("name", "reason", "surviving", "removed"))
+
+
+def unseen_labelled(table: Table, labels: Table, survey: Survey) -> np.ndarray:
+    """Rows of stars that pass all cuts of `select_labelled` but that of SNR, and have no row in the training set."""
+    cuts = {name: keep for name, _, keep in _cuts(table, labels, survey)}
+    bright = cuts.pop(_snr_cut(survey))
+    others = np.logical_and.reduce(list(cuts.values()))
+    names = np.asarray(table["apogee_id"])
+    return np.flatnonzero(others & ~bright & ~np.isin(names, names[others & bright]))
+
+
+def survey_labels(stars: Table, allstar: str | Path, survey: Survey) -> Table:
+    """Labels that train the network, row by row as stars.h5: ASPCAP's, as `read_aspcap_labels` gives them.
+
+    DR19's table of stars holds no labels of ASPCAP: there those of the stellar-parameter catalogue in stars.h5 train,
+    with an ASPCAPFLAG of 0.
+
+    Raises
+    ------
+    ReductionError
+        If the labels cannot be read.
+    """
+    release = RELEASES[survey.sources.apogee_release]
+    if not release.gaia_in_allstar:
+        return read_aspcap_labels(allstar, release)
+    columns = {name: np.asarray(stars[name]) for label in LABELS for name in (label, f"{label}_error")}
+    return Table(columns | {"aspcapflag": np.zeros(len(stars), np.int64)}, copy=False)
+
+
+def _snr_cut(survey: Survey) -> str:
+    return f"SNR > {survey.parameters.min_snr:g}"
+
+
+def _cuts(table: Table, labels: Table, survey: Survey) -> list[tuple[str, str, np.ndarray]]:
+    """Name, reason, and which stars survive, of each cut."""
     _check_rows(table, labels)
     limits, most = survey.parameters, survey.cuts.max_v_scatter
     star = {name: np.asarray(table[name]) for name in ("status", "starflag", "v_scatter", "snr")}
@@ -122,7 +166,7 @@ def select_labelled(table: Table, labels: Table, survey: Survey) -> tuple[np.nda
             ("STARFLAG == 0", "flagged by APOGEE", star["starflag"] == 0),
             ("ASPCAPFLAG == 0", "flagged by APOGEE's pipeline of stellar parameters", flag == 0),
             (f"v_scatter < {most:g} km/s", "a binary, or a spectrum smeared by one", star["v_scatter"] < most),
-            (f"SNR > {limits.min_snr:g}", "low-SNR stars are kept for testing", star["snr"] > limits.min_snr),
+            (_snr_cut(survey), "low-SNR stars are kept for testing", star["snr"] > limits.min_snr),
             (
                 f"{limits.min_teff:g} K < Teff < {limits.max_teff:g} K",
                 "Teff unknown, or where the labels are not reliable",
@@ -130,14 +174,7 @@ def select_labelled(table: Table, labels: Table, survey: Survey) -> tuple[np.nda
             ),
             ("labels", "no label", any_label),
         ]
-    if not np.isfinite(most):
-        cuts = [cut for cut in cuts if not cut[0].startswith("v_scatter")]
-    kept = np.ones(len(table), bool)
-    flow = [("all stars", "rows of allStar", len(table), 0)]
-    for name, reason, keep in cuts:
-        before, kept = kept, kept & keep
-        flow.append((name, reason, int(kept.sum()), int(before.sum() - kept.sum())))
-    return np.flatnonzero(kept), Table(rows=flow, names=("name", "reason", "surviving", "removed"))
+    return cuts if np.isfinite(most) else [cut for cut in cuts if not cut[0].startswith("v_scatter")]
 
 
 def _check_rows(table: Table, labels: Table) -> None:

@@ -8,21 +8,25 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from astropy.table import Table
 
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
-from apogaia.formats.aspcap_labels import read_aspcap_labels
-from apogaia.formats.releases import RELEASES
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import fitting, likelihood, model_file
+from apogaia.model.error_calibration import calibration_rows, unseen_rows
 from apogaia.model.fast import devices
 from apogaia.model.training_set import mean_of_rows, split
-from apogaia.parameters.label_set import LabelSet, select_labelled
+from apogaia.parameters.error_calibration import LabelErrorCalibration
+from apogaia.parameters.inference import predict_labels
+from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels, unseen_labelled
 from apogaia.parameters.network import build_censored_network
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
-__all__ = ["train_parameters", "train_parameters_model"]
+__all__ = ["calibrating_rows", "test_rows", "train_on_labels", "train_parameters", "train_parameters_model"]
+
+MOST_CALIBRATING = 10_000  # faint stars: more would say no more of some ten coefficients, and take gigabytes
 
 
 def train_parameters(
@@ -105,9 +109,10 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
     Parameters
     ----------
     path
-        Model file to write. Its provenance holds the names of the labels and the history of the training.
+        Model file to write. Its provenance holds the names of the labels, the history of the training, and the
+        `LabelErrorCalibration` as "error_calibration".
     survey
-        Its sections ``sources``, ``cuts``, ``network``, ``training`` and ``parameters`` are used.
+        Its sections ``sources``, ``cuts``, ``network``, ``training``, ``parameters`` and ``inference`` are used.
     stars
         The survey's stars.h5.
     allstar
@@ -120,10 +125,50 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
     ValueError
         As `train_parameters`, and if the two files have not the same rows.
     """
-    labels = read_aspcap_labels(allstar, RELEASES[survey.sources.apogee_release])
     with stars_h5.open_stars(stars) as opened:
-        rows, _ = select_labelled(opened.table, labels, survey)
-        sample = LabelSet.from_stars(opened, labels, rows)
+        train_on_labels(path, survey, opened, survey_labels(opened.table, allstar, survey))
+
+
+def train_on_labels(path: Path, survey: Survey, opened: stars_h5.Stars, labels: Table) -> None:
+    """The same with labels in memory, row by row as the open stars.h5."""
+    rows, _ = select_labelled(opened.table, labels, survey)
+    sample = LabelSet.from_stars(opened, labels, rows)
+    calibrating = calibrating_rows(opened.table, labels, survey)
+    unseen = LabelSet.from_stars(opened, labels, calibrating)
+    snr = np.asarray(opened.table["snr"])[calibrating]
     network, history = train_parameters(survey, sample)
-    origin = model_file.origin(survey, len(sample), survey.parameters.seed)
-    model_file.save_model(network, path, origin | {"labels": list(LABELS), "history": history})
+    prediction = predict_labels(
+        network,
+        unseen.spectrum,
+        passes=survey.inference.passes,
+        seed=survey.inference.seed,
+        batch_size=survey.inference.batch_size,
+    )
+    errors = LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+    origin = model_file.origin(survey, len(sample), survey.parameters.seed) | {
+        "labels": list(LABELS),
+        "history": history,
+        "error_calibration": errors.to_dict(),
+    }
+    model_file.save_model(network, path, origin)
+
+
+def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
+    """Rows of stars.h5, ascending, that calibrate the labels' errors: none of their stars trained by gradient.
+
+    They are the validation stars and half of the labelled stars below the training set's SNR; the other half is for
+    tests.
+    """
+    rows, _ = select_labelled(table, labels, survey)
+    parts = split(len(rows), survey.training.validation_fraction, survey.parameters.seed)
+    gradient, validation = (rows[part] for part in parts)
+    faint = calibration_rows(table, unseen_labelled(table, labels, survey))
+    if len(faint) > MOST_CALIBRATING:
+        faint = np.random.default_rng([survey.parameters.seed, 1]).choice(faint, MOST_CALIBRATING, replace=False)
+    return np.sort(np.concatenate([unseen_rows(table, validation, gradient), faint]))
+
+
+def test_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
+    """Rows of stars.h5, ascending, of labelled stars that neither train nor calibrate: half of those of lower SNR."""
+    faint = unseen_labelled(table, labels, survey)
+    return np.setdiff1d(faint, calibration_rows(table, faint))

@@ -32,6 +32,14 @@ from apogaia.plots.offset import (
     offset_map,
     parallax_difference,
 )
+from apogaia.plots.parameters import (
+    abundance_plane,
+    label_coverage,
+    label_recovery,
+    occlusion,
+    scatter_against_snr,
+    training_size,
+)
 from apogaia.plots.samples import cut_flow, kiel_diagram, sample_histograms, status_bars
 from apogaia.plots.spectra import jacobian, spectrum_example
 
@@ -40,6 +48,7 @@ __all__ = [
     "PAGE_WIDTH",
     "abundance_map",
     "abundance_maps",
+    "abundance_plane",
     "binned_median_map",
     "binned_scatter",
     "coverage",
@@ -52,7 +61,10 @@ __all__ = [
     "giant_scatter",
     "jacobian",
     "kiel_diagram",
+    "label_coverage",
+    "label_recovery",
     "learning_curves",
+    "occlusion",
     "offset_dependence",
     "offset_histories",
     "offset_map",
@@ -65,10 +77,12 @@ __all__ = [
     "running_median",
     "sample_histograms",
     "save",
+    "scatter_against_snr",
     "seed_pulls",
     "snr_gain_map",
     "spectrum_example",
     "status_bars",
+    "training_size",
     "truth_comparison",
     "use_style",
     "zero_point_consistency",

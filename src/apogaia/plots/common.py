@@ -23,8 +23,13 @@ from apogaia.workspace import Workspace
 COLUMN_WIDTH = 3.5  # inch: a journal's single column
 PAGE_WIDTH = 7.1  # inch: both columns
 
-MODEL_COLOURS = {"none": "#D55E00", "constant": "#0072B2", "multivariate": "#009E73"}
-MODEL_LABELS = {"none": "no offset", "constant": "constant offset", "multivariate": "multivariate offset"}
+MODEL_COLOURS = {"none": "#D55E00", "constant": "#0072B2", "multivariate": "#009E73", "parameters": "#0072B2"}
+MODEL_LABELS = {
+    "none": "no offset",
+    "constant": "constant offset",
+    "multivariate": "multivariate offset",
+    "parameters": "stellar parameters",
+}
 TRUTH_COLOUR = "#000000"
 POINT_COLOUR = "#7F8C99"  # stars behind curves
 

@@ -17,7 +17,7 @@ from apogaia import files
 from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.releases import Release
-from apogaia.formats.stars_h5_columns import COLUMNS
+from apogaia.formats.stars_h5_columns import COLUMNS, LABELS
 from apogaia.formats.survey_tables import (
     GAIA_COLUMNS,
     read_allstar,
@@ -56,9 +56,13 @@ def star_table(allstar: Table, survey: Survey, workspace: Workspace) -> Table:
     if survey.sources.parallax_zero_point == "lindegren2021":
         lindegren.correct_parallaxes(table)
 
-    labels = read_stellar_parameters(workspace.stellar_parameters, table, workspace.release)
-    for name in labels.colnames:
-        table[name] = labels[name]
+    if workspace.stellar_parameters in workspace.raw_tables:
+        labels = read_stellar_parameters(workspace.stellar_parameters, table, workspace.release)
+        for name in labels.colnames:
+            table[name] = labels[name]
+    else:  # the survey's labels come from elsewhere (`products.labelled_stars`)
+        for name in (f"{label}{end}" for label in LABELS for end in ("", "_error")):
+            table[name] = np.full(len(table), np.nan, _COLUMN[name].kind)
 
     table["a_k_mag"][table["a_k_mag"] < survey.cuts.min_a_k_targ] = np.nan
     k0_mag = luminosity.extinction_correction(np.asarray(table["k_mag"]), np.asarray(table["a_k_mag"]))

@@ -17,7 +17,7 @@ from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import N_PIXELS
 from apogaia.formats.stars_h5_columns import COLUMNS, star_columns
 
-__all__ = ["Stars", "open_stars", "status_counts", "write_stars"]
+__all__ = ["Stars", "open_stars", "status_counts", "write_star_table", "write_stars"]
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,33 @@ def write_stars(path: str | Path, table: Table, spectra: Iterable[np.ndarray]) -
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset("spectrum", (len(table), N_PIXELS), np.float32, track_times=False)
         dataset.attrs["description"] = "continuum-normalised flux on the pixels of the three detectors; NaN: none"
-        group = file.create_group("star")
-        for column in COLUMNS:
-            values = np.asarray(table[column.name])
-            if column.kind == "U":  # str or object: long texts that few stars have would fill arrays of str
-                values = np.array([text.encode() for text in values.tolist()], dtype=bytes)
-                values = values.astype(h5py.string_dtype("utf-8", max(1, values.dtype.itemsize)))
-            stored = group.create_dataset(column.name, data=values, track_times=False)
-            stored.attrs["unit"] = column.unit
-            stored.attrs["description"] = column.description
+        _write_columns(file, table)
         start = 0
         for block in spectra:
             dataset[start : start + len(block)] = block
             start += len(block)
     if start != len(table):
         raise ValueError(f"{start} spectra for {len(table)} stars")
+
+
+@takes(path=file_path)
+def write_star_table(path: str | Path, table: Table, spectra: h5py.ExternalLink) -> None:
+    """Write a table with the columns of `COLUMNS`, and a link to the spectra of another file."""
+    with h5py.File(path, "w") as file:
+        file["spectrum"] = spectra
+        _write_columns(file, table)
+
+
+def _write_columns(file: h5py.File, table: Table) -> None:
+    group = file.create_group("star")
+    for column in COLUMNS:
+        values = np.asarray(table[column.name])
+        if column.kind == "U":  # str or object: long texts that few stars have would fill arrays of str
+            values = np.array([text.encode() for text in values.tolist()], dtype=bytes)
+            values = values.astype(h5py.string_dtype("utf-8", max(1, values.dtype.itemsize)))
+        stored = group.create_dataset(column.name, data=values, track_times=False)
+        stored.attrs["unit"] = column.unit
+        stored.attrs["description"] = column.description
 
 
 @contextmanager
@@ -94,7 +106,12 @@ def open_stars(path: str | Path) -> Iterator[Stars]:
             table[name] = values
             table[name].unit = stored.attrs["unit"] or None
             table[name].description = stored.attrs["description"]
-        yield Stars(table, file["spectrum"])
+        try:
+            spectra = file["spectrum"]
+        except KeyError as fault:  # a link to the spectra of a file that has gone
+            spectra_file = file.get("spectrum", getlink=True).filename
+            raise FileNotFoundError(f"{path}: {spectra_file}, which has its spectra, is missing: make it") from fault
+        yield Stars(table, spectra)
 
 
 @takes(table=star_columns())

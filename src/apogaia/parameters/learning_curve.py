@@ -1,0 +1,74 @@
+"""How the precision of labels grows with the number of training stars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from apogaia import files
+from apogaia.arguments.plain import file_path
+from apogaia.arguments.takes import takes
+from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels
+from apogaia.parameters.parameters_model import ParametersModel
+from apogaia.parameters.recovery import network_labels
+from apogaia.parameters.training import test_rows, train_parameters
+from apogaia.physics.luminosity import robust_scatter
+from apogaia.reduction import stars_h5
+from apogaia.survey import Survey
+
+__all__ = ["read_learning_curve", "write_learning_curve"]
+
+MOST_TEST_STARS = 5000  # a scatter of so many is known to 1 %
+LEAST_SNR = 100.0  # of test stars: below, noise hides what more training stars teach
+
+
+@takes(path=file_path, stars=file_path, allstar=file_path, model=file_path)
+def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path, model: Path) -> None:
+    """Train on nested parts of the training set, and write the scatter of each label on test stars as JSON.
+
+    Parameters
+    ----------
+    path
+        File to write: for each size the robust scatter about the survey's labels [K, dex] by label; null where too few
+        test stars have it.
+    survey
+        ``parameters.learning_curve`` has the sizes; those beyond the training set are left out. The other settings are
+        those of `train_parameters`.
+    stars, allstar
+        As for `apogaia.parameters.training.train_parameters_model`.
+    model
+        The model file that it wrote, of all training stars: the last size.
+    """
+    with stars_h5.open_stars(stars) as opened:
+        labels = survey_labels(opened.table, allstar, survey)
+        rows, _ = select_labelled(opened.table, labels, survey)
+        sample = LabelSet.from_stars(opened, labels, rows)
+        test = test_rows(opened.table, labels, survey)
+        test = test[np.asarray(opened.table["snr"])[test] > LEAST_SNR][:MOST_TEST_STARS]
+        unseen = LabelSet.from_stars(opened, labels, test)
+    order = np.random.default_rng([survey.parameters.seed, 2]).permutation(len(sample))
+    sizes = sorted({*(n for n in survey.parameters.learning_curve if n < len(sample)), len(sample)})
+    curve = {}
+    for size in sizes:
+        if size == len(sample):
+            network = ParametersModel.load(model).network
+        else:
+            chosen = np.sort(order[:size])
+            part = LabelSet(sample.spectrum[chosen], sample.label[chosen], sample.error[chosen])
+            network, _ = train_parameters(survey, part)
+        difference = network_labels(network, unseen.spectrum) - unseen.label
+        curve[size] = {label: _scatter(difference[:, i]) for i, label in enumerate(LABELS)}
+    files.write_json(path, curve)
+
+
+def read_learning_curve(path: Path) -> Mapping[int, Mapping[str, float]]:
+    """Number of training stars -> scatter by label, as `write_learning_curve` wrote it."""
+    return {int(size): scatter for size, scatter in files.read_json(path).items()}
+
+
+def _scatter(difference: np.ndarray) -> float | None:
+    known = difference[np.isfinite(difference)]
+    return robust_scatter(known) if len(known) > 1 else None

@@ -1,0 +1,181 @@
+"""Figures of stellar parameters and abundances: recovery, coverage, learning curve, occlusion, [Mg/Fe], visits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from astropy.table import Table
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
+from apogaia.plots.common import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    POINT_COLOUR,
+    TRUTH_COLOUR,
+    AxesLike,
+    colour_bar,
+    finite,
+    legend_above,
+    limits,
+    one_panel,
+    panels,
+    readable_decades,
+    show_range,
+    star_density,
+)
+from apogaia.plots.common import LABELS as AXIS_LABELS
+
+OURS, PUBLISHED = "#0072B2", "#D55E00"
+NAMES = {
+    "teff": r"$T_\mathrm{eff}$",
+    "logg": r"$\log g$",
+    **{f"{element.lower()}_h": f"[{element}/H]" for element in ELEMENTS},
+    "ci_h": "[C I/H]",
+    "tiii_h": "[Ti II/H]",
+}
+TEFF_UNIT = 1000.0  # K, as one dex: so that Teff stands beside the other labels
+
+
+def label_recovery(found: Table, reference: str, axes: AxesLike = None) -> np.ndarray:
+    """Scatter and bias of each label beside the published scatter; Teff in 1000 K.
+
+    Parameters
+    ----------
+    found
+        `apogaia.parameters.recovery.recovery`.
+    reference
+        What the labels are compared with, for the legend: "truth", "ASPCAP".
+    axes
+        Two axes, or None.
+    """
+    axes = panels(axes, 2, 1, PAGE_WIDTH, 4.2, sharex=True).ravel()
+    unit = np.where(np.asarray(found["label"]) == "teff", TEFF_UNIT, 1.0)
+    place = np.arange(len(found))
+    ours, stated, published = (np.asarray(found[name]) / unit for name in ("scatter", "stated", "published"))
+    axes[0].plot(place, ours, "o", color=OURS, label=f"scatter about the {reference}")
+    axes[0].plot(place, stated, "_", color=TRUTH_COLOUR, markersize=9, label="median stated error")
+    axes[0].plot(place, published, "D", color=PUBLISHED, fillstyle="none", label="published scatter")
+    axes[0].set_yscale("log")
+    readable_decades(axes[0].yaxis)
+    axes[0].set_ylabel("scatter [dex, 1000 K]")
+    legend_above(axes[0], 3)
+    axes[1].axhline(0, color=POINT_COLOUR, linewidth=0.8)
+    axes[1].plot(place, np.asarray(found["bias"]) / unit, "o", color=OURS)
+    axes[1].fill_between(place, -ours / 3, ours / 3, color=OURS, alpha=0.15, linewidth=0)
+    axes[1].set_ylabel("median difference\n(band: scatter / 3)")
+    axes[1].set_xticks(place, [NAMES[name] for name in found["label"]], rotation=60, ha="right", rotation_mode="anchor")
+    axes[1].set_xlim(-0.6, len(found) - 0.4)
+    return axes
+
+
+def scatter_against_snr(edges, scatter, stated, axes: AxesLike = None) -> np.ndarray:
+    """Scatter (points) and median stated error (line) of each label in bins of SNR.
+
+    Parameters
+    ----------
+    edges
+        (bins + 1,) of the SNR.
+    scatter, stated
+        (22, bins) [K, dex] of `apogaia.parameters.recovery.scatter_in_bins`; NaN where there are few stars.
+    axes
+        24 axes, or None; the last two stay empty.
+    """
+    axes = panels(axes, 4, 6, PAGE_WIDTH, 5.2, sharex=True)
+    middle = np.sqrt(np.asarray(edges[:-1], float) * np.asarray(edges[1:], float))
+    for i, panel in enumerate(axes.flat):
+        if i >= len(LABELS):
+            panel.set_axis_off()
+            continue
+        panel.plot(middle, stated[i], color=POINT_COLOUR)
+        panel.plot(middle, scatter[i], "o", color=OURS, markersize=3)
+        panel.set_xscale("log")
+        panel.set_ylim(bottom=0)
+        panel.text(0.95, 0.93, NAMES[LABELS[i]], transform=panel.transAxes, ha="right", va="top")
+        readable_decades(panel.xaxis)
+        panel.tick_params(labelsize=6)
+    for column in (4, 5):  # above the empty panels
+        axes[2, column].tick_params(labelbottom=True)
+    axes[0, 0].figure.supxlabel(AXIS_LABELS["snr"], fontsize=9)
+    axes[0, 0].figure.supylabel("scatter (points), stated error (line) [K, dex]", fontsize=9)
+    return axes
+
+
+def label_coverage(coverage: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: AxesLike = None) -> np.ndarray:
+    """Share of stars within their stated error, for each label in bins of some quantities; 68 % is right.
+
+    `coverage` has for each quantity, such as "snr", the edges of its bins and (22, bins) shares of
+    `apogaia.parameters.recovery.coverage_in_bins`.
+    """
+    axes = panels(axes, 1, len(coverage), PAGE_WIDTH, 4.6, sharey=True).ravel()
+    for panel, (quantity, (edges, share)) in zip(axes, coverage.items(), strict=True):
+        percent = 100 * np.asarray(share)
+        drawn = panel.imshow(percent, norm=Normalize(48, 88), cmap="RdBu", aspect="auto")
+        for (row, column), value in np.ndenumerate(percent):
+            if np.isfinite(value):
+                panel.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6)
+        panel.set_xticks(np.arange(len(edges)) - 0.5, [f"{edge:.0f}" for edge in edges], rotation=45)
+        panel.set_yticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS])
+        panel.tick_params(length=0)
+        panel.set_xlabel(AXIS_LABELS[quantity])
+    colour_bar(drawn, axes[-1], "stars within their stated error [%]")
+    return axes
+
+
+def training_size(found: Mapping[int, Mapping[str, float]], published: Mapping, axes: AxesLike = None) -> np.ndarray:
+    """Scatter of Teff, [Fe/H] and [Mg/H] against the number of training stars, beside the published one.
+
+    Parameters
+    ----------
+    found, published
+        Number of training stars -> scatter of "teff" [K], "fe_h" and "mg_h" [dex].
+    axes
+        Three axes, or None.
+    """
+    axes = panels(axes, 1, 3, PAGE_WIDTH, 2.6).ravel()
+    for panel, name in zip(axes, ("teff", "fe_h", "mg_h"), strict=True):
+        for curve, colour, marker, label in ((published, PUBLISHED, "D", "published"), (found, OURS, "o", "here")):
+            sizes = sorted(curve)
+            panel.plot(sizes, [curve[n][name] for n in sizes], marker=marker, color=colour, label=label)
+        panel.set(xscale="log", yscale="log", xlabel="training stars", ylabel=f"scatter of {NAMES[name]}")
+        readable_decades(panel.yaxis)
+    axes[0].legend()
+    return axes
+
+
+def occlusion(change: np.ndarray, errors: np.ndarray, elements: Sequence[str], axes: Axes | None = None) -> Axes:
+    """How much each label changes, in units of its error, when the window of an element is hidden.
+
+    Parameters
+    ----------
+    change
+        (elements, 22) of `apogaia.parameters.recovery.occlusion`.
+    errors
+        (22,) typical errors of the labels.
+    elements
+        Whose windows were hidden.
+    """
+    axes = one_panel(axes, PAGE_WIDTH, 4.4)
+    ratio = np.clip(change / errors, 1e-3, None)
+    drawn = axes.imshow(ratio, norm=LogNorm(0.03, 10), cmap="viridis", aspect="auto")
+    axes.set_xticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS], rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(np.arange(len(elements)), [{"CI": "C I", "TiII": "Ti II"}.get(name, name) for name in elements])
+    axes.set(xlabel="label", ylabel="hidden window")
+    axes.tick_params(length=0)
+    colour_bar(drawn, axes, "median change / median error")
+    return axes
+
+
+def abundance_plane(fe_h, mg_fe, axes: Axes | None = None) -> Axes:
+    """[Mg/Fe] against [Fe/H], both (n,) [dex]: the two sequences of the disc."""
+    axes = one_panel(axes, COLUMN_WIDTH, 2.8)
+    fe_h, mg_fe = finite(fe_h, mg_fe)
+    edges = np.linspace(*limits(fe_h, 0.2), 101), np.linspace(*limits(mg_fe, 0.2), 101)
+    drawn = star_density(axes, fe_h, mg_fe, *edges)
+    if drawn is not None:
+        colour_bar(drawn, axes, "stars per pixel")
+    axes.set(xlabel=AXIS_LABELS["fe_h"], ylabel="[Mg/Fe] [dex]")
+    show_range(axes, limits(fe_h, 0.5), limits(mg_fe, 0.5))
+    return axes
