@@ -14,8 +14,8 @@ from apogaia.survey import Survey, load_survey
 MEAN = np.array([4800.0, 2.4, *np.linspace(-0.3, 0.1, 20)])
 SD = np.array([500.0, 0.8, *np.linspace(0.2, 0.5, 20)])
 CALIBRATION = {  # errors of all labels doubled, whatever SNR and Teff
-    "snr_knots": np.linspace(2, 7, 10).tolist(),
-    "teff_knots": np.linspace(3000, 7000, 9).tolist(),
+    "snr_knots": np.linspace(2, 7, 4).tolist(),
+    "teff_knots": np.linspace(3000, 7000, 3).tolist(),
     "log_growth": [[float(np.log(2)), *[0.0] * 11]] * 22,
     "stars": 300,
 }

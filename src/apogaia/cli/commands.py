@@ -418,7 +418,7 @@ def _reduce(options: argparse.Namespace) -> int:
 
 def _model_path(given: Path | None, name: str, survey: Survey | None = None) -> Path:
     """Return the model to use, checked before the imports that take seconds."""
-    path = given or Workspace(survey or load_survey("mock")).model("none").with_name(f"{name}.keras")
+    path = given or Workspace(survey or load_survey("mock")).model(name)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model; `make all` trains one, or name yours with --model")
     return path
