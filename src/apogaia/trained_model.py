@@ -23,6 +23,8 @@ from apogaia.model import model_file
 from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.inference import predict_calibrated, read_error_calibration
 from apogaia.model.training_domain import Placement, TrainingDomain
+from apogaia.parameters.astra import astronn_dist_table
+from apogaia.parameters.spectra_rows import file_rows
 from apogaia.reduction.normalised_spectra import read_spectra
 from apogaia.survey import Survey, restore_survey
 
@@ -183,6 +185,34 @@ class TrainedModel:
         for name in measured.colnames:
             table[name] = measured[name]
         return table
+
+    @takes(files=file_paths, ebv=u.mag)
+    def astra_distances(
+        self,
+        files: str | Path | Iterable[str | Path],
+        *,
+        ebv: float | None = None,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+        schema: str = "dr19",
+    ) -> Table:
+        """Distances with the columns and rules of SDSS Astra's AstroNNDist (`apogaia.parameters.astra`).
+
+        Parameters
+        ----------
+        files, passes, seed, progress
+            As for `distances`.
+        ebv
+            E(B-V) [mag] of stars whose header states no extinction (AKTARG); None: unknown, which counts as none.
+        schema
+            "dr19" or "dev".
+        """
+        paths = cast("list[Path]", files)
+        read = read_spectra(paths, self.survey.spectra)
+        rows = file_rows(paths, read, ebv)
+        prediction = self.predict(read.flux, np.asarray(rows["snr"]), passes=passes, seed=seed, progress=progress)
+        return astronn_dist_table(rows, prediction, schema)
 
 
 def _numbers(headers: Sequence[Mapping], name: str, below: float) -> np.ndarray:

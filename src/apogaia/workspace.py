@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from apogaia import __version__
 from apogaia.formats.releases import RELEASES, GaiaRelease, Release
 from apogaia.survey import Survey
 
@@ -158,6 +159,10 @@ class Workspace:
     def catalogue(self) -> Path:
         """The catalogue of distances."""
         return self.data / "apogee_nn_dist.fits"
+
+    def astra_product(self, name: str) -> Path:
+        """A product in the form of SDSS's Astra: ``astra_product("AllStarAstroNN")``."""
+        return self.data / f"astra{name}-{__version__}.fits.gz"
 
     def result(self, name: str) -> Path:
         """Numbers, as JSON: ``result("03_offset_analysis")``."""

@@ -12,7 +12,7 @@ from mutations import mutate_apstar
 from real_files import APSTAR
 from tiny_survey import image, spectra, write_apstar
 
-from apogaia.formats.apstar import SpectrumError, Status, read_apstar
+from apogaia.formats.apstar import SpectrumError, Status, read_apstar, read_visits
 from apogaia.formats.pixel_grid import DETECTORS
 
 
@@ -26,6 +26,71 @@ def test_real_files(realdata):
         np.testing.assert_array_equal(giant.mask, hdus[3].data[1])
     single = read_apstar(realdata / APSTAR[1])
     assert single.n_visits == 1 and single.flux.shape == (8575,) and single.flux.dtype == np.dtype("=f4")
+
+
+def test_visits_of_real_files_have_their_rows_and_their_cards(realdata):
+    combined, *visits = read_visits(realdata / APSTAR[0])
+    np.testing.assert_array_equal(combined.flux, read_apstar(realdata / APSTAR[0]).flux)
+    assert (combined.visit, combined.header["snr"]) == (0, 736.781) and [v.visit for v in visits] == [1, 2, 3]
+    with fits.open(realdata / APSTAR[0]) as hdus:
+        for i, visit in enumerate(visits):
+            np.testing.assert_array_equal(visit.flux, hdus[1].data[2 + i])
+            np.testing.assert_array_equal(visit.error, hdus[2].data[2 + i])
+            np.testing.assert_array_equal(visit.mask, hdus[3].data[2 + i])
+    own = {"snr": 349.199, "mjd": 56588, "plate": "6560", "fiber": 200, "starflag": 0, "v_helio": -0.0260468}
+    assert {**visits[1].header, **own, "k_mag": 8.328} == visits[1].header
+    alone, visit = read_visits(realdata / APSTAR[1])
+    np.testing.assert_array_equal(alone.flux, visit.flux)
+    assert (alone.header["snr"], visit.header["snr"], visit.header["mjd"]) == (33.127, 26.1027, 56671)
+
+
+@pytest.mark.parametrize("layout", ["dr14", "dr17", "dr19"])
+def test_a_star_of_one_visit_has_it_in_the_first_row(tmp_path, layout):
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)), layout=layout)
+    alone, visit = read_visits(path)
+    np.testing.assert_array_equal(alone.flux, visit.flux)
+    assert visit.header["snr"] is None and visit.header["mjd"] is None  # nothing of the visit in the header
+    assert alone.header["snr"] == 100
+
+
+def test_the_night_follows_from_the_date_where_no_name_tells_it(tmp_path):
+    path = tmp_path / "apStar-r8-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)))
+    for jd, mjd in ((2456584.74908, 56584), (2456584.3, 56584), (2456584.1, 56583)):
+        fits.setval(path, "JD1", value=jd)
+        assert read_visits(path)[1].header["mjd"] == mjd
+
+
+def test_a_damaged_visit_harms_no_other_and_no_visit_is_lost(tmp_path):
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)), visits=3, layout="dr17")
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].data[3] = 0
+        hdus[0].header["SNRVIS2"] = 12.5
+    _, first, second, third = read_visits(path)
+    assert isinstance(second, SpectrumError) and second.status == Status.BLANK and second.visit == 2
+    assert second.header["snr"] == 12.5 and str(path) in str(second)
+    np.testing.assert_array_equal(first.flux, third.flux)
+    whole = path.read_bytes()
+    for length, known in ((300_000, 4), (2880, 4), (1000, 1), (0, 1)):
+        path.write_bytes(whole[:length])
+        read = read_visits(path)
+        assert {spectrum.status for spectrum in read} <= {Status.UNREADABLE, Status.NOT_APSTAR}
+        assert [spectrum.visit for spectrum in read] == list(range(known))
+    path.unlink()
+    assert [spectrum.status for spectrum in read_visits(path)] == [Status.NO_FILE]
+
+
+@pytest.mark.parametrize("stated", [2, 4])
+def test_rows_that_are_not_those_of_the_visits_are_not_taken_for_them(tmp_path, stated):
+    path = tmp_path / "apStar-dr17-2M1.fits"
+    write_apstar(path, "2M1", *(array[0] for array in spectra(1)), visits=3, layout="dr17")
+    fits.setval(path, "NVISITS", value=stated)
+    combined, *visits = read_visits(path)
+    assert not isinstance(combined, SpectrumError) and len(visits) == stated
+    assert {visit.status for visit in visits} == {Status.NOT_APSTAR}
+    assert f"NVISITS is {stated}, but each HDU holds 5" in str(visits[0])
 
 
 @pytest.mark.parametrize("visits", [1, 3])

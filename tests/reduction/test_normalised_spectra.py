@@ -48,6 +48,41 @@ def test_faults_do_not_move_and_headers_stay_with_their_stars(tmp_path):
     assert np.isnan(read.flux[:2]).all() and read.headers[2]["apogee_id"] == "2M00000000+0000000"
 
 
+def test_visits_are_normalised_as_combined_spectra_are(tmp_path):
+    rng = np.random.default_rng(6)
+    rows = [np.stack(arrays) for arrays in zip(*(tiny.spectrum(rng) for _ in range(5)), strict=True)]
+    rows[0][3] = 0  # the second visit
+    path = tmp_path / "apStar-r8-2M1.fits"
+    tiny.write_apstar(path, "2M1", rows[0][0], rows[1][0], rows[2][0], visits=3)
+    with fits.open(path, mode="update") as hdus:
+        for hdu, values in zip(hdus[1:4], rows, strict=True):
+            hdu.data[:] = values
+    missing = tmp_path / "nothing.fits"
+    read = read_spectra([path, missing, path], SETTINGS, visits=True)
+    assert read.file.tolist() == [0] * 4 + [1] + [2] * 4 and read.visit.tolist() == [0, 1, 2, 3, 0, 0, 1, 2, 3]
+    good, blank = Status.OK, Status.BLANK
+    assert read.status.tolist() == [good, good, blank, good, Status.NO_FILE, good, good, blank, good]
+    assert [bool(fault) for fault in read.fault] == (read.status != 0).tolist()
+    np.testing.assert_array_equal(read.flux[:4], read.flux[5:])
+    assert read.flux[0].tobytes() == read_spectra([path], SETTINGS).flux[0].tobytes()
+    for visit in (1, 3):  # as a star of its own
+        alone = tmp_path / f"apStar-r8-2M{visit}.fits"
+        tiny.write_apstar(alone, f"2M{visit}", *(array[1 + visit] for array in rows))
+        assert read_spectra([alone], SETTINGS).flux[0].tobytes() == read.flux[visit].tobytes()
+
+
+def test_blocks_of_visits_and_of_files_end_anywhere(tmp_path):
+    paths = [tmp_path / f"apStar-r8-2M{i}.fits" for i in range(2)]
+    for i, path in enumerate(paths):
+        tiny.write_apstar(path, f"2M{i}", *tiny.spectrum(np.random.default_rng(i)), visits=2, layout="dr17")
+    many = [paths[i % 2] for i in range(BLOCK_ROWS // 3 + 5)]
+    read = read_spectra(many, SETTINGS, visits=True)
+    assert len(read.flux) == 3 * len(many) > BLOCK_ROWS and (read.status == 0).all()
+    for i in range(2):
+        alone = read_spectra([paths[i]], SETTINGS).flux[0]
+        assert (read.flux[read.file % 2 == i] == alone).all()
+
+
 def test_a_survey_has_the_bits_of_its_stars_alone(tmp_path):
     survey, workspace = tiny.write_tiny_survey(tmp_path)
     with open_stars(reduce_survey(survey, workspace, processes=1, progress=False)) as stars:

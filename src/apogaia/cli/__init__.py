@@ -1,1 +1,1 @@
-"""The command line: `apogaia data | mock | fetch | reduce | distance | zeropoint`."""
+"""The command line: `apogaia data | mock | fetch | reduce | distance | parameters | astra | zeropoint`."""

@@ -1,4 +1,4 @@
-"""The command line: ``apogaia data | mock | fetch | reduce | distance | zeropoint``."""
+"""The command line: ``apogaia data | mock | fetch | reduce | distance | parameters | astra | zeropoint``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apogaia import __version__
 from apogaia.cli.help_texts import (
+    ASTRA,
+    ASTRA_EPILOG,
     DATA,
     DATA_EPILOG,
     DISTANCE,
+    DISTANCE_EPILOG,
     EPILOG,
     FETCH,
     FETCH_EPILOG,
     MOCK,
     MOCK_EPILOG,
+    PARAMETERS,
+    PARAMETERS_EPILOG,
     REDUCE,
     REDUCE_EPILOG,
     ZEROPOINT,
@@ -32,9 +38,14 @@ from apogaia.cli.help_texts import (
 from apogaia.survey import Survey, load_survey, survey_names
 from apogaia.workspace import Workspace
 
+if TYPE_CHECKING:
+    from astropy.table import Table
+
 STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
 PROCESSES_HELP = "one core each (default: all cores)"
 SEED_HELP = "of the dropout (default: the survey's)"
+ASTRA_PRODUCTS = ("AllStarAstroNN", "AllVisitAstroNN", "AllStarAstroNNDist")
+ASTRA_FILES = (".ecsv", ".fits", ".fits.gz")
 KERAS_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "openvino")  # packages that Keras imports as its backend
 HOW_DATA_ARRIVE = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
 KIND_OF_OPTION = {
@@ -52,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _workers_end_with_ctrl_c():
             return options.run(options)
     except KeyboardInterrupt:
-        then = "starts over" if options.command == "distance" else "resumes"
+        then = "starts over" if options.command in ("distance", "parameters") else "resumes"
         print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
         return STOPPED
     except (OSError, ValueError) as error:
@@ -135,17 +146,31 @@ def _parser() -> argparse.ArgumentParser:
     reduce = _add_command(commands, "reduce", _reduce, "raw files -> normalised spectra and labels (stars.h5)")
     reduce.description, reduce.epilog = REDUCE, REDUCE_EPILOG
     _add_survey(reduce)
-    workers = reduce.add_mutually_exclusive_group()
-    _add_number(workers, "--processes", "on this machine, one core each (default: all cores)")
-    workers.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="let the workers of the Dask scheduler at this address, tcp://host:8786, read the spectra instead",
-    )
+    _add_workers(reduce)
 
     distance = _add_command(commands, "distance", _distance, "distances of single stars from their apStar files")
-    distance.description = DISTANCE
+    distance.description, distance.epilog = DISTANCE, DISTANCE_EPILOG
     _add_distance_options(distance)
+
+    parameters = _add_command(
+        commands, "parameters", _parameters, "Teff, log g and 20 abundances of single stars from their apStar files"
+    )
+    parameters.description, parameters.epilog = PARAMETERS, PARAMETERS_EPILOG
+    _add_parameters_options(parameters)
+
+    products = _add_command(commands, "astra", _astra, "a survey's products in the form of SDSS's Astra")
+    products.description, products.epilog = ASTRA, ASTRA_EPILOG
+    _add_survey(products)
+    products.add_argument(
+        "--product",
+        choices=ASTRA_PRODUCTS,
+        action="append",
+        help="this one alone (may be repeated; default: all three)",
+    )
+    _add_file(products, "--parameters-model", "default: the survey's models/parameters.keras")
+    _add_file(products, "--distance-model", "default: the survey's models/none.keras")
+    _add_schema(products)
+    _add_workers(products)
 
     zero_point = _add_command(
         commands, "zeropoint", _zero_point, "the parallax zero point of every star in a Gaia table"
@@ -175,6 +200,27 @@ def _add_file(options: argparse._ActionsContainer, name: str, text: str, metavar
     options.add_argument(name, type=Path, metavar=metavar, help=text)
 
 
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    workers = parser.add_mutually_exclusive_group()
+    _add_number(workers, "--processes", "on this machine, one core each (default: all cores)")
+    workers.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of the Dask scheduler at this address, tcp://host:8786, read the spectra instead",
+    )
+
+
+def _add_schema(options: argparse._ActionsContainer) -> None:
+    options.add_argument(
+        "--schema", choices=("dr19", "dev"), default="dr19", help="names of Astra's columns (default: dr19)"
+    )
+
+
+def _add_dropout(options: argparse._ActionsContainer) -> None:
+    _add_number(options, "--passes", "dropout passes (default: the survey's, 100)")
+    _add_number(options, "--seed", SEED_HELP)
+
+
 def _add_archive_options(options: argparse._ActionsContainer) -> None:
     _add_number(options, "--limit", "the first N rows of allStar only; a later call without it fetches the rest")
     _add_file(
@@ -197,11 +243,37 @@ def _add_distance_options(parser: argparse.ArgumentParser) -> None:
     _add_file(
         parser,
         "--model",
-        "trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` trains",
+        "trained model (.keras); default: data/mock/models/calibrated.keras, which `make all` trains, or none.keras"
+        " beside it with --product astra",
     )
-    _add_number(parser, "--passes", "dropout passes (default: the survey's, 100)")
-    _add_number(parser, "--seed", SEED_HELP)
+    _add_dropout(parser)
     _add_file(parser, "--output", "write the table to a .ecsv or .fits file")
+    parser.add_argument(
+        "--product",
+        choices=("catalogue", "astra"),
+        default="catalogue",
+        help="columns and flags of our catalogue (default), or those of AstroNNDist, SDSS Astra's distances",
+    )
+    astra = parser.add_argument_group("with --product astra")
+    astra.add_argument(
+        "--ebv", type=float, metavar="MAG", help="E(B-V) of stars whose header states no extinction (default: unknown)"
+    )
+    _add_schema(astra)
+
+
+def _add_parameters_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="APSTAR", help="apStar or asStar files")
+    parser.add_argument(
+        "--visits", action="store_true", help="a row for each visit, too, after the combined spectrum's"
+    )
+    _add_file(
+        parser,
+        "--model",
+        "trained model (.keras); default: data/mock/models/parameters.keras, which `make all` trains",
+    )
+    _add_dropout(parser)
+    _add_file(parser, "--output", "write all columns to a .ecsv, .fits or .fits.gz file")
+    _add_schema(parser)
 
 
 def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
@@ -344,9 +416,9 @@ def _reduce(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model_path(given: Path | None, offset: str) -> Path:
+def _model_path(given: Path | None, name: str, survey: Survey | None = None) -> Path:
     """Return the model to use, checked before the imports that take seconds."""
-    path = given or Workspace(load_survey("mock")).model(offset)
+    path = given or Workspace(survey or load_survey("mock")).model(name)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model; `make all` trains one, or name yours with --model")
     return path
@@ -364,12 +436,13 @@ def _distance(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
-    if options.output and options.output.suffix not in (".ecsv", ".fits"):
-        raise ValueError(f"--output {options.output}: the suffix must be .ecsv or .fits")
-    if options.passes is not None and options.passes < 2:
-        raise ValueError(
-            f"--passes {options.passes}: the model error is a standard deviation and needs at least 2 passes"
-        )
+    if options.product == "astra":
+        return _astra_distance(options)
+    for option in ("ebv", "schema"):
+        if getattr(options, option) not in (None, "dr19"):
+            raise ValueError(f"--{option} is for --product astra")
+    _check_output(options, ".ecsv", ".fits")
+    _check_passes(options)
     model_path = _model_path(options.model, "calibrated")
     from apogaia.distances.catalogue import Flags, describe_flags, write_table
 
@@ -400,6 +473,143 @@ def _distance(options: argparse.Namespace) -> int:
         write_table(table, options.output)
         print(f"written: {options.output}")
     return int(bool(np.any(table["flags"] & Flags.NO_RESULT)) or bool(np.any(~np.isfinite(table["dist"]))))
+
+
+def _check_output(options: argparse.Namespace, *suffixes: str) -> None:
+    if options.output and not options.output.name.endswith(suffixes):
+        allowed = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise ValueError(f"--output {options.output}: the suffix must be {allowed}")
+
+
+def _check_passes(options: argparse.Namespace) -> None:
+    if options.passes is not None and options.passes < 2:
+        raise ValueError(
+            f"--passes {options.passes}: the model error is a standard deviation and needs at least 2 passes"
+        )
+
+
+def _astra_distance(options: argparse.Namespace) -> int:
+    """Print, and write, the columns of AstroNNDist."""
+    _check_output(options, *ASTRA_FILES)
+    _check_passes(options)
+    model_path = _model_path(options.model, "none")
+    with _one_line_without_backend():
+        from apogaia.trained_model import TrainedModel
+
+    model = TrainedModel.load(model_path)
+    _warn_if_simulated(model_path, model.provenance)
+    table = model.astra_distances(
+        options.files,
+        ebv=options.ebv,
+        passes=options.passes,
+        seed=options.seed,
+        progress=len(options.files) > 20,
+        schema=options.schema,
+    )
+    error = {"dr19": ("L_fakemag_err", "dist_err"), "dev": ("e_L_fakemag", "e_dist")}[options.schema]
+    forms = {"k_mag": ".3f", "ebv": ".3f", "L_fakemag": ".3f", error[0]: ".3f", "dist": ".1f", error[1]: ".1f"}
+    _show_astra(table, "AstroNNDist", forms)
+    _write_astra(table, "AstroNNDist", options, model_path, model.survey)
+    return int(not all(table["dist"] > 0))
+
+
+def _parameters(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _check_output(options, *ASTRA_FILES)
+    _check_passes(options)
+    model_path = _model_path(options.model, "parameters")
+    with _one_line_without_backend():
+        from apogaia.parameters.parameters_model import ParametersModel
+
+    model = ParametersModel.load(model_path)
+    _warn_if_simulated(model_path, model.provenance)
+    table = model.astra_table(
+        options.files,
+        visits=options.visits,
+        passes=options.passes,
+        seed=options.seed,
+        progress=len(options.files) > 20,
+        schema=options.schema,
+    )
+    forms = {"snr": ".0f", "teff": ".0f", "e_teff": ".0f"}
+    forms |= {f"{start}{name}": ".2f" for name in ("logg", "fe_h", "mg_h", "o_h", "al_h") for start in ("", "e_")}
+    _show_astra(table, "AstroNN", forms)
+    _write_astra(table, "AstroNN", options, model_path, model.survey)
+    return int(not all(table["teff"] > 0))
+
+
+def _show_astra(table: Table, kind: str, forms: Mapping[str, str]) -> None:
+    """Print some columns of a product of files, the reasons of what has no result, and the meaning of the flags."""
+    from apogaia.parameters.astra import describe_flags
+
+    visits = ["visit", "mjd"] if "mjd" in table.colnames else []
+    shown = table["obj", *visits, *forms, "result_flags"]
+    names = [star or Path(file).name for star, file in zip(table["obj"], table["file"], strict=True)]
+    shown.replace_column("obj", names)
+    for name, form in forms.items():
+        shown[name].info.format = form
+    shown.pprint(max_lines=-1, max_width=-1)
+    for reason in filter(None, table["reason"]):
+        print(reason, file=sys.stderr)
+    bits = 0
+    for flags in table["result_flags"].tolist():
+        bits |= flags
+    for line in describe_flags(kind, bits):
+        print(line)
+
+
+def _write_astra(table: Table, kind: str, options: argparse.Namespace, model_path: Path, survey: Survey) -> None:
+    if not options.output:
+        return
+    from apogaia import files
+    from apogaia.distances.catalogue import write_table
+    from apogaia.parameters.astra import write_astra
+
+    if options.output.suffix == ".ecsv":
+        write_table(table, options.output)
+    else:
+        origin = {
+            "survey": f"{survey.name}: {survey.title}",
+            "model": files.file_digest(model_path).hex(),
+            "passes": survey.inference.passes if options.passes is None else options.passes,
+            "seed": survey.inference.seed if options.seed is None else options.seed,
+        }
+        write_astra(options.output, table, kind, origin, options.schema)
+    print(f"written: {options.output}")
+
+
+def _astra(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    survey = load_survey(options.survey)
+    workspace = Workspace(survey)
+    if not workspace.stars.is_file():
+        raise FileNotFoundError(f"{workspace.stars} is missing: run {_call('reduce', options.survey)} first")
+    wanted = options.product or ASTRA_PRODUCTS
+    models = {
+        name: _model_path(given, name, survey)
+        for name, given, products in (
+            ("parameters", options.parameters_model, ASTRA_PRODUCTS[:2]),
+            ("none", options.distance_model, ASTRA_PRODUCTS[2:]),
+        )
+        if set(products) & set(wanted)
+    }
+    with _one_line_without_backend():
+        from apogaia.parameters import survey_products
+
+    shared = {"schema": options.schema}
+    for name in ASTRA_PRODUCTS:
+        if name not in wanted:
+            continue
+        path = workspace.astra_product(name)
+        if name == "AllStarAstroNN":
+            survey_products.write_all_star_astronn(survey, workspace.stars, models["parameters"], path, **shared)
+        elif name == "AllVisitAstroNN":
+            workers = {"processes": options.processes, "scheduler": options.scheduler}
+            survey_products.write_all_visit_astronn(survey, workspace, models["parameters"], path, **shared, **workers)
+        else:
+            survey_products.write_all_star_astronn_dist(survey, workspace.stars, models["none"], path, **shared)
+        print(f"{path} is complete")
+    return 0
 
 
 def _zero_point(options: argparse.Namespace) -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 __all__ = [
+    "ASTRA",
+    "ASTRA_EPILOG",
     "DATA",
     "DATA_EPILOG",
     "DISTANCE",
+    "DISTANCE_EPILOG",
     "EPILOG",
     "FETCH",
     "FETCH_EPILOG",
     "MOCK",
     "MOCK_EPILOG",
+    "PARAMETERS",
+    "PARAMETERS_EPILOG",
     "REDUCE",
     "REDUCE_EPILOG",
     "ZEROPOINT",
@@ -23,6 +28,8 @@ EPILOG = """examples:
   apogaia reduce smoke                      normalise its spectra, into data/smoke/stars.h5
   apogaia distance apStar-r8-2M*.fits       distances of your own stars, with the model of data/mock
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
+  apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
+  apogaia astra smoke                       the survey's products in the form of SDSS's Astra
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
 """
 
@@ -91,8 +98,56 @@ Ks and A_Ks are read from the files' headers. Stars without a usable spectrum or
 `reason` says why, and `flags` (bits, explained under the table) whether anything else is missing or doubtful. A star
 unlike the training set is flagged (OUTSIDE_TRAINING_SET), and its errors are inflated.
 
+With --product astra the columns, flags and rules are those of AstroNNDist, SDSS Astra's distances
+(docs/astra_products.md): E(B-V) is AKTARG / 0.3517 of the header, else --ebv. The table may be written to .fits.gz.
+
 Exit code: 0 if every file has a distance, 1 if at least one has none, 2 if none could be attempted (no model, wrong
 arguments)."""
+
+
+DISTANCE_EPILOG = """examples:
+  apogaia distance apStar-r8-2M*.fits --output distances.ecsv
+  apogaia distance star.fits --model data/dr14/models/calibrated.keras
+  apogaia distance --product astra apStar-*.fits --ebv 0.1 --output astroNNdist.fits.gz
+"""
+
+
+PARAMETERS = """Effective temperature, log g and abundances of 20 elements from apStar files, by the censored network,
+each with its error from dropout passes and the network's own estimate, calibrated.
+
+The terminal shows some columns; --output writes all, which are those of AstroNN, SDSS Astra's product
+(docs/astra_products.md): every label with its error, the same as the network states them (raw_), and flags. With
+--visits each combined spectrum is followed by its visits. A spectrum that cannot be used keeps its row: the column
+`reason` says why, and NO_RESULT is set.
+
+Exit code: 0 if every spectrum has a result, 1 if at least one has none, 2 if none could be attempted (no model, wrong
+arguments)."""
+
+
+PARAMETERS_EPILOG = """examples:
+  apogaia parameters apStar-r8-2M*.fits
+  apogaia parameters apStar-r8-2M*.fits --visits --output parameters.ecsv
+  apogaia parameters star.fits --model data/dr17/models/parameters.keras --output star.fits.gz
+"""
+
+
+ASTRA = """Write a survey's products in the form of SDSS's Astra to data/<survey>: astraAllStarAstroNN (labels of all
+combined spectra), astraAllVisitAstroNN (of all visits, for which the apStar files are read anew) and
+astraAllStarAstroNNDist (distances). Columns, flags and differences from SDSS's own files are in docs/astra_products.md.
+
+Every spectrum has its row, whatever is wrong with it. AstroNN is made in parts of 500 stars, kept beside the product
+until that is complete: a run that was killed resumes when it is started again, to the same bytes. What is current is
+left alone. --processes and --scheduler concern the reading of visits, as for `apogaia reduce`.
+
+Exit code: 0 if the products are complete, 2 if not."""
+
+
+ASTRA_EPILOG = """examples:
+  apogaia astra smoke
+  apogaia astra dr17 --product AllStarAstroNNDist
+  apogaia astra dr17 --product AllVisitAstroNN --scheduler tcp://node1:8786
+  apogaia astra mock --parameters-model data/dr17/models/parameters.keras
+"""
 
 
 REDUCE = """Reduce the raw files to data/<survey>/stars.h5: one row per row of allStar, with the star's Gaia source, its

@@ -1,4 +1,4 @@
-"""Reading apStar files: one star's combined spectrum, or a status that says what is wrong with it."""
+"""Reading apStar files: a star's combined spectrum and its visits, or a status that says what is wrong with each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import re
 import stat
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -31,7 +33,7 @@ from apogaia.formats.pixel_grid import (
     gap_delete,
 )
 
-__all__ = ["ApStar", "SpectrumError", "Status", "read_apstar"]
+__all__ = ["ApStar", "SpectrumError", "Status", "read_apstar", "read_visits"]
 
 UNUSABLE_ERROR = 1e9  # bad pixels carry an error of 1e10 in apStar files
 MAX_ROWS = 1000  # of an apStar image; no star has nearly as many visits
@@ -99,21 +101,24 @@ class SpectrumError(ValueError):
 
     def __init__(self, status: Status, path: str | Path, detail: str = ""):
         self.status = status
+        self.found = detail
         self.header: dict = {}  # what the file says of the star all the same, as `ApStar.header`
+        self.visit = 0  # as `ApStar.visit`
         self.detail = f"{status.reason} ({detail})" if detail else status.reason
         super().__init__(f"{path}: {self.detail}; {status.remedy}")
 
 
 @dataclass(frozen=True)
 class ApStar:
-    """One star's combined spectrum: flux and error [1e-17 erg/s/cm^2/Angstrom], APOGEE_PIXMASK, each (8575,)."""
+    """One rest-frame spectrum: flux and error [1e-17 erg/s/cm^2/Angstrom], APOGEE_PIXMASK, each (8575,)."""
 
     flux: np.ndarray
     error: np.ndarray
     mask: np.ndarray
     n_visits: int
     row: int  # of the file's images, from 0
-    header: dict  # the cards of `_CARDS`; None where the header lacks one
+    header: dict  # the cards of `_CARDS`, of a visit those of `_VISIT_CARDS` too; None where the header lacks one
+    visit: int = 0  # number of the visit, from 1; 0: the combination of the visits
 
 
 _CARDS = {  # the first card that is there counts: SDSS-IV's name, then SDSS-V's
@@ -134,6 +139,18 @@ _CARDS = {  # the first card that is there counts: SDSS-IV's name, then SDSS-V's
     "v_helio": ("VHELIO", "VHBARY"),
     "v_scatter": ("VSCATTER",),
 }
+
+_VISIT_CARDS = {  # the number of the visit follows; what a combination has too is the visit's own
+    "visit_file": ("SFILE",),
+    "date": ("DATE",),
+    "jd": ("JD",),
+    "fiber": ("FIBER",),
+    "snr": ("SNRVIS",),
+    "starflag": ("FLAG",),
+    "v_helio": ("VHELIO", "VHBARY"),
+}
+_VISIT_NAME = re.compile(r"-(\w+)-(\d{5})-(\d{1,3})\.fits")  # plate, MJD and fibre in the name of a visit's file
+_NIGHT = 0.3  # [d] by which SDSS's MJD of a night is ahead of that of a moment, so that it changes at noon
 
 _DESIGNATION = re.compile(r"(?<!\d)\d{8}[+-]\d{7}(?!\d)")  # of 2MASS: the part of a name that is a position
 
@@ -166,45 +183,109 @@ def read_apstar(path: str | Path, *, masked_bits: Sequence[int] = (), combined_r
         star than its name says, or if the spectrum is blank, constant, lacks errors, or leaves a detector without
         usable pixels.
     """
-    path = Path(path)
+    spectrum = _read_file(Path(path), masked_bits, combined_row, visits=False)[0]
+    if isinstance(spectrum, SpectrumError):
+        raise spectrum
+    return spectrum
+
+
+@takes(path=file_path)
+def read_visits(
+    path: str | Path, *, masked_bits: Sequence[int] = (), combined_row: int = 1
+) -> list[ApStar | SpectrumError]:
+    """Read the combined spectrum of an apStar file and the spectrum of each visit, all at rest wavelengths.
+
+    The visits are the rows behind the two combinations; a star of one visit has it in the only row, or in row 0. Their
+    headers hold the visit's own SNR, flags and velocity, and `visit_file`, `date`, `jd`, `fiber`, `plate` and `mjd`.
+
+    Parameters
+    ----------
+    path, masked_bits, combined_row
+        As for `read_apstar`.
+
+    Returns
+    -------
+    list
+        The combination, then visits 1, 2, ... In the place of a spectrum that cannot be used stands the `SpectrumError`
+        that `read_apstar` would raise, with the header. Of a file that cannot be read there are as many visits as its
+        header states, none if that is lost too.
+    """
+    return _read_file(Path(path), masked_bits, combined_row, visits=True)
+
+
+class _Pixels(NamedTuple):
+    """One row of a file's images, before it is looked at."""
+
+    flux: np.ndarray
+    error: np.ndarray
+    mask: np.ndarray
+    row: int
+
+
+def _read_file(path: Path, masked_bits: Sequence[int], combined_row: int, visits: bool) -> list[ApStar | SpectrumError]:
+    """The combination, and the visits if they are wanted, each as a spectrum or as what is wrong with it."""
     header: dict = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error or harmless here
-        try:
-            found = os.stat(path)
-            if not stat.S_ISREG(found.st_mode):
-                what = "a folder" if stat.S_ISDIR(found.st_mode) else "something that is no file"
-                raise SpectrumError(Status.UNREADABLE, path, f"{what} bears its name")
-            with open(path, "rb") as handle:
-                # of a compressed file the length says nothing
-                size = found.st_size if handle.peek(6).startswith(b"SIMPLE") else None
-                with fits.open(handle, memmap=False) as hdus:
-                    header = _cards(hdus[0].header)
-                    _check_star(header, path)
-                    images = [_image(hdus, i, path, size) for i in (1, 2, 3)]
-                    row = _combined_row(images, header, path, combined_row)
-                    flux, error, mask = (hdu.data if row is None else hdu.data[row] for hdu in images)
-        except FileNotFoundError:
-            raise SpectrumError(Status.NO_FILE, path, _instead(path)) from None
-        except SpectrumError as refusal:
-            refusal.header = header
-            raise
-        except MemoryError:
-            raise
-        except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
-            unreadable = SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault))
-            unreadable.header = header
-            raise unreadable from fault
-    n_visits = header.pop("n_visits")
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
-        arrays = flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32)
-    star = ApStar(*arrays, n_visits, row or 0, header)
+    of_visits: list[dict] = []
+    found: list[_Pixels | SpectrumError]
     try:
-        _check_pixels(star, masked_bits, path)
+        with _opened(path) as (hdus, size):
+            header = _cards(hdus[0].header)
+            of_visits = _visit_cards(hdus[0].header, header) if visits else []
+            _check_star(header, path)
+            images = [_image(hdus, i, path, size) for i in (1, 2, 3)]
+            rows: list[int | SpectrumError | None] = [_combined_row(images, header, path, combined_row)]
+            rows += [_visit_row(images, visit, len(of_visits), path) for visit in range(1, len(of_visits) + 1)]
+            found = [row if isinstance(row, SpectrumError) else _pixels(images, row) for row in rows]
+    except FileNotFoundError:
+        found = [SpectrumError(Status.NO_FILE, path, _instead(path))]
     except SpectrumError as refusal:
-        refusal.header = header
+        found = [refusal]
+    except MemoryError:
         raise
-    return star
+    except Exception as fault:  # what the libraries of FITS and of compression raise on damage has no common base
+        unreadable = SpectrumError(Status.UNREADABLE, path, _what_ails(path, fault))
+        unreadable.__cause__ = fault
+        found = [unreadable]
+    n_visits = header.pop("n_visits", 0)
+    headers = [header, *of_visits]
+    if isinstance(found[0], SpectrumError):
+        first = found[0]
+        found = [first, *(SpectrumError(first.status, path, first.found) for _ in of_visits)]
+    return [
+        _checked(spectrum, headers[visit], visit, n_visits, masked_bits, path) for visit, spectrum in enumerate(found)
+    ]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[fits.HDUList, int | None]]:
+    """An open file, and its length; None of a compressed one, of which the length says nothing."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "something that is no file"
+        raise SpectrumError(Status.UNREADABLE, path, f"{what} bears its name")
+    with warnings.catch_warnings(), open(path, "rb") as handle:
+        warnings.simplefilter("ignore", AstropyUserWarning)  # of truncation: an error or harmless here
+        size = found.st_size if handle.peek(6).startswith(b"SIMPLE") else None
+        with fits.open(handle, memmap=False) as hdus:
+            yield hdus, size
+
+
+def _checked(
+    found: _Pixels | SpectrumError, header: dict, visit: int, n_visits: int, masked_bits: Sequence[int], path: Path
+) -> ApStar | SpectrumError:
+    """The spectrum, or what is wrong with it, with the header."""
+    if isinstance(found, SpectrumError):
+        refusal = found
+    else:
+        star = ApStar(found.flux, found.error, found.mask, n_visits, found.row, header, visit)
+        try:
+            _check_pixels(star, masked_bits, path)
+        except SpectrumError as error:
+            refusal = error
+        else:
+            return star
+    refusal.header, refusal.visit = header, visit
+    return refusal
 
 
 def _instead(path: Path) -> str:
@@ -217,8 +298,12 @@ def _instead(path: Path) -> str:
 
 def _cards(primary: fits.Header) -> dict:
     """Return the cards of `_CARDS` and the number of visits; None where there is none, or one that cannot be parsed."""
+    return _values_of(primary, {**_CARDS, "n_visits": ("NVISITS",)})
+
+
+def _values_of(primary: fits.Header, wanted: Mapping[str, Sequence[str]]) -> dict:
     cards = {}
-    for key, names in {**_CARDS, "n_visits": ("NVISITS",)}.items():
+    for key, names in wanted.items():
         card = next((name for name in names if name in primary), names[0])
         try:
             value = primary.get(card)
@@ -227,6 +312,24 @@ def _cards(primary: fits.Header) -> dict:
         unknown = isinstance(value, fits.card.Undefined) or value == "NaN"  # as SDSS-V's pipeline writes it
         cards[key] = None if unknown else value
     return cards
+
+
+def _visit_cards(primary: fits.Header, header: dict) -> list[dict]:
+    """Of each visit: the star's cards with the visit's own in their place; none if their number is lost."""
+    n_visits = header["n_visits"]
+    if type(n_visits) is not int:
+        return []
+    star = {key: value for key, value in header.items() if key != "n_visits"}
+    visits = []
+    for number in range(1, min(n_visits, MAX_ROWS) + 1):
+        cards = {key: tuple(f"{name}{number}" for name in names) for key, names in _VISIT_CARDS.items()}
+        own = _values_of(primary, cards)
+        named = _VISIT_NAME.search(str(own["visit_file"]))
+        own["plate"], own["mjd"] = (named[1], int(named[2])) if named else (None, None)
+        if named is None and isinstance(own["jd"], float):
+            own["mjd"] = math.floor(own["jd"] - 2_400_000.5 + _NIGHT)
+        visits.append(star | own)
+    return visits
 
 
 def _check_star(header: dict, path: Path) -> None:
@@ -312,6 +415,24 @@ def _combined_row(images: list, header: dict, path: Path, combined_row: int) -> 
     if len(images[0].shape) == 1:
         return None
     return combined_row if n_rows > 2 and np.any(images[2].data[1]) else 0
+
+
+def _visit_row(images: list, visit: int, n_visits: int, path: Path) -> int | SpectrumError | None:
+    """Return the row of a visit, None of 1-D images; or that the rows do not say which visit is which."""
+    shape = images[0].shape
+    n_rows = 1 if len(shape) == 1 else shape[0]
+    if n_visits == 1 and n_rows <= 2:
+        return None if len(shape) == 1 else 0
+    if n_rows != n_visits + 2:
+        found = f"NVISITS is {n_visits}, but each HDU holds {n_rows} of the {n_visits + 2} rows"
+        return SpectrumError(Status.NOT_APSTAR, path, found)
+    return visit + 1
+
+
+def _pixels(images: list, row: int | None) -> _Pixels:
+    flux, error, mask = (hdu.data if row is None else hdu.data[row] for hdu in images)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite, hence bad, in single precision
+        return _Pixels(flux.astype(np.float32), error.astype(np.float32), mask.astype(np.int32), row or 0)
 
 
 def _check_pixels(star: ApStar, masked_bits: Sequence[int], path: Path) -> None:

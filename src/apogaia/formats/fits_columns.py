@@ -237,5 +237,6 @@ def set_text_card(header: fits.Header, keyword: str, text: str, comment: str = "
     becomes a plus sign.
     """
     text = re.sub("&$", "+", ascii_text(text))
-    room = fits.Card.length - len(f"{keyword:8s}= '{text.replace(chr(39), 2 * chr(39)):8s}' / ")
+    quoted = f"'{text.replace(chr(39), 2 * chr(39)):8s}'"
+    room = fits.Card.length - len(f"{keyword:8s}= {quoted:20s} / ")
     header[keyword] = (text, comment if len(comment) <= room else "")

@@ -31,6 +31,7 @@ __all__ = [
     "read_stellar_parameters",
     "spectrum_places",
     "table_blocks",
+    "write_fits",
     "write_gaia",
     "write_table",
 ]
@@ -519,7 +520,13 @@ def write_table(path: Path, columns: dict[str, np.ndarray], units: dict[str, str
             made.append(fits.Column(name=name, format=f"{count}{code}", array=values, unit=units.get(name)))
     empty = [fits.Column(name=column.name, format=column.format, unit=column.unit) for column in made]
     before = [fits.BinTableHDU.from_columns(empty) for _ in range(hdu - 1)]
-    hdus = fits.HDUList([fits.PrimaryHDU(), *before, fits.BinTableHDU.from_columns(made)])
+    write_fits(path, [fits.PrimaryHDU(), *before, fits.BinTableHDU.from_columns(made)])
+
+
+@takes(path=file_path)
+def write_fits(path: str | Path, parts: Sequence) -> None:
+    """Write HDUs, the primary one first, atomically; compressed if the name ends in ``.gz``, to the same bytes."""
+    path, hdus = Path(path), fits.HDUList(list(parts))
     with files.atomic(path) as temporary:
         if path.suffix == ".gz":
             with open(temporary, "wb") as plain, gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import keras
+import numpy as np
 from astropy import units as u
+from astropy.table import Column, Table
 
-from apogaia.arguments.plain import file_path
+from apogaia.arguments.plain import file_path, file_paths
 from apogaia.arguments.takes import takes
+from apogaia.formats.apstar import Status
+from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import model_file
+from apogaia.parameters import astra
 from apogaia.parameters import network as network_module  # noqa: F401 - it registers the layers of a file with Keras
 from apogaia.parameters.error_calibration import LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.predictions import LabelPrediction
+from apogaia.parameters.spectra_rows import file_rows
+from apogaia.reduction.normalised_spectra import read_spectra
 from apogaia.survey import Survey, restore_survey
 
 __all__ = ["ParametersModel"]
@@ -95,6 +103,78 @@ class ParametersModel:
             If the spectra have another number of pixels than the model's.
         """
         return self.errors.apply(self.predict_raw(spectra, passes=passes, seed=seed, progress=progress), snr)
+
+    @takes(files=file_paths)
+    def parameters(
+        self,
+        files: str | Path | Iterable[str | Path],
+        *,
+        visits: bool = False,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+    ) -> Table:
+        """Stellar parameters and abundances of the stars in apStar (or asStar) files.
+
+        Parameters
+        ----------
+        files
+            One file or several, in whose order the rows are. A file without a usable spectrum keeps its row, with the
+            reason.
+        visits
+            The row of each combined spectrum is followed by a row for each visit.
+        passes, seed
+            Dropout passes and their seed; None: the survey's.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        Table
+            ``file``, ``apogee_id``, ``visit`` (0: combined), ``mjd`` (-1: unknown, or combined), ``status``,
+            ``reason``, ``snr``; then each label [K, dex] with its calibrated ``_error``, ``_model_error``, and
+            ``_raw_error``, which is before calibration; NaN where unknown. ``result_flags`` are the bits of
+            `apogaia.parameters.astra.AstroNNFlags`.
+        """
+        rows, raw, calibrated = self._of_files(cast("list[Path]", files), visits, passes, seed, progress)
+        table = Table({"file": rows["file"], "apogee_id": rows["obj"], "visit": rows["visit"]})
+        table["mjd"] = rows["mjd"] if "mjd" in rows.colnames else np.full(len(rows), -1)
+        table["status"] = [Status(value).name for value in rows["status"]]
+        table["reason"], table["snr"] = rows["reason"], rows["snr"]
+        for i, name in enumerate(LABELS):
+            unit = "K" if name == "teff" else "dex"
+            for end, values in (
+                ("", calibrated.label),
+                ("_error", calibrated.total_error),
+                ("_model_error", calibrated.model_error),
+                ("_raw_error", raw.total_error),
+            ):
+                table[name + end] = Column(values[:, i], unit=unit)
+        table["result_flags"] = astra.astronn_table(rows, raw, calibrated)["result_flags"]
+        return table
+
+    @takes(files=file_paths)
+    def astra_table(
+        self,
+        files: str | Path | Iterable[str | Path],
+        *,
+        visits: bool = False,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+        schema: str = "dr19",
+    ) -> Table:
+        """The same as `parameters` with the columns of SDSS Astra's AstroNN (`apogaia.parameters.astra`)."""
+        found = self._of_files(cast("list[Path]", files), visits, passes, seed, progress)
+        return astra.astronn_table(*found, schema)
+
+    def _of_files(
+        self, paths: list[Path], visits: bool, passes: int | None, seed: int | None, progress: bool
+    ) -> tuple[Table, LabelPrediction, LabelPrediction]:
+        read = read_spectra(paths, self.survey.spectra, visits=visits)
+        rows = file_rows(paths, read)
+        raw = self.predict_raw(read.flux, passes=passes, seed=seed, progress=progress)
+        return rows, raw, self.errors.apply(raw, np.asarray(rows["snr"]))
 
     @takes(spectra=u.dimensionless_unscaled)
     def predict_raw(

@@ -1,0 +1,49 @@
+"""Untrained models for APOGEE's spectra, small ones: for the way from files to products, not for its numbers."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.model import model_file, networks
+from apogaia.parameters.network import build_censored_network
+from apogaia.survey import Survey, load_survey
+
+MEAN = np.array([4800.0, 2.4, *np.linspace(-0.3, 0.1, 20)])
+SD = np.array([500.0, 0.8, *np.linspace(0.2, 0.5, 20)])
+CALIBRATION = {  # errors of all labels doubled, whatever SNR and Teff
+    "snr_knots": np.linspace(2, 7, 4).tolist(),
+    "teff_knots": np.linspace(3000, 7000, 3).tolist(),
+    "log_growth": [[float(np.log(2)), *[0.0] * 11]] * 22,
+    "stars": 300,
+}
+
+
+def quick(survey: Survey, **inference) -> Survey:
+    """The survey with few dropout passes."""
+    return dataclasses.replace(survey, inference=dataclasses.replace(survey.inference, **{"passes": 2, **inference}))
+
+
+def write_parameters_model(path: Path, survey: Survey | None = None, dropout: float = 0.3, **provenance) -> Path:
+    survey = quick(survey or load_survey("smoke"))
+    sizes = {"hidden_units": (8, 6), "element_units": (4, 3), "wide_element_units": (4, 3), "dropout": dropout}
+    parameters = dataclasses.replace(survey.parameters, **sizes)
+    keras.utils.set_random_seed(4)
+    model = build_censored_network(
+        survey.network, parameters, mean_spectrum=np.ones(7514, np.float32), label_mean=MEAN, label_sd=SD
+    )
+    origin = {"survey": survey.name, "settings": survey.settings(), "labels": list(LABELS)}
+    model_file.save_model(model, path, origin | provenance)
+    return path
+
+
+def write_luminosity_model(path: Path, survey: Survey | None = None) -> Path:
+    survey = quick(survey or load_survey("smoke"))
+    keras.utils.set_random_seed(4)
+    network = dataclasses.replace(survey.network, hidden_units=(8, 6))
+    spectrum = np.ones(7514, np.float32)
+    model = networks.build_joint_network(network, "none", mean_spectrum=spectrum, parallax_scale=50.0)
+    model_file.save_model(model, path, {"survey": survey.name, "offset": "none", "settings": survey.settings()})
+    return path
