@@ -1,6 +1,7 @@
 """Products know all code that they rest on: a change deep down makes just the right ones stale."""
 
 import ast
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,10 @@ MAKERS = {
     "joint models": "apogaia.model.training",
     "calibrated model": "apogaia.zero_point.calibrated_training",
     "predictions": "apogaia.model.inference",
+    "labels of aspcap": "apogaia.reduction.labelled_stars",
+    "parameters model": "apogaia.parameters.training",
+    "labels": "apogaia.parameters.catalogue",
+    "learning curve": "apogaia.parameters.learning_curve",
     "closure sample": "apogaia.closure.sample",
     "refit trials": "apogaia.closure.recipes.refit",
     "paper trials": "apogaia.closure.recipes.paper",
@@ -30,19 +35,24 @@ MAKERS = {
 }
 TRIALS = {name for name in MAKERS if "trial" in name} | {"experiments"}
 MODELS = {"joint models", "calibrated model", "predictions", "paper trials", "distances trial"}
+PARAMETERS = {"parameters model", "labels", "learning curve"}
 SIMULATED = {"raw survey", "closure sample"} | TRIALS
 
 # A file, a change of it, and the products that must be made again.
 CHANGES = [
-    ("refit/splines.py", {"calibrated model", "predictions"} | TRIALS - {"paper trials"}),
+    ("refit/splines.py", {"calibrated model", "predictions"} | PARAMETERS | TRIALS - {"paper trials"}),
     ("refit/stellar_density.py", {"calibrated model"} | TRIALS - {"paper trials"}),
-    ("model/training_domain.py", MODELS | {"size trials"}),
-    ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "distances trial"}),
-    ("model/likelihood.py", MODELS - {"predictions"}),
+    ("model/training_domain.py", MODELS | PARAMETERS | {"size trials"}),
+    ("model/fast/dropout_cpu.py", {"calibrated model", "predictions", "distances trial"} | PARAMETERS),
+    ("model/likelihood.py", MODELS - {"predictions"} | PARAMETERS - {"labels"}),
     ("model/jacobian.py", set()),
-    ("model/fast/training_jax.py", MODELS - {"predictions"}),
-    ("model/networks.py", MODELS),
-    ("physics/luminosity.py", set(MAKERS) - {"predictions"}),
+    ("model/fast/training_jax.py", MODELS - {"predictions"} | PARAMETERS - {"labels"}),
+    ("model/networks.py", MODELS | PARAMETERS),
+    ("parameters/network.py", PARAMETERS),
+    ("parameters/label_set.py", PARAMETERS - {"labels"}),
+    ("parameters/recovery.py", {"learning curve"}),
+    ("formats/aspcap_labels.py", PARAMETERS | {"labels of aspcap"}),
+    ("physics/luminosity.py", set(MAKERS) - {"predictions", "labels of aspcap", "parameters model"}),
     ("formats/apogee_pixels.json", set(MAKERS)),
     ("simulate/atomic_lines.csv", SIMULATED),
     ("reduction/crossmatch.py", {"stars.h5", "closure sample"} | TRIALS),
@@ -133,6 +143,11 @@ def sections_used(module):
     return used
 
 
+def labelled_from(source):
+    survey = load_survey("smoke")
+    return dataclasses.replace(survey, labels=dataclasses.replace(survey.labels, source=source))
+
+
 def test_fingerprints_hold_all_settings_that_the_makers_read(monkeypatch):
     declared = {}
 
@@ -145,9 +160,11 @@ def test_fingerprints_hold_all_settings_that_the_makers_read(monkeypatch):
     workspace = Workspace(survey, "/nowhere")
     for make in (products.trained_model, products.predicted_stars):
         with pytest.raises(InterruptedError):
-            make(survey, workspace, "none")
+            make(labelled_from("external"), workspace, "none")
     with pytest.raises(InterruptedError):
-        products.calibrated_model(survey, workspace)
+        products.calibrated_model(labelled_from("external"), workspace)
+    with pytest.raises(InterruptedError):
+        products.parameters_model(survey, workspace)
     assert sections_used("apogaia.zero_point.calibrated_training") >= {"cuts", "network", "calibration"}
     # the passes come as that section, not as a survey; what `model_file` reads is for a file's provenance
     declared[MAKERS["predictions"]] |= {"training"}
@@ -168,13 +185,16 @@ def test_products_are_made_by_these(monkeypatch):
     survey = load_survey("smoke")
     workspace = Workspace(survey, "/nowhere")
     for call in (
-        lambda: products.trained_model(survey, workspace, "constant"),
-        lambda: products.calibrated_model(survey, workspace),
+        lambda: products.trained_model(labelled_from("external"), workspace, "constant"),
+        lambda: products.calibrated_model(labelled_from("external"), workspace),
         lambda: products.predicted_stars(survey, workspace, "none"),
+        lambda: products.parameters_model(survey, workspace),
+        lambda: products.labelled_stars(labelled_from("aspcap"), workspace),
     ):
         with pytest.raises(InterruptedError):
             call()
     names = {"constant.keras": "joint models", "calibrated.keras": "calibrated model", "none.npz": "predictions"}
+    names |= {"parameters.keras": "parameters model", "labelled_stars.h5": "labels of aspcap"}
     assert makers == {file: MAKERS[name] for file, name in names.items()}
     recipes = {recipe: function.__module__ for recipe, function in run.RECIPES.items()}
     assert recipes == {

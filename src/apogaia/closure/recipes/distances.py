@@ -12,10 +12,10 @@ from apogaia.closure.coverage import coverage
 from apogaia.closure.recipes.paper import joint_model, write_model
 from apogaia.closure.trials import TRIALS, Trial, simulated
 from apogaia.model.error_calibration import calibration_rows
-from apogaia.products import calibrated_model
 from apogaia.reduction import quality_cuts
 from apogaia.trained_model import TrainedModel
 from apogaia.workspace import Workspace
+from apogaia.zero_point.calibrated_training import train_calibrated_model
 
 __all__ = ["recover"]
 
@@ -37,8 +37,12 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
     make = partial(write_model, survey=changed, sample=sample, rows=rows, offset="constant", verbose=verbose)
     settings = changed.settings("sources", "cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
     released = files.kept(sample.workspace.closure_model("released"), make, settings, [sample.workspace.stars])
+    # a sample has its labels in stars.h5, wherever the survey takes them from
+    path, stars = sample.workspace.model("calibrated"), sample.workspace.stars
+    make = partial(train_calibrated_model, survey=survey, stars=stars)
+    settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     models = {
-        "calibrated": calibrated_model(survey, sample.workspace),
+        "calibrated": TrainedModel.load(files.kept(path, make, settings, [stars]), survey),
         "paper": TrainedModel.load(joint_model(clean_paper, simulated(clean_paper, workspace), verbose=verbose)),
         "released": TrainedModel.load(released),
     }
