@@ -13,6 +13,7 @@ from benchmarks import measuring, report
 NAMES = (
     "training_step",
     "mc_dropout",
+    "mc_dropout_labels",
     "linear_growth",
     "continuum",
     "apstar_reading",

@@ -1,6 +1,7 @@
 """Monte-Carlo dropout of the censored network in numba: the joint distribution of the Keras model's labels."""
 
 import dataclasses
+import itertools
 
 import keras
 import numba
@@ -9,6 +10,7 @@ import pytest
 from small_censored import NETWORK, PARAMETERS, SD, small_model, small_spectra
 from small_networks import ODD
 
+from apogaia.model.fast.dropout_cpu import branches, pass_keys
 from apogaia.parameters.dropout_cpu import FastCensoredDropout
 
 # branches of other depths, one without a second layer, and sizes that are no whole vectors of the processor
@@ -57,6 +59,27 @@ def test_draws_have_the_joint_distribution_of_the_keras_model(network, parameter
     assert np.all(np.abs(fast.std(axis=0) / reference.std(axis=0) - 1) < 5 * of_spread)
     difference = np.corrcoef(fast.T) - np.corrcoef(reference.T)
     assert np.max(np.abs(difference)) < 5.5 * np.sqrt(2 / passes)
+
+
+@SIZES
+def test_no_two_layers_share_masks(network, parameters):
+    """With ones for values and unit matrices for layers, what comes out are products of masks."""
+    model, passes = small_model(network=network, parameters=parameters), 4000
+    fast = FastCensoredDropout.from_model(model)
+    keys = pass_keys(1, 2, passes)
+    hidden, used = fast.trunk.last_hidden(small_spectra(1)[0], keys)
+    ends = np.cumsum(fast.depths + 1)
+    units = [fast.widths[end - depth - 1 : end] for end, depth in zip(ends, fast.depths, strict=True)]
+    kernels = [np.eye(*pair, dtype=np.float32) for element in units for pair in itertools.pairwise(element)]
+    layers = [part for kernel in kernels for part in (kernel.ravel(), np.zeros(kernel.shape[1], np.float32))]
+    ones = np.ones(sum(element[0] for element in units), np.float32)
+    kept = np.empty((passes, sum(element[-1] for element in units)), np.float32)
+    branches(ones, fast.depths, fast.widths, np.concatenate(layers), keys, used, fast.trunk.threshold, kept)
+    rate = np.concatenate([np.repeat((1 - parameters.dropout) ** len(element), element[-1]) for element in units])
+    assert np.all(np.abs(kept.mean(axis=0) - rate) < 5 * np.sqrt(rate * (1 - rate) / passes))
+    correlation = np.corrcoef(np.hstack([kept, hidden[:, hidden.std(axis=0) > 0]]).T)[: len(rate)]
+    np.fill_diagonal(correlation, 0.0)
+    assert np.max(np.abs(correlation)) < 6 / np.sqrt(passes)
 
 
 @pytest.mark.parametrize("units", [(5, 4), (48, 16)], ids=["less than a vector", "several vectors"])
