@@ -60,7 +60,12 @@ def small_survey(**changes):
     survey = load_survey("smoke")
     network = dataclasses.replace(survey.network, hidden_units=(24, 12), dropout=0.1)
     settings = {"epochs": 2, "learning_rate_with_offset": 3e-3, "learning_rate_without_offset": 3e-3, **changes}
-    return dataclasses.replace(survey, network=network, training=dataclasses.replace(survey.training, **settings))
+    return dataclasses.replace(
+        survey,
+        network=network,
+        training=dataclasses.replace(survey.training, **settings),
+        labels=dataclasses.replace(survey.labels, source="external"),
+    )
 
 
 def synthetic_stars(n, seed=1, offset=OFFSET):

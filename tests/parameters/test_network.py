@@ -6,38 +6,15 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from small_censored import MEAN, N_PIXELS, NETWORK, PARAMETERS, PUBLISHED, SD, WINDOWS, small_model, small_spectra
 from small_networks import DR14
 
 from apogaia.formats.pixel_grid import element_window
 from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
 from apogaia.model import likelihood, model_file
 from apogaia.parameters.network import CENSORED_ELEMENTS, WIDE_WINDOWS, build_censored_network
-from apogaia.survey import load_survey
 
-PUBLISHED = load_survey("dr14").parameters
-NETWORK = dataclasses.replace(DR14, initial_weight_sd=0.3)
-PARAMETERS = dataclasses.replace(PUBLISHED, hidden_units=(12, 9), element_units=(5, 4), wide_element_units=(7, 6))
-N_PIXELS = 120
-WINDOWS = {
-    element: np.isin(np.arange(N_PIXELS), np.random.default_rng(i).choice(N_PIXELS, 3 + 2 * i, replace=False))
-    for i, element in enumerate(CENSORED_ELEMENTS)
-}
-MEAN = np.array([4800.0, 2.4, *np.linspace(-0.3, 0.1, 20)])
-SD = np.array([500.0, 0.8, *np.linspace(0.2, 0.5, 20)])
 COLUMN = {element: f"{element.lower()}_h" for element in ELEMENTS}
-
-
-def small_model(seed=3, parameters=PARAMETERS):
-    """A network with random biases too, so that nothing is zero by chance."""
-    keras.utils.set_random_seed(seed)
-    mean_spectrum = np.linspace(0.8, 1.0, N_PIXELS)
-    labels = {"label_mean": MEAN, "label_sd": SD}
-    model = build_censored_network(NETWORK, parameters, mean_spectrum=mean_spectrum, windows=WINDOWS, **labels)
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        if weight.name == "bias":
-            weight.assign(rng.normal(0, 0.2, weight.shape))
-    return model
 
 
 def full_model(parameters=PUBLISHED):
@@ -54,10 +31,6 @@ def model():
 def published():
     keras.utils.set_random_seed(8)
     return full_model()
-
-
-def spectra(n=4, seed=0):
-    return np.random.default_rng(seed).normal(0.9, 0.3, (n, N_PIXELS)).astype(np.float32)
 
 
 def numbers(tensor):
@@ -130,7 +103,7 @@ def in_numpy(model, spectrum):
 
 
 def test_the_network_equals_its_definition_in_numpy(model):
-    given = spectra()
+    given = small_spectra()
     predicted = numbers(model({"spectrum": given}))
     expected = in_numpy(model, given)
     assert predicted.shape == (4, 22, 2)
@@ -142,7 +115,7 @@ def test_labels_are_teff_logg_and_the_elements_in_the_stated_order(model):
     """Found by moving the bias of each label's layer, and of its log variance's."""
     elements = "C CI N O Na Mg Al Si P S K Ca Ti TiII V Cr Mn Fe Co Ni".split()
     assert list(LABELS) == ["teff", "logg", *(f"{element.lower()}_h" for element in elements)]
-    given = {"spectrum": spectra(1)}
+    given = {"spectrum": small_spectra(1)}
     before = numbers(model(given))[0]
     scale = np.stack([SD, np.ones(22)], axis=-1)
     for i, name in enumerate(LABELS):
@@ -189,7 +162,7 @@ def derivative(function, given):
 def test_an_elements_own_branch_sees_its_window_alone(model):
     for element in CENSORED_ELEMENTS:
         branch = keras.Model(model.inputs, model.get_layer(f"{element.lower()}_dropout_2").output)
-        slope = derivative(lambda x, branch=branch: branch([x]), spectra(6))
+        slope = derivative(lambda x, branch=branch: branch([x]), small_spectra(6))
         assert not slope[:, :, ~WINDOWS[element]].any(), element
         assert slope[:, :, WINDOWS[element]].any(axis=(0, 1)).all(), element
 
@@ -197,7 +170,7 @@ def test_an_elements_own_branch_sees_its_window_alone(model):
 @pytest.mark.parametrize("element", ["C", "Mg", "TiII"])
 def test_what_an_element_is_told_of_the_whole_spectrum_is_all_that_it_knows_outside_its_window(model, element):
     """With Teff, log g, Fe and the two auxiliary numbers held, nothing outside the window counts; else it does."""
-    name, given = element.lower(), spectra(6)
+    name, given = element.lower(), small_spectra(6)
     told = [model.get_layer(layer).output for layer in ("auxiliary", "told_teff_logg_fe_h")]
     outputs = [model.get_layer(f"standardised_{COLUMN[element]}{end}").output for end in ("", "_log_variance")]
     own = keras.Model(model.inputs, model.get_layer(f"{name}_dropout_2").output)
@@ -233,7 +206,7 @@ def gradients(model, labels, training):
     truth = np.full((6, 22, 2), np.nan, np.float32)
     truth[:, np.isin(LABELS, labels)] = [0.1, 0.02]
     with tf.GradientTape() as tape:
-        predicted = model({"spectrum": spectra(6)}, training=training)
+        predicted = model({"spectrum": small_spectra(6)}, training=training)
         loss = tf.reduce_mean(likelihood.label_loss(truth, predicted))
     found = tape.gradient(loss, model.trainable_weights)
     sizes = [0.0 if gradient is None else float(np.abs(gradient.numpy()).max()) for gradient in found]
@@ -271,7 +244,7 @@ def test_a_step_on_one_element_leaves_teff_logg_and_fe_as_they_were():
     truth[:, LABELS.index("si_h")] = [[0.3, 0.02]] * 8
     before = {w.path: numbers(w).copy() for w in model.trainable_weights}
     model.compile(optimizer=keras.optimizers.SGD(1e-3), loss=likelihood.label_loss, run_eagerly=True)
-    model.fit({"spectrum": spectra(8)}, truth, epochs=1, verbose=0)
+    model.fit({"spectrum": small_spectra(8)}, truth, epochs=1, verbose=0)
     moved = {w.path for w in model.trainable_weights if not np.array_equal(numbers(w), before[w.path])}
     assert not moved & set(STAR_HEADS)
     assert {"auxiliary/kernel", "hidden_2/kernel", "si_hidden_1/kernel", "standardised_si_h/kernel"} <= moved
@@ -284,7 +257,7 @@ def test_a_step_on_one_element_leaves_teff_logg_and_fe_as_they_were():
 def test_training_lowers_the_loss_and_limits_the_norm_of_the_auxiliary_units_alone():
     """Some labels are missing, and one star has none."""
     rng = np.random.default_rng(2)
-    given = spectra(96, seed=5)
+    given = small_spectra(96, seed=5)
     value = MEAN + SD * given[:, :22]
     value[rng.random(value.shape) < 0.2] = np.nan
     value[0] = np.nan
@@ -326,7 +299,7 @@ def test_trunk_and_first_layers_of_the_elements_are_penalised(published):
 def test_model_file_comes_back_with_the_same_numbers(model, tmp_path):
     model_file.save_model(model, tmp_path / "m.keras", {"labels": LABELS})
     again = model_file.load_network(tmp_path / "m.keras")
-    given = {"spectrum": spectra()}
+    given = {"spectrum": small_spectra()}
     assert again.name == "censored"
     assert np.array_equal(numbers(again(given)), numbers(model(given)))
     limits = [layer.name for layer in with_kernels(again) if layer.kernel_constraint]
@@ -338,7 +311,7 @@ def test_model_file_comes_back_with_the_same_numbers(model, tmp_path):
 
 def test_jax_gives_the_same_outputs_for_one_weight_file(model, jax_process, tmp_path):
     model_file.save_model(model, tmp_path / "m.keras", {})
-    given = spectra()
+    given = small_spectra()
     np.save(tmp_path / "spectra.npy", given)
     jax_process.run(f"""
         import jax

@@ -20,6 +20,10 @@ from apogaia import plots
 from apogaia.distances.consistency import median_differences
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import gap_delete, wavelength_solution
+from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.parameters import recovery
+from apogaia.parameters.network import CENSORED_ELEMENTS
+from apogaia.parameters.predictions import LabelPrediction
 from apogaia.physics.comparison import agreement
 from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
 from apogaia.physics.literature import PAPER_SUMMARIES
@@ -82,6 +86,10 @@ def figure_functions(t: Table) -> dict:
     catalogue = Table({name: t[name] for name in ("parallax", "nn_parallax", "snr", "logg")})
     catalogue["phot_g_mean_mag"], catalogue["zero_point"] = t["g_mag"], -0.05
     differences = median_differences(catalogue, load_survey("smoke").cuts)
+    edges = [30, 70, 140, 300]
+    right = np.column_stack([t["teff"], *np.tile(t["fe_h"], (21, 1))])
+    error = np.abs(right) / 100 + 0.01
+    labels = LabelPrediction(right + error * np.sin(np.arange(right.size)).reshape(right.shape), error, error, error)
     return {
         "sample_histograms": lambda: plots.sample_histograms(t[: len(t) // 2], t[len(t) // 2 :]),
         "kiel_diagram": lambda: plots.kiel_diagram(t["teff"], t["logg"], t["fe_h"]),
@@ -122,6 +130,18 @@ def figure_functions(t: Table) -> dict:
         "fit_residuals": lambda: plots.fit_residuals(
             {name: [{**one, "mean_uas": one["median_uas"]} for one in bins] for name, bins in differences.items()}
         ),
+        "label_recovery": lambda: plots.label_recovery(recovery.recovery(labels, right), "truth"),
+        "scatter_against_snr": lambda: plots.scatter_against_snr(
+            edges, *recovery.scatter_in_bins(labels, right, t["snr"], edges)
+        ),
+        "label_coverage": lambda: plots.label_coverage(
+            {name: (edges, recovery.coverage_in_bins(labels, right, t["snr"], edges)) for name in ("snr", "teff")}
+        ),
+        "training_size": lambda: plots.training_size(
+            {len(t) + 1: {"teff": 40.0, "fe_h": 0.03, "mg_h": 0.05}}, recovery.PUBLISHED_LEARNING_CURVE
+        ),
+        "occlusion": lambda: plots.occlusion(np.full((19, 22), 0.1), np.ones(22), CENSORED_ELEMENTS),
+        "abundance_plane": lambda: plots.abundance_plane(t["fe_h"], -0.2 * t["fe_h"]),
         "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
         "abundance_map": lambda: plots.abundance_map(grid, MAPS),
         "abundance_maps": lambda: plots.abundance_maps(dict.fromkeys(MAP_ELEMENTS[:6], grid), MAPS),
@@ -144,6 +164,10 @@ WITHOUT_UNIT = {
     "(distance − truth) / uncertainty",
     "stars per unit (curve: Gaussian)",
     "stars per pixel",
+    "training stars",
+    "label",
+    "hidden window",
+    "median change / median error",
     "SNR: network (model error) − Gaia\nblue: Gaia better, red: network better",
     "number of stars that survive (blue) and that the cut removes (grey)",
 }
@@ -412,3 +436,25 @@ def test_names_of_stars_are_shown_as_they_are():
     axes[0].figure.draw_without_rendering()
     shown = axes[0].get_legend().get_texts()
     assert [text.get_text().strip().replace(r"\$", "$") for text in shown] == [" ".join(name.split()) for name in names]
+
+
+def test_labels_and_windows_stand_where_their_names_are():
+    """Origin above: the first label is the first row, and a change is in the column of its label."""
+    change = np.full((19, 22), 0.01)
+    change[CENSORED_ELEMENTS.index("Mg"), LABELS.index("mg_h")] = 5.0
+    axes = plots.occlusion(change, np.ones(22), CENSORED_ELEMENTS)
+    axes.figure.draw_without_rendering()
+    image = axes.get_images()[0]
+    row, column = np.unravel_index(np.argmax(image.get_array()), change.shape)
+    assert [label.get_text() for label in axes.get_yticklabels()][row] == "Mg"
+    assert [label.get_text() for label in axes.get_xticklabels()][column] == "[Mg/H]"
+    assert image.origin == "upper"
+
+
+def test_recovery_shows_teff_in_thousand_kelvin():
+    rng = np.random.default_rng(4)
+    right = np.zeros((500, 22))
+    error = np.tile([50.0, *[0.05] * 21], (500, 1))
+    found = recovery.recovery(LabelPrediction(rng.normal(0, error), error, error, error), right)
+    scatter = plots.label_recovery(found, "truth")[0].get_lines()[0].get_ydata()
+    assert scatter == pytest.approx(np.full(22, 0.05), rel=0.2)

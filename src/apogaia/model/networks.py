@@ -273,8 +273,7 @@ def _multivariate_offset_network(network: NetworkSettings, parallax_scale: float
 
 
 def check_pixels(model: keras.Model, spectra) -> None:
-    """Raise a ValueError if spectra, (n, pixels), have another number of pixels than a network takes."""
-    spectrum = next(part for part in model.inputs if part.name == "spectrum")
-    pixels = spectrum.shape[1]
+    """Raise a ValueError if spectra, (n, pixels), have another number of pixels than the model's input ``spectrum``."""
+    pixels = next(given.shape[1] for given in model.inputs if given.name == "spectrum")
     if len(spectra.shape) != 2 or spectra.shape[1] != pixels:
         raise ValueError(f"spectra have the shape {tuple(spectra.shape)}, but the model takes {pixels} pixels a star")

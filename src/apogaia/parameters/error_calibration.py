@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from astropy import units as u
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
@@ -23,9 +24,11 @@ __all__ = ["LabelErrorCalibration"]
 
 SNR_COEFFICIENTS, TEFF_COEFFICIENTS = 6, 5  # of splines: errors change smoothly with either
 RIDGE = 10.0  # penalty on the splines' coefficients: a prior of 0.3 about what the network states
-CONSTANT_RIDGE = 0.1  # and 3 for what all stars share: labels whose own errors hide it keep what the network states
+CONSTANT_RIDGE = 4.0  # and 0.5 for what all stars share: labels whose own errors hide it keep what the network states
+MOST_OUTLIERS = 0.1
 LEAST_STARS = 200  # of a label; with fewer its errors stay as they are
-OUTLIERS, OUTLIER_WIDTH = 0.02, 10.0  # share of labels with gross errors, and their errors in units of ordinary ones
+OUTLIERS, OUTLIER_WIDTH = 0.01, 10.0  # first share of labels with gross errors, which is fitted; their errors in units
+# of ordinary ones
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,20 @@ def _log_growth(basis: np.ndarray, residual: np.ndarray, label_error: np.ndarray
     ridge = np.full(basis.shape[1], RIDGE)
     ridge[0] = CONSTANT_RIDGE
 
-    def loss_and_slope(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss_and_slope(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, outliers = parameters[:-1], expit(parameters[-1])
         grown = (stated * np.exp(basis @ weights)) ** 2
         variance = grown + label_error**2
-        ordinary = np.log1p(-OUTLIERS) - 0.5 * (np.log(variance) + residual**2 / variance)
+        ordinary = np.log1p(-outliers) - 0.5 * (np.log(variance) + residual**2 / variance)
         wide = variance * OUTLIER_WIDTH**2
-        gross = np.log(OUTLIERS) - 0.5 * (np.log(wide) + residual**2 / wide)
+        gross = np.log(outliers) - 0.5 * (np.log(wide) + residual**2 / wide)
         total = np.logaddexp(ordinary, gross)
         share = np.exp(ordinary - total)
         scaled = share * residual**2 / variance + (1 - share) * residual**2 / wide
         slope = basis.T @ ((1 - scaled) * grown / variance) + ridge * weights
-        return -total.sum() + 0.5 * (ridge * weights**2).sum(), slope
+        loss = -total.sum() + 0.5 * (ridge * weights**2).sum()
+        return loss, np.append(slope, np.sum(outliers - (1 - share)))
 
-    return minimize(loss_and_slope, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B").x
+    start = np.append(np.zeros(basis.shape[1]), logit(OUTLIERS))
+    bounds = [(None, None)] * basis.shape[1] + [(logit(1e-6), logit(MOST_OUTLIERS))]
+    return minimize(loss_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1]

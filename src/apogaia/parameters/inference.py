@@ -10,7 +10,9 @@ from tqdm.auto import tqdm
 
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
+from apogaia.parameters.dropout_cpu import FastCensoredDropout
 from apogaia.parameters.predictions import LabelPrediction
 
 __all__ = ["predict_labels", "predict_labels_reference"]
@@ -20,7 +22,9 @@ __all__ = ["predict_labels", "predict_labels_reference"]
 def predict_labels(
     model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = True
 ) -> LabelPrediction:
-    """Labels of stars by Monte-Carlo dropout.
+    """Labels of stars by Monte-Carlo dropout, on all cores of the CPU.
+
+    The dropout masks of a star follow from the seed and its row in `spectra` alone, so the batch size changes nothing.
 
     Parameters
     ----------
@@ -40,26 +44,35 @@ def predict_labels(
     Raises
     ------
     ValueError
-        If the spectra have another number of pixels than the model's.
+        If the spectra have another number of pixels than the model's, or the model other than two convolutions, or
+        layers with different rates of dropout: `predict_labels_reference` takes any.
     """
-    return predict_labels_reference(model, spectra, passes=passes, seed=seed, batch_size=batch_size, progress=progress)
+    check_pixels(model, spectra)
+    network = FastCensoredDropout.from_model(model)
+    devices.log_once("inference of stellar parameters", "numba")
+
+    def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return network.moments(batch, rows, passes=passes, seed=seed)
+
+    return _in_batches(outputs, spectra, batch_size, progress)
 
 
 @takes(spectra=u.dimensionless_unscaled)
 def predict_labels_reference(
     model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = False
 ) -> LabelPrediction:
-    """Labels of stars by calling the Keras model once per pass: slow and plain, on any backend and device.
+    """The same as `predict_labels` by calling the Keras model once per pass: slow and plain, on any backend and device.
 
     Its masks are Keras' own, so the results agree with `predict_labels` in distribution only.
     """
     check_pixels(model, spectra)
-    for i, layer in enumerate(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)):
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate > 0]
+    for i, layer in enumerate(dropouts):  # one that drops nothing has no seed
         layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
 
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        batch = ops.convert_to_tensor(batch)
-        draws = np.stack([ops.convert_to_numpy(model(batch, training=True)) for _ in range(passes)]).astype(np.float64)
+        inputs = {"spectrum": ops.convert_to_tensor(batch)}
+        draws = np.stack([ops.convert_to_numpy(model(inputs, training=True)) for _ in range(passes)]).astype(np.float64)
         label, variance = draws[..., 0], np.exp(draws[..., 1])
         return label.mean(axis=0), label.var(axis=0), variance.mean(axis=0)
 

@@ -11,7 +11,6 @@ from astropy.table import Table
 
 from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
-from apogaia.formats.pixel_grid import element_window
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.network import CENSORED_ELEMENTS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
@@ -118,7 +117,7 @@ def occlusion(network: keras.Model, spectra, elements: Sequence[str] = CENSORED_
     network
         A censored network, used without dropout.
     spectra
-        (n, 7514) normalised spectra.
+        (n, pixels) normalised spectra.
     elements
         Whose windows are hidden.
 
@@ -132,7 +131,9 @@ def occlusion(network: keras.Model, spectra, elements: Sequence[str] = CENSORED_
     whole = network_labels(network, spectra)
     changes = []
     for element in elements:
-        hidden = np.where(element_window(element), mean, spectra)
+        pixels = network.get_layer(f"{element.lower()}_window").pixels
+        hidden = spectra.copy()
+        hidden[:, pixels] = mean[pixels]
         changes.append(np.median(np.abs(network_labels(network, hidden) - whole), axis=0))
     return np.array(changes)
 

@@ -65,7 +65,7 @@ def label_recovery(found: Table, reference: str, axes: AxesLike = None) -> np.nd
     axes[1].axhline(0, color=POINT_COLOUR, linewidth=0.8)
     axes[1].plot(place, np.asarray(found["bias"]) / unit, "o", color=OURS)
     axes[1].fill_between(place, -ours / 3, ours / 3, color=OURS, alpha=0.15, linewidth=0)
-    axes[1].set_ylabel("median difference\n(band: scatter / 3)")
+    axes[1].set_ylabel("median difference\n(band: scatter / 3)\n[dex, 1000 K]")
     axes[1].set_xticks(place, [NAMES[name] for name in found["label"]], rotation=60, ha="right", rotation_mode="anchor")
     axes[1].set_xlim(-0.6, len(found) - 0.4)
     return axes
@@ -95,11 +95,10 @@ def scatter_against_snr(edges, scatter, stated, axes: AxesLike = None) -> np.nda
         panel.set_ylim(bottom=0)
         panel.text(0.95, 0.93, NAMES[LABELS[i]], transform=panel.transAxes, ha="right", va="top")
         readable_decades(panel.xaxis)
-        panel.tick_params(labelsize=6)
     for column in (4, 5):  # above the empty panels
         axes[2, column].tick_params(labelbottom=True)
-    axes[0, 0].figure.supxlabel(AXIS_LABELS["snr"], fontsize=9)
-    axes[0, 0].figure.supylabel("scatter (points), stated error (line) [K, dex]", fontsize=9)
+    axes[0, 0].figure.supxlabel(AXIS_LABELS["snr"])
+    axes[0, 0].figure.supylabel("scatter (points), stated error (line) [K, dex]")
     return axes
 
 
@@ -112,10 +111,10 @@ def label_coverage(coverage: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: 
     axes = panels(axes, 1, len(coverage), PAGE_WIDTH, 4.6, sharey=True).ravel()
     for panel, (quantity, (edges, share)) in zip(axes, coverage.items(), strict=True):
         percent = 100 * np.asarray(share)
-        drawn = panel.imshow(percent, norm=Normalize(48, 88), cmap="RdBu", aspect="auto")
+        drawn = panel.imshow(percent, norm=Normalize(48, 88), cmap="RdBu", aspect="auto", origin="upper")
         for (row, column), value in np.ndenumerate(percent):
             if np.isfinite(value):
-                panel.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6)
+                panel.text(column, row, f"{value:.0f}", ha="center", va="center")
         panel.set_xticks(np.arange(len(edges)) - 0.5, [f"{edge:.0f}" for edge in edges], rotation=45)
         panel.set_yticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS])
         panel.tick_params(length=0)
@@ -139,7 +138,8 @@ def training_size(found: Mapping[int, Mapping[str, float]], published: Mapping, 
         for curve, colour, marker, label in ((published, PUBLISHED, "D", "published"), (found, OURS, "o", "here")):
             sizes = sorted(curve)
             panel.plot(sizes, [curve[n][name] for n in sizes], marker=marker, color=colour, label=label)
-        panel.set(xscale="log", yscale="log", xlabel="training stars", ylabel=f"scatter of {NAMES[name]}")
+        unit = "K" if name == "teff" else "dex"
+        panel.set(xscale="log", yscale="log", xlabel="training stars", ylabel=f"scatter of {NAMES[name]} [{unit}]")
         readable_decades(panel.yaxis)
     axes[0].legend()
     return axes
@@ -159,8 +159,10 @@ def occlusion(change: np.ndarray, errors: np.ndarray, elements: Sequence[str], a
     """
     axes = one_panel(axes, PAGE_WIDTH, 4.4)
     ratio = np.clip(change / errors, 1e-3, None)
-    drawn = axes.imshow(ratio, norm=LogNorm(0.03, 10), cmap="viridis", aspect="auto")
-    axes.set_xticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS], rotation=60, ha="right", fontsize=7)
+    drawn = axes.imshow(ratio, norm=LogNorm(0.03, 10), cmap="viridis", aspect="auto", origin="upper")
+    axes.set_xticks(
+        np.arange(len(LABELS)), [NAMES[name] for name in LABELS], rotation=60, ha="right", rotation_mode="anchor"
+    )
     axes.set_yticks(np.arange(len(elements)), [{"CI": "C I", "TiII": "Ti II"}.get(name, name) for name in elements])
     axes.set(xlabel="label", ylabel="hidden window")
     axes.tick_params(length=0)

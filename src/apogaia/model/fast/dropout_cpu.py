@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout of the luminosity network on the CPU, many times faster than calling the Keras model.
+"""Monte-Carlo dropout of networks on the CPU, many times faster than calling the Keras model.
 
 The first convolution lies before any dropout and is computed once per star. All passes of a star go through the widest
 layer together, which takes most of the arithmetic. Masks come from a hash of (seed, row, pass, position): nothing is
@@ -19,7 +19,18 @@ import numba
 import numpy as np
 from numba import uint32, uint64
 
-__all__ = ["FastDropout", "mask_keys"]
+__all__ = [
+    "Dense",
+    "FastDropout",
+    "Trunk",
+    "affine",
+    "branches",
+    "dense_of_stars",
+    "mask_keys",
+    "padded",
+    "pass_keys",
+    "weights_of",
+]
 
 TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `_dense`
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
@@ -35,8 +46,8 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class FastDropout:
-    """The luminosity network's weights, arranged for the passes; P is the pooling width."""
+class Trunk:
+    """Weights of the layers that see the whole spectrum, arranged for the passes; P is the pooling width."""
 
     mean_spectrum: np.ndarray  # (pixels,)
     first_kernel: np.ndarray  # (filters, width)
@@ -49,39 +60,41 @@ class FastDropout:
     pooled_pixels: int
     margin: tuple[int, int]  # columns of zeros or spare pixels left and right of the first convolution
     hidden: tuple[Dense, ...]
-    head: Dense  # scaled fakemag and scaled log variance
-    fakemag_scale: float
-    log_variance_shift: float
-    rate: float
+    rate: float  # of all dropout
 
     @classmethod
-    def from_model(cls, network: keras.Model) -> FastDropout:
-        """Read the weights of `model.get_layer("luminosity")` by the names of its layers.
+    def from_network(cls, network: keras.Model, reference: str) -> Trunk:
+        """Read the weights by the names of the layers.
+
+        Parameters
+        ----------
+        network
+            With the layers of `apogaia.model.networks.trunk`.
+        reference
+            Name of the function that takes any network, for the errors.
 
         Raises
         ------
         ValueError
-            If the network has other than two convolutions.
+            If the network has other than two convolutions, or layers with different rates of dropout.
         """
         names = [layer.name for layer in network.layers]
         if [name for name in names if name.startswith("conv_") and "dropout" not in name] != ["conv_1", "conv_2"]:
-            raise ValueError("the network must have two convolutions; `predict_reference` takes any number")
+            raise ValueError(f"the network must have two convolutions; `{reference}` takes any number")
         layer = network.get_layer
-        first, second = _weights(layer("conv_1")), _weights(layer("conv_2"))
-        pool = layer("pool").pool_size[0]
         rate = layer("conv_dropout_1").rate
+        if {layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)} != {rate}:
+            raise ValueError(f"all dropout of the network must have one rate; `{reference}` takes any rates")
+        first, second = weights_of(layer("conv_1")), weights_of(layer("conv_2"))
+        pool = layer("pool").pool_size[0]
         mean_spectrum = keras.ops.convert_to_numpy(layer("mean_subtraction").mean)
         pooled_pixels = len(mean_spectrum) // pool
         second_kernel, tap_rows, tap_starts, margin = _taps(second.kernel / (1 - rate), pool)
-        hidden = [_weights(layer(name)) for name in names if name.startswith("hidden_") and "dropout" not in name]
+        hidden = [weights_of(layer(name)) for name in names if name.startswith("hidden_") and "dropout" not in name]
         # every dense layer stands behind a dropout, whose factor goes into its kernel; the first reads filter by filter
         hidden = [Dense(dense.kernel / np.float32(1 - rate), dense.bias) for dense in hidden]
         kernel = hidden[0].kernel.reshape(pooled_pixels, len(second.bias), -1).transpose(1, 0, 2)
         hidden[0] = Dense(kernel.reshape(hidden[0].kernel.shape), hidden[0].bias)
-        hidden = [_padded(dense) for dense in hidden]
-        heads = [_weights(layer(name)) for name in ("scaled_fakemag", "scaled_log_variance")]
-        head = np.zeros((hidden[-1].kernel.shape[1], 2), np.float32)
-        head[: len(heads[0].kernel)] = np.hstack([part.kernel for part in heads])
         return cls(
             mean_spectrum=mean_spectrum,
             first_kernel=np.ascontiguousarray(first.kernel[:, 0, :].T),
@@ -93,15 +106,31 @@ class FastDropout:
             pool_width=pool,
             pooled_pixels=pooled_pixels,
             margin=margin,
-            hidden=tuple(hidden),
-            head=Dense(head, np.hstack([part.bias for part in heads])),
-            fakemag_scale=float(layer("fakemag").scale),
-            log_variance_shift=float(layer("log_variance").offset),
+            hidden=tuple(padded(dense) for dense in hidden),
             rate=rate,
         )
 
-    def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 2) fakemag and its log variance of one star, float64, each pass with masks of its own."""
+    @property
+    def threshold(self) -> np.uint32:
+        """What the random bits of a value are compared with."""
+        return uint32(round(self.rate * LEVELS))
+
+    def last_hidden(self, spectrum: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, int]:
+        """The last hidden layer of one star in all passes.
+
+        Parameters
+        ----------
+        spectrum
+            (pixels,) float32.
+        keys
+            (passes, 2) as `pass_keys` gives them.
+
+        Returns
+        -------
+        hidden, used
+            (passes, units) float32, before any dropout behind it, and the number of positions of the hash that have
+            been used up, at least.
+        """
         first = _first_convolution(
             spectrum - self.mean_spectrum,
             self.first_kernel,
@@ -110,8 +139,6 @@ class FastDropout:
             self.pooled_pixels,
             *self.margin,
         )
-        keys = _keys(uint64(seed), uint64(row), passes + passes % 2)  # passes go in pairs; the last may be dropped
-        threshold = uint32(round(self.rate * LEVELS))
         x = np.zeros((len(keys), len(self.hidden[0].kernel)), np.float32)
         _features(
             first,
@@ -121,15 +148,51 @@ class FastDropout:
             self.tap_starts,
             self.pooled_pixels,
             keys,
-            threshold,
+            self.threshold,
             x,
         )
-        used = first.size + x.shape[1]  # positions of the hash that have been used up, at least
+        used = first.size + x.shape[1]
         for i, dense in enumerate(self.hidden):
             if i > 0:
-                _mask_units(x, keys, used, threshold)
+                _mask_units(x, keys, used, self.threshold)
                 used += x.shape[1]
             x = _dense(x, dense.kernel, dense.bias)
+        return x, used
+
+
+@dataclass(frozen=True)
+class FastDropout:
+    """The luminosity network's weights, arranged for the passes."""
+
+    trunk: Trunk
+    head: Dense  # scaled fakemag and scaled log variance
+    fakemag_scale: float
+    log_variance_shift: float
+
+    @classmethod
+    def from_model(cls, network: keras.Model) -> FastDropout:
+        """Read the weights of `model.get_layer("luminosity")` by the names of its layers.
+
+        Raises
+        ------
+        ValueError
+            If the network has other than two convolutions.
+        """
+        layer = network.get_layer
+        trunk = Trunk.from_network(network, "predict_reference")
+        heads = [weights_of(layer(name)) for name in ("scaled_fakemag", "scaled_log_variance")]
+        head = np.zeros((trunk.hidden[-1].kernel.shape[1], 2), np.float32)
+        head[: len(heads[0].kernel)] = np.hstack([part.kernel for part in heads])
+        return cls(
+            trunk=trunk,
+            head=Dense(head, np.hstack([part.bias for part in heads])),
+            fakemag_scale=float(layer("fakemag").scale),
+            log_variance_shift=float(layer("log_variance").offset),
+        )
+
+    def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
+        """(passes, 2) fakemag and its log variance of one star, float64, each pass with masks of its own."""
+        x, _ = self.trunk.last_hidden(spectrum, pass_keys(seed, row, passes))
         x = (x[:passes] @ self.head.kernel + self.head.bias).astype(np.float64)
         return np.column_stack([np.logaddexp(0, x[:, 0]) * self.fakemag_scale, x[:, 1] + self.log_variance_shift])
 
@@ -156,11 +219,17 @@ class FastDropout:
             return tuple(np.array(list(pool.map(star, spectra, rows))).T)
 
 
-def _weights(layer: keras.layers.Layer) -> Dense:
+def pass_keys(seed: int, row: int, passes: int) -> np.ndarray:
+    """Keys of the masks of one star, (passes, 2); one pass more if they are odd: passes go in pairs."""
+    return _keys(uint64(seed), uint64(row), passes + passes % 2)
+
+
+def weights_of(layer: keras.layers.Layer) -> Dense:
+    """Kernel and bias of a layer."""
     return Dense(*(keras.ops.convert_to_numpy(weight).astype(np.float32) for weight in (layer.kernel, layer.bias)))
 
 
-def _padded(dense: Dense) -> Dense:
+def padded(dense: Dense) -> Dense:
     """Add units and inputs of zero weight, up to whole vectors, so that `_dense` has no remainders."""
     inputs, units = dense.kernel.shape
     # multiples of UNITS_AT_ONCE are multiples of TAPS_AT_ONCE, so the padded outputs of a layer fit the next one
@@ -321,8 +390,8 @@ def _features(first, kernel, bias, tap_rows, tap_starts, pooled_pixels, keys, th
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dense(x, kernel, bias):
-    """ReLU of x @ kernel + bias for an even number of passes and whole vectors of inputs and units.
+def affine(x, kernel, bias):
+    """x @ kernel + bias for an even number of passes and whole vectors of inputs and units.
 
     Eight rows of the kernel at a time stay in the nearest cache while all passes use them; one reading of a number of
     the kernel serves two passes.
@@ -340,4 +409,69 @@ def _dense(x, kernel, bias):
                 k4, k5, k6, k7 = kernel[k + 4, j], kernel[k + 5, j], kernel[k + 6, j], kernel[k + 7, j]
                 total[i, j] += a0 * k0 + a1 * k1 + a2 * k2 + a3 * k3 + a4 * k4 + a5 * k5 + a6 * k6 + a7 * k7
                 total[i + 1, j] += b0 * k0 + b1 * k1 + b2 * k2 + b3 * k3 + b4 * k4 + b5 * k5 + b6 * k6 + b7 * k7
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _dense(x, kernel, bias):
+    """ReLU of `affine`."""
+    return np.maximum(affine(x, kernel, bias), np.float32(0))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def dense_of_stars(x, kernel, bias):
+    """ReLU of x @ kernel + bias, (stars, inputs) -> (stars, units), for whole vectors of inputs and units.
+
+    As `affine`, but every star goes through the same code, so its sums do not depend on its place among the others.
+    """
+    total = np.empty((x.shape[0], kernel.shape[1]), np.float32)
+    total[:] = bias
+    for k in range(0, kernel.shape[0], 8):
+        for i in range(x.shape[0]):
+            a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+            a4, a5, a6, a7 = x[i, k + 4], x[i, k + 5], x[i, k + 6], x[i, k + 7]
+            for j in range(kernel.shape[1]):
+                k0, k1, k2, k3 = kernel[k, j], kernel[k + 1, j], kernel[k + 2, j], kernel[k + 3, j]
+                k4, k5, k6, k7 = kernel[k + 4, j], kernel[k + 5, j], kernel[k + 6, j], kernel[k + 7, j]
+                total[i, j] += a0 * k0 + a1 * k1 + a2 * k2 + a3 * k3 + a4 * k4 + a5 * k5 + a6 * k6 + a7 * k7
     return np.maximum(total, np.float32(0))
+
+
+@numba.njit(cache=True, nogil=True)
+def branches(first, depths, widths, weights, keys, used, threshold, x):
+    """Small networks beside each other, of one star in all passes: dropout, then dense layers with dropout behind each.
+
+    Parameters
+    ----------
+    first
+        (units,) float32 that the branches start from, before dropout, one branch after the other.
+    depths
+        (branches,) number of dense layers.
+    widths
+        Of each branch: values that it starts from, then units of each dense layer; all are whole vectors.
+    weights
+        Kernel and bias of each layer behind one another, float32.
+    keys, used, threshold
+        Of the masks; positions from `used` on are taken.
+    x
+        Its first columns are filled: (passes, units) of the branches' last layers, one branch after the other.
+    """
+    read = layer = start = column = 0
+    for b in range(depths.size):
+        units = widths[layer]
+        y = np.empty((keys.shape[0], units), np.float32)
+        y[:] = first[read : read + units]
+        read += units
+        _mask_units(y, keys, used, threshold)
+        used += units
+        for i in range(depths[b]):
+            inputs, units = units, widths[layer + 1 + i]
+            kernel = weights[start : start + inputs * units].reshape((inputs, units))
+            start += inputs * units
+            y = _dense(y, kernel, weights[start : start + units])
+            start += units
+            _mask_units(y, keys, used, threshold)
+            used += units
+        layer += 1 + depths[b]
+        x[:, column : column + units] = y
+        column += units

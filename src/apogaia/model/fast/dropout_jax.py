@@ -1,6 +1,6 @@
 """Monte-Carlo dropout of the luminosity network on a device, compiled by JAX.
 
-Its reference is `fast_dropout`: weights, arrangement of the pixels by their position in the pooling window, and the
+Its reference is `dropout_cpu`: weights, arrangement of the pixels by their position in the pooling window, and the
 hash of (seed, row, pass, position) that makes the masks are the same, so a star has the same masks on a GPU as on a
 CPU and the results agree to rounding. What differs is the order of the work. A GPU wants few and large matrix
 products: the second convolution of COLUMNS_AT_ONCE pooled pixels is one product with a banded matrix (three times the
@@ -36,7 +36,7 @@ class DropoutMask:
 
     @classmethod
     def of_rows(cls, row: np.ndarray, column: np.ndarray, n_rows: int, n_columns: int, first: int) -> DropoutMask:
-        """Bits of the values at (row, column) of an array that `fast_dropout` masks by pairs of rows."""
+        """Bits of the values at (row, column) of an array that `dropout_cpu` masks by pairs of rows."""
         own_partner = (row == n_rows - 1) & (n_rows % 2 == 1)
         shifts = np.where((row % 2 == 1) | own_partner, 16, 0)
         return cls((first + row // 2 * n_columns + column).astype(np.uint32), shifts.astype(np.uint32))
@@ -60,36 +60,37 @@ class DeviceDropout:
     @classmethod
     def from_fast(cls, fast: FastDropout) -> DeviceDropout:
         """Arrange the weights for the device."""
-        n_filters, pool = len(fast.second_bias), fast.pool_width
-        n_rows, n_columns = len(fast.first_bias) * pool, sum(fast.margin) + fast.pooled_pixels
-        width = COLUMNS_AT_ONCE + sum(fast.margin)
-        starts = np.arange(0, fast.pooled_pixels, COLUMNS_AT_ONCE)[:, None]
+        trunk = fast.trunk
+        n_filters, pool = len(trunk.second_bias), trunk.pool_width
+        n_rows, n_columns = len(trunk.first_bias) * pool, sum(trunk.margin) + trunk.pooled_pixels
+        width = COLUMNS_AT_ONCE + sum(trunk.margin)
+        starts = np.arange(0, trunk.pooled_pixels, COLUMNS_AT_ONCE)[:, None]
         row, offset = (grid.ravel() for grid in np.mgrid[:n_rows, :width])
         column = starts + offset
-        pixel = (column - fast.margin[0]) * pool + row % pool
-        n_pixels = len(fast.mean_spectrum)
+        pixel = (column - trunk.margin[0]) * pool + row % pool
+        n_pixels = len(trunk.mean_spectrum)
         outside = (pixel < 0) | (pixel >= n_pixels) | (column >= n_columns)
 
         banded = np.zeros((n_rows, width, pool, n_filters, COLUMNS_AT_ONCE), np.float32)
-        phase, tap, j = np.mgrid[:pool, : fast.tap_rows.shape[1], :COLUMNS_AT_ONCE]
-        inputs = fast.tap_rows[phase, tap], fast.tap_starts[phase, tap] + j
+        phase, tap, j = np.mgrid[:pool, : trunk.tap_rows.shape[1], :COLUMNS_AT_ONCE]
+        inputs = trunk.tap_rows[phase, tap], trunk.tap_starts[phase, tap] + j
         for f in range(n_filters):
-            np.add.at(banded, (*inputs, phase, f, j), fast.second_kernel[f, tap])
+            np.add.at(banded, (*inputs, phase, f, j), trunk.second_kernel[f, tap])
 
         pooled_filter, pooled_column = (grid.ravel() for grid in np.mgrid[:n_filters, :COLUMNS_AT_ONCE])
         pooled_column = (starts + pooled_column).ravel()
         pooled_filter = np.tile(pooled_filter, len(starts))
-        spare = pooled_column >= fast.pooled_pixels
-        first_dense = fast.hidden[0].kernel
-        kernel = first_dense[np.where(spare, 0, pooled_filter * fast.pooled_pixels + pooled_column)]
+        spare = pooled_column >= trunk.pooled_pixels
+        first_dense = trunk.hidden[0].kernel
+        kernel = first_dense[np.where(spare, 0, pooled_filter * trunk.pooled_pixels + pooled_column)]
 
         used = n_rows * n_columns
         masks = [
             DropoutMask.of_rows(row, column, n_rows, n_columns, 0),
-            DropoutMask.of_rows(pooled_filter, pooled_column, n_filters, fast.pooled_pixels, used),
+            DropoutMask.of_rows(pooled_filter, pooled_column, n_filters, trunk.pooled_pixels, used),
         ]
         used += len(first_dense)
-        for dense in fast.hidden[1:]:
+        for dense in trunk.hidden[1:]:
             masks.append(DropoutMask.of_rows(np.zeros(1, int), np.arange(len(dense.kernel)), 1, 0, used))
             used += len(dense.kernel)
         return cls(
@@ -97,7 +98,7 @@ class DeviceDropout:
             pixels=np.where(outside, n_pixels, pixel),
             filters=row // pool,
             banded=banded.reshape(n_rows * width, -1),
-            bias=fast.second_bias.repeat(COLUMNS_AT_ONCE),
+            bias=trunk.second_bias.repeat(COLUMNS_AT_ONCE),
             kernel=np.where(spare[:, None], np.float32(0), kernel),
             masks=tuple(masks),
         )
@@ -128,16 +129,16 @@ class DeviceDropout:
         import jax
         from jax import numpy as jnp
 
-        width = self.fast.first_kernel.shape[1]
+        width = self.fast.trunk.first_kernel.shape[1]
         left = (width - 1) // 2
         convolved = jax.lax.conv_general_dilated(
-            (spectra - self.fast.mean_spectrum)[:, None],
-            self.fast.first_kernel[:, None],
+            (spectra - self.fast.trunk.mean_spectrum)[:, None],
+            self.fast.trunk.first_kernel[:, None],
             window_strides=(1,),
             padding=[(left, width - 1 - left)],
             precision=jax.lax.Precision.HIGHEST,  # once per star: costs nothing
         )
-        convolved = jnp.maximum(convolved + self.fast.first_bias[:, None], 0)
+        convolved = jnp.maximum(convolved + self.fast.trunk.first_bias[:, None], 0)
         with_zero = jnp.pad(convolved, ((0, 0), (0, 0), (0, 1)))
         return with_zero[:, self.filters, self.pixels]
 
@@ -145,7 +146,7 @@ class DeviceDropout:
         """One pass for each key: blocks (n, blocks, inputs), keys (n, passes, 2) -> (n, passes, 2) draws."""
         from jax import numpy as jnp
 
-        threshold = np.uint32(round(self.fast.rate * LEVELS))
+        threshold = np.uint32(round(self.fast.trunk.rate * LEVELS))
         dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
         product = functools.partial(_product, precision=precision)
         x = _dropped(blocks[:, None].astype(dtype), self.masks[0], keys[:, :, None, None], threshold)
@@ -154,7 +155,7 @@ class DeviceDropout:
         phases = [x[..., i : i + outputs] for i in range(0, x.shape[-1], outputs)]
         x = jnp.maximum(functools.reduce(jnp.maximum, phases) + self.bias.astype(dtype), 0)
         x = x.reshape(*keys.shape[:2], -1)
-        for i, dense in enumerate(self.fast.hidden):
+        for i, dense in enumerate(self.fast.trunk.hidden):
             x = _dropped(x, self.masks[i + 1], keys[:, :, None], threshold)
             kernel = self.kernel if i == 0 else dense.kernel
             x = jnp.maximum(product(x, kernel, jnp.float32) + dense.bias, 0)
@@ -222,7 +223,7 @@ def _collect(result: np.ndarray, waiting, bar: tqdm) -> None:
 
 
 def _dropped(x, mask: DropoutMask, keys, threshold):
-    """Zero the values whose 16 bits lie below the threshold; the bits are those of `fast_dropout`."""
+    """Zero the values whose 16 bits lie below the threshold; the bits are those of `dropout_cpu`."""
     from jax import numpy as jnp
 
     bits = mask.positions * np.uint32(0x9E3779B9) + keys[..., 0]

@@ -1,0 +1,115 @@
+"""Calibration of the labels' errors: understated errors come right where they are, and only there."""
+
+import json
+
+import numpy as np
+import pytest
+
+from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.parameters.error_calibration import LEAST_STARS, LabelErrorCalibration
+from apogaia.parameters.predictions import LabelPrediction
+
+N = 6000
+SCALE = np.array([40.0, *[0.05] * 21])  # stated errors [K, dex]
+
+
+def stars(growth, seed=1, label_error=0.3, n=N):
+    """Predictions whose true errors are `growth(snr, teff)` times the stated ones; the labels' errors are known."""
+    rng = np.random.default_rng(seed)
+    snr = np.exp(rng.uniform(np.log(30), np.log(300), n))
+    truth = np.column_stack([rng.uniform(3800, 5200, n), *rng.normal(0, 0.3, (21, n))])
+    stated = SCALE * rng.uniform(0.7, 1.3, (n, len(LABELS)))
+    factor = growth(snr, truth[:, 0])[:, None]
+    label = truth + rng.normal(0, factor * stated)
+    prediction = LabelPrediction(label, 0.6 * stated, 0.8 * stated, stated)
+    error = label_error * SCALE * np.ones((n, 1))
+    return prediction, truth, truth + rng.normal(0, error), error, snr
+
+
+def coverage(prediction, truth, rows):
+    return np.mean(np.abs(prediction.label - truth)[rows] < prediction.total_error[rows], axis=0)
+
+
+def test_errors_that_grow_with_falling_snr_and_with_teff_come_right():
+    growth = lambda snr, teff: 2.0 * (snr / 100) ** -0.5 * (teff / 4500) ** 2  # noqa: E731
+    fitted = stars(growth)
+    calibration = LabelErrorCalibration.fit(*(fitted[i] for i in (0, 2, 3, 4)))
+    assert calibration.stars == N
+    prediction, truth, _, _, snr = stars(growth, seed=2)
+    assert coverage(prediction, truth, snr > 0).max() < 0.6
+    after = calibration.apply(prediction, snr)
+    for rows in (snr < 60, (snr > 60) & (snr < 150), snr > 150, truth[:, 0] < 4300, truth[:, 0] > 4800):
+        found = coverage(after, truth, rows)
+        assert found.min() > 0.62 and found.max() < 0.74
+        assert abs(found.mean() - 0.683) < 0.015
+    np.testing.assert_array_equal(after.label, prediction.label)
+    # both parts grow alike
+    np.testing.assert_allclose(np.hypot(after.model_error, after.predictive_error), after.total_error)
+
+
+def test_the_labels_own_errors_are_not_put_down_to_the_network():
+    ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
+    prediction, truth, label, error, snr = stars(ones, label_error=1.5)
+    after = LabelErrorCalibration.fit(prediction, label, error, snr).apply(prediction, snr)
+    assert abs(coverage(after, truth, snr > 0).mean() - 0.683) < 0.02
+
+
+def test_labels_whose_own_errors_hide_the_networks_keep_what_it_states():
+    twice = lambda snr, teff: np.full(len(snr), 2.0)  # noqa: E731
+    prediction, _, label, error, snr = stars(twice, label_error=40.0)
+    after = LabelErrorCalibration.fit(prediction, label, error, snr).apply(prediction, snr)
+    assert np.median(after.total_error / prediction.total_error) == pytest.approx(1.0, abs=0.3)
+
+
+def test_gross_errors_of_few_labels_change_little():
+    ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
+    prediction, _, label, error, snr = stars(ones)
+    wrong = label.copy()
+    wrong[::100] += 15 * SCALE
+    clean, spoilt = (
+        LabelErrorCalibration.fit(prediction, given, error, snr).apply(prediction, snr).total_error
+        for given in (label, wrong)
+    )
+    assert np.median(spoilt / clean) == pytest.approx(1.0, abs=0.04)
+
+
+def test_a_label_of_few_stars_keeps_its_errors_and_missing_labels_do_not_count():
+    twice = lambda snr, teff: np.full(len(snr), 2.0)  # noqa: E731
+    prediction, _, label, error, snr = stars(twice)
+    label[LEAST_STARS - 1 :, 5] = np.nan
+    label[: N // 2, 6] = np.nan
+    after = LabelErrorCalibration.fit(prediction, label, error, snr).apply(prediction, snr)
+    grown = np.median(after.total_error / prediction.total_error, axis=0)
+    assert grown[5] == 1.0
+    assert grown[6] == pytest.approx(2.0, abs=0.15) and grown[7] == pytest.approx(2.0, abs=0.15)
+
+
+def test_too_few_stars_change_nothing():
+    ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
+    prediction, _, label, error, snr = stars(ones, n=LEAST_STARS - 1)
+    calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
+    assert calibration.stars == LEAST_STARS - 1
+    assert calibration.apply(prediction, snr) is prediction
+    assert LabelErrorCalibration.none().apply(prediction, snr) is prediction
+
+
+def test_unknown_snr_counts_as_the_lowest_and_stars_without_a_spectrum_stay_unknown():
+    growth = lambda snr, teff: (snr / 300) ** -0.5  # noqa: E731
+    prediction, _, label, error, snr = stars(growth)
+    calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
+    prediction.label[0] = prediction.total_error[0] = np.nan
+    unknown, lowest = (
+        calibration.apply(prediction, np.where(np.arange(N) < 10, value, snr)) for value in (np.nan, 30.0)
+    )
+    np.testing.assert_allclose(unknown.total_error[1:10], lowest.total_error[1:10], rtol=0.02)
+    assert np.isnan(unknown.total_error[0]).all() and np.isfinite(unknown.total_error[1:]).all()
+
+
+def test_it_travels_as_json():
+    ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
+    prediction, _, label, error, snr = stars(ones, n=800)
+    calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
+    again = LabelErrorCalibration(**json.loads(json.dumps(calibration.to_dict())))
+    np.testing.assert_array_equal(
+        again.apply(prediction, snr).total_error, calibration.apply(prediction, snr).total_error
+    )
