@@ -48,6 +48,21 @@ def _small_parts(monkeypatch):
 
 
 @pytest.fixture(scope="module")
+def loaded(reduced):
+    return ParametersModel.load(model_of(reduced[1], "parameters"))
+
+
+@pytest.fixture(autouse=True)
+def _loaded_once(loaded, monkeypatch):
+    """Loading takes seconds."""
+
+    def load(path, survey):
+        return dataclasses.replace(loaded, survey=survey)
+
+    monkeypatch.setattr(survey_products.ParametersModel, "load", load)
+
+
+@pytest.fixture(scope="module")
 def table(reduced):
     with open_stars(reduced[1].stars) as opened:
         return opened.table
@@ -73,7 +88,7 @@ def write_visits(reduced, path, **more):
     return write_all_visit_astronn(survey, workspace, model_of(workspace, "parameters"), path, **options)
 
 
-def test_all_stars_have_a_row_and_those_with_a_spectrum_a_result(reduced, table, tmp_path):
+def test_all_stars_have_a_row_and_those_with_a_spectrum_a_result(reduced, table, loaded, tmp_path):
     product = read(write_stars(reduced, tmp_path / "a.fits.gz"))
     assert list(product["obj"]) == list(table["apogee_id"]) and len(product) == tiny.N_STARS
     np.testing.assert_array_equal(product["status"], table["status"])
@@ -86,7 +101,7 @@ def test_all_stars_have_a_row_and_those_with_a_spectrum_a_result(reduced, table,
     assert set(product["release"]) == {"dr14"} and set(product["apred"]) == {"r8"} and set(product["healpix"]) == {-1}
     assert set(product["gaia_dr3_source_id"]) == set(product["task_pk"]) == {-1} and set(product["created"]) == {""}
     with open_stars(reduced[1].stars) as opened:  # the second part, by itself
-        model = ParametersModel.load(model_of(reduced[1], "parameters"), reduced[0])
+        model = dataclasses.replace(loaded, survey=reduced[0])
         alone = survey_products._predicted(model, opened.spectra[8:16], 8)
     np.testing.assert_allclose(product["raw_teff"][8:16], alone.label[:, 0], rtol=1e-5)
 
@@ -167,11 +182,10 @@ def test_spectra_that_a_killed_run_had_read_are_used(reduced, tmp_path, monkeypa
         patch.setattr(survey_products, "read_visit_part", dying)
         with pytest.raises(ProductError, match=r"died .*killed\.fits\.gz\.parts: run again"):
             write_visits(reduced, path)
-    monkeypatch.setattr(survey_products, "_predicted", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_visits(reduced, path)
-    monkeypatch.undo()
-    monkeypatch.setattr(survey_products, "PART_STARS", 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(survey_products, "_predicted", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_visits(reduced, path)
     asked = []
     monkeypatch.setattr(
         survey_products, "read_visit_part", lambda part, *more: (asked.append(more[0]), read_part(part, *more))[1]
@@ -183,6 +197,17 @@ def test_spectra_that_a_killed_run_had_read_are_used(reduced, tmp_path, monkeypa
 def test_processes_give_the_same_bytes(reduced, tmp_path):
     one, two = (write_visits(reduced, tmp_path / f"{n}.fits.gz", processes=n).read_bytes() for n in (1, 2))
     assert one == two
+
+
+def test_a_cluster_gives_the_same_bytes(reduced, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    expected = write_visits(reduced, tmp_path / "here.fits.gz").read_bytes()
+    here = {"processes": False, "protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **here) as cluster:
+        there = write_visits(reduced, tmp_path / "there.fits.gz", scheduler=cluster.scheduler_address)
+    assert there.read_bytes() == expected
+    with pytest.raises(ProductError, match=r"no Dask scheduler answers at nowhere.*lost\.fits\.parts: run again"):
+        write_visits(reduced, tmp_path / "lost.fits", scheduler="nowhere://a")
 
 
 def test_another_schema_model_or_seed_makes_the_product_anew(reduced, tmp_path):

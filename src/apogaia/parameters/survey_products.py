@@ -105,8 +105,8 @@ def write_all_visit_astronn(
     """Write astraAllVisitAstroNN: labels of every visit of every star of stars.h5; at once if it is current.
 
     The apStar files are read anew, since stars.h5 has combined spectra alone. A file that cannot be read keeps a row
-    for each visit that its header, else allStar, states. In memory are the table, 3 kB a visit at the peak, and the spectra
-    of one part.
+    for each visit that its header, else allStar, states. In memory are the table, 3 kB a visit at the peak, and the
+    spectra of one part.
 
     Parameters
     ----------
