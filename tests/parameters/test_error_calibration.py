@@ -54,11 +54,16 @@ def test_the_labels_own_errors_are_not_put_down_to_the_network():
     assert abs(coverage(after, truth, snr > 0).mean() - 0.683) < 0.02
 
 
-def test_labels_whose_own_errors_hide_the_networks_keep_what_it_states():
-    twice = lambda snr, teff: np.full(len(snr), 2.0)  # noqa: E731
-    prediction, _, label, error, snr = stars(twice, label_error=40.0)
+def test_a_label_whose_own_errors_hide_the_networks_goes_with_the_others():
+    growth = lambda snr, teff: 2.0 * (snr / 100) ** -0.5  # noqa: E731
+    prediction, truth, label, error, snr = stars(growth)
+    error[:, 9] = 20 * SCALE[9]
+    label[:, 9] = truth[:, 9] + np.random.default_rng(3).normal(0, error[:, 9])
     after = LabelErrorCalibration.fit(prediction, label, error, snr).apply(prediction, snr)
-    assert np.median(after.total_error / prediction.total_error) == pytest.approx(1.0, abs=0.3)
+    grown = after.total_error[:, 9] / prediction.total_error[:, 9]
+    faint, bright = snr < 50, snr > 180
+    wanted = np.median(growth(snr[faint], 0)) / np.median(growth(snr[bright], 0))
+    assert np.median(grown[faint]) / np.median(grown[bright]) == pytest.approx(wanted, rel=0.15)
 
 
 def test_gross_errors_of_few_labels_change_little():

@@ -2,12 +2,15 @@
 
 A network's own errors are tuned to its training stars, all of high SNR. Stars that did not train it show how its labels
 scatter about the survey's, whose own errors are known: the validation stars, and half of the stars below the SNR of the
-training set. For each label ln of the true over the stated error is a sum of smooth functions of SNR and Teff.
+training set. For each label ln of the true over the stated error is a sum of smooth functions of SNR and Teff, and
+those of all labels are alike: the survey's errors of some labels are too large to tell more of them than a constant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
@@ -23,7 +26,8 @@ from apogaia.refit.splines import quantile_knots, spline_basis
 __all__ = ["LabelErrorCalibration"]
 
 SNR_COEFFICIENTS, TEFF_COEFFICIENTS = 6, 5  # of splines: errors change smoothly with either
-RIDGE = 10.0  # penalty on the splines' coefficients: a prior of 0.3 about what the network states
+SHARED_RIDGE = 10.0  # penalty on the splines' coefficients that all labels share: a prior of 0.3 about no growth
+RIDGE = 30.0  # on a label's own: a prior of 0.2 about the shared ones
 CONSTANT_RIDGE = 4.0  # and 0.5 for what all stars share: labels whose own errors hide it keep what the network states
 MOST_OUTLIERS = 0.1
 LEAST_STARS = 200  # of a label; with fewer its errors stay as they are
@@ -64,14 +68,18 @@ class LabelErrorCalibration:
         snr_knots = quantile_knots(log_snr, SNR_COEFFICIENTS).tolist()
         teff_knots = quantile_knots(teff, TEFF_COEFFICIENTS).tolist()
         basis = _basis(log_snr, teff, snr_knots, teff_knots)
-        fits: list[list[float]] = []
-        for i in range(len(LABELS)):
-            mine = known[rows, i]
-            if mine.sum() < LEAST_STARS:
-                fits.append([])
-                continue
-            of_label = (values[rows, i][mine] for values in (label - prediction.label, error, prediction.total_error))
-            fits.append(_log_growth(basis[mine], *of_label).tolist())
+        known = known[rows]
+        enough = known.sum(axis=0) >= LEAST_STARS
+        samples = [
+            _Sample(
+                basis[known[:, i]],
+                *(part[rows, i][known[:, i]] for part in (label - prediction.label, error, prediction.total_error)),
+            )
+            for i in np.flatnonzero(enough)
+        ]
+        fits: list[list[float]] = [[] for _ in LABELS]
+        for i, growth in zip(np.flatnonzero(enough), _log_growths(samples), strict=True):
+            fits[i] = growth.tolist()
         return cls(snr_knots, teff_knots, fits, int(rows.sum()))
 
     @takes(prediction=LABEL_PREDICTION, snr=u.dimensionless_unscaled)
@@ -112,25 +120,68 @@ def _basis(log_snr: np.ndarray, teff: np.ndarray, snr_knots: list[float], teff_k
     return np.column_stack([one, spline_basis(log_snr, snr_knots), spline_basis(teff, teff_knots)])
 
 
-def _log_growth(basis: np.ndarray, residual: np.ndarray, label_error: np.ndarray, stated: np.ndarray) -> np.ndarray:
-    """Coefficients of ln growth of one label that maximise the likelihood of its residuals, a few of them gross."""
-    ridge = np.full(basis.shape[1], RIDGE)
-    ridge[0] = CONSTANT_RIDGE
+class _Sample(NamedTuple):
+    """The stars that have one label: m of them."""
 
-    def loss_and_slope(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, outliers = parameters[:-1], expit(parameters[-1])
-        grown = (stated * np.exp(basis @ weights)) ** 2
-        variance = grown + label_error**2
-        ordinary = np.log1p(-outliers) - 0.5 * (np.log(variance) + residual**2 / variance)
-        wide = variance * OUTLIER_WIDTH**2
-        gross = np.log(outliers) - 0.5 * (np.log(wide) + residual**2 / wide)
-        total = np.logaddexp(ordinary, gross)
-        share = np.exp(ordinary - total)
-        scaled = share * residual**2 / variance + (1 - share) * residual**2 / wide
-        slope = basis.T @ ((1 - scaled) * grown / variance) + ridge * weights
-        loss = -total.sum() + 0.5 * (ridge * weights**2).sum()
-        return loss, np.append(slope, np.sum(outliers - (1 - share)))
+    basis: np.ndarray  # (m, coefficients)
+    residual: np.ndarray  # (m,) the survey's label minus the network's
+    label_error: np.ndarray  # (m,) of the survey's label
+    stated: np.ndarray  # (m,) the network's error
 
-    start = np.append(np.zeros(basis.shape[1]), logit(OUTLIERS))
-    bounds = [(None, None)] * basis.shape[1] + [(logit(1e-6), logit(MOST_OUTLIERS))]
-    return minimize(loss_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1]
+
+def _log_growths(samples: Sequence[_Sample]) -> list[np.ndarray]:
+    """Coefficients of ln growth of each label: first functions that all labels share, then each label's own."""
+    if not samples:
+        return []
+    n_splines = samples[0].basis.shape[1] - 1
+
+    def split_up(parameters: np.ndarray) -> Iterator[tuple[_Sample, np.ndarray]]:
+        own = parameters[n_splines:].reshape(len(samples), 2)  # a constant and the log odds of a gross error
+        for sample, (constant, log_odds) in zip(samples, own, strict=True):
+            yield sample, np.concatenate([[constant], parameters[:n_splines], [log_odds]])
+
+    def shared(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        total, slopes = 0.0, np.zeros_like(parameters)
+        for k, (sample, one) in enumerate(split_up(parameters)):
+            loss, slope = _loss(sample, one)
+            constant = parameters[n_splines + 2 * k]
+            total += loss + 0.5 * CONSTANT_RIDGE * constant**2
+            slopes[:n_splines] += slope[1:-1]
+            slopes[n_splines + 2 * k : n_splines + 2 * k + 2] = slope[0] + CONSTANT_RIDGE * constant, slope[-1]
+        splines = parameters[:n_splines]
+        slopes[:n_splines] += SHARED_RIDGE * splines
+        return total + 0.5 * SHARED_RIDGE * (splines**2).sum(), slopes
+
+    start = np.concatenate([np.zeros(n_splines), np.tile([0.0, logit(OUTLIERS)], len(samples))])
+    odds = (logit(1e-6), logit(MOST_OUTLIERS))
+    bounds = [(None, None)] * n_splines + [(None, None), odds] * len(samples)
+    found = minimize(shared, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    growths = []
+    for sample, start in split_up(found):
+        ridge = np.append(np.full(n_splines + 1, RIDGE), 0.0)
+        ridge[0] = CONSTANT_RIDGE
+        centre = np.concatenate([[0.0], start[1:-1], [0.0]])
+
+        def own(parameters, sample=sample, ridge=ridge, centre=centre):
+            loss, slope = _loss(sample, parameters)
+            return loss + 0.5 * (ridge * (parameters - centre) ** 2).sum(), slope + ridge * (parameters - centre)
+
+        bounds = [(None, None)] * (n_splines + 1) + [odds]
+        growths.append(minimize(own, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1])
+    return growths
+
+
+def _loss(sample: _Sample, parameters: np.ndarray) -> tuple[float, np.ndarray]:
+    """Minus ln likelihood of one label's residuals, a few of them gross, and its slope."""
+    weights, outliers = parameters[:-1], expit(parameters[-1])
+    grown = (sample.stated * np.exp(sample.basis @ weights)) ** 2
+    variance = grown + sample.label_error**2
+    squared = sample.residual**2
+    ordinary = np.log1p(-outliers) - 0.5 * (np.log(variance) + squared / variance)
+    wide = variance * OUTLIER_WIDTH**2
+    gross = np.log(outliers) - 0.5 * (np.log(wide) + squared / wide)
+    total = np.logaddexp(ordinary, gross)
+    share = np.exp(ordinary - total)
+    scaled = share * squared / variance + (1 - share) * squared / wide
+    slope = sample.basis.T @ ((1 - scaled) * grown / variance)
+    return -total.sum(), np.append(slope, np.sum(outliers - (1 - share)))

@@ -16,6 +16,7 @@ from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import fitting, likelihood, model_file
 from apogaia.model.error_calibration import calibration_rows, unseen_rows
 from apogaia.model.fast import devices
+from apogaia.model.fast.layers import dropout_in_validation
 from apogaia.model.training_set import mean_of_rows, split
 from apogaia.parameters.error_calibration import LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
@@ -40,8 +41,9 @@ def train_parameters(
     """Train the censored network.
 
     Adam, the learning rate reduced on a plateau of the validation loss, a seeded split into gradient and validation
-    stars. Training ends when the validation loss stays, and the weights are those of the best epoch. The same survey
-    and sample give the same weights, bit for bit, on one kind of CPU.
+    stars. Units are dropped in the validation, too: its loss, which counts variances that include the dropout, would
+    otherwise fall no more after a few epochs. Training ends when the validation loss stays, and the weights are those
+    of the best epoch. The same survey and sample give the same weights, bit for bit, on one kind of CPU.
 
     Parameters
     ----------
@@ -89,16 +91,17 @@ def train_parameters(
         )
         model.compile(optimizer=keras.optimizers.Adam(parameters.learning_rate), loss=likelihood.label_loss)
         model.optimizer.build(model.trainable_variables)  # here, not while the first step is traced: that takes longer
-    history = fitting.fit(
-        model,
-        arrays,
-        (gradient, validation),
-        settings,
-        name="parameters",
-        patience=parameters.patience,
-        verbose=verbose,
-        device=device,
-    )
+    with dropout_in_validation(model):
+        history = fitting.fit(
+            model,
+            arrays,
+            (gradient, validation),
+            settings,
+            name="parameters",
+            patience=parameters.patience,
+            verbose=verbose,
+            device=device,
+        )
     return model, history
 
 

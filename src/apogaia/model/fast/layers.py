@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["BitDropout", "BlockedConv1D", "PixelBlocks"]
+__all__ = ["BitDropout", "BlockedConv1D", "PixelBlocks", "dropout_in_validation"]
 
 register = keras.saving.register_keras_serializable(package="apogaia")
 
@@ -21,8 +23,12 @@ class BitDropout(keras.layers.Dropout):
     step of the joint network that costs several times as much as this product with a mask.
     """
 
+    always = (
+        False  # also while the network does not train: for a while, see `dropout_in_validation`; files do not keep it
+    )
+
     def call(self, inputs, training=False):
-        if not training or self.rate == 0:
+        if not (training or self.always) or self.rate == 0:
             return inputs
         values = math.prod(inputs.shape[1:])
         shape = (ops.shape(inputs)[0], -(-values // 2))
@@ -30,6 +36,22 @@ class BitDropout(keras.layers.Dropout):
         bits = ops.view(bits, "int16")[:, :values]
         mask = ops.cast(bits >= round(self.rate * 2**16) - 2**15, inputs.dtype) * (1.0 / (1.0 - self.rate))
         return inputs * ops.reshape(mask, (-1, *inputs.shape[1:]))
+
+
+@contextlib.contextmanager
+def dropout_in_validation(model: keras.Model) -> Iterator[None]:
+    """Let `model` drop units in its validation, too, in what `keras.Model.fit` traces meanwhile.
+
+    A network whose stated variances include what dropout does to its predictions is judged wrongly without it.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, BitDropout)]
+    for layer in layers:
+        layer.always = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.always = False
 
 
 @register
