@@ -475,7 +475,7 @@ UNITS = {
     "mas": "fakemag fakemag_error parallax parallax_error nn_parallax nn_error gaia_parallax gaia_error zero_point"
     " model_error predictive_error total_error",
     "uas": "zero_point_uas shared_error_uas error_uas",
-    "mag": "mag absmag absmag_error k_mag a_k_mag h_mag w2_mag g_mag bp_rp",
+    "mag": "mag ebv absmag absmag_error k_mag a_k_mag h_mag w2_mag g_mag bp_rp",
     "K": "teff",
     "deg": "ra dec glon glat ecl_lat",
     "pc": "dist dist_model_error reference",

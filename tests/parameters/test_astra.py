@@ -1,10 +1,12 @@
 """Astra's products: columns, units and flags of the files, and each known defect of such products."""
 
 import gzip
+import re
 import warnings
 
 import numpy as np
 import pytest
+import write_astra_page
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
@@ -272,3 +274,12 @@ def test_flags_are_explained_in_words():
         "     1 UNCERTAIN_LOGG: raw_e_logg > 0.2 and |raw_e_logg / raw_logg| > 0.075",
         "  2048 NO_RESULT: no usable spectrum",
     ]
+
+
+def test_the_page_of_the_products_is_that_of_the_schema():
+    text = write_astra_page.PAGE.read_text(encoding="utf-8")
+    assert write_astra_page.page(text) == text, "python tools/write_astra_page.py writes its tables anew"
+    for kind in astra.KINDS:
+        for column in astra.columns(kind, visits=True):
+            rows = re.findall(rf"^\| `{column.name}`(?: \(dev: `\w+`\))? \| \w+ \|.*\|$", text, re.MULTILINE)
+            assert len(rows) == 1, column.name

@@ -247,7 +247,7 @@ def _add_distance_options(parser: argparse.ArgumentParser) -> None:
         " beside it with --product astra",
     )
     _add_dropout(parser)
-    _add_file(parser, "--output", "write the table to a .ecsv or .fits file")
+    _add_file(parser, "--output", "write the table to a .ecsv or .fits file, with --product astra also to .fits.gz")
     parser.add_argument(
         "--product",
         choices=("catalogue", "astra"),

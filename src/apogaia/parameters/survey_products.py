@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 from tqdm.auto import tqdm
 
 from apogaia import files
@@ -86,8 +86,8 @@ def write_all_star_astronn(
         todo = [(part, chunk) for part, chunk in parts if not part.is_file()]
         for part, chunk in _with_bar(todo, len(todo), len(parts), "labels", progress):
             _write_part(part, _predicted(labels, opened.spectra[chunk], chunk.start)._asdict())
-    arrays = _joined([part for part, _ in parts])
-    return _finish(path, key, folder, _labels_table(labels, rows, arrays, schema), "AstroNN", survey, model, schema)
+    pieces = (_labels_table(labels, rows[chunk], _arrays(part), schema) for part, chunk in parts)
+    return _finish(path, key, folder, _joined(pieces), "AstroNN", survey, model, schema)
 
 
 @takes(model=file_path, path=file_path)
@@ -105,8 +105,8 @@ def write_all_visit_astronn(
     """Write astraAllVisitAstroNN: labels of every visit of every star of stars.h5; at once if it is current.
 
     The apStar files are read anew, since stars.h5 has combined spectra alone. A file that cannot be read keeps a row
-    for each visit that its header, else allStar, states. In memory are the table, some 0.6 kB a visit, and the spectra
-    of one part.
+    for each visit that its header, else allStar, states. In memory are the table, 3 kB a visit at the peak, and the
+    spectra of one part.
 
     Parameters
     ----------
@@ -138,14 +138,16 @@ def write_all_visit_astronn(
     read = _read_parts(todo, survey, workspace, table, processes, scheduler)
     for spectra in _with_bar(read, len(todo), len(parts), "visits", progress):
         first = int(spectra.name.split("-")[0])
-        with np.load(spectra) as arrays:
-            own = {name: arrays[name] for name in arrays.files}
+        own = _arrays(spectra)
         own |= _predicted(labels, own.pop("spectrum"), first)._asdict()
         _write_part(folder / f"{first:09d}.npz", own)
         spectra.unlink()
-    arrays = _joined([part for part, _ in parts])
-    rows = visit_rows(survey_rows(survey, table), arrays["star"], arrays)
-    return _finish(path, key, folder, _labels_table(labels, rows, arrays, schema), "AstroNN", survey, model, schema)
+    rows = survey_rows(survey, table)
+    pieces = (
+        _labels_table(labels, visit_rows(rows, arrays["star"], arrays), arrays, schema)
+        for arrays in (_arrays(part) for part, _ in parts)
+    )
+    return _finish(path, key, folder, _joined(pieces), "AstroNN", survey, model, schema)
 
 
 @takes(stars=file_path, model=file_path, path=file_path)
@@ -246,12 +248,14 @@ def _write_part(part: Path, arrays: Mapping[str, Any]) -> None:
         np.savez(temporary, **arrays)
 
 
-def _joined(parts: list[Path]) -> dict[str, np.ndarray]:
-    pieces = []
-    for part in parts:
-        with np.load(part) as arrays:
-            pieces.append({name: arrays[name] for name in arrays.files})
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+def _arrays(part: Path) -> dict[str, np.ndarray]:
+    with np.load(part) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _joined(pieces: Iterable[Table]) -> Table:
+    """One table of those of the parts, which are as compact as the file."""
+    return vstack(list(pieces), metadata_conflicts="silent")
 
 
 def _labels_table(model: ParametersModel, rows: Table, arrays: Mapping[str, np.ndarray], schema: str) -> Table:
