@@ -87,6 +87,9 @@ def figure_functions(t: Table) -> dict:
     catalogue["phot_g_mean_mag"], catalogue["zero_point"] = t["g_mag"], -0.05
     differences = median_differences(catalogue, load_survey("smoke").cuts)
     edges = [30, 70, 140, 300]
+    of_visits = Table({"file": ["a", "a", "a", "b"], "visit": [0, 1, 2, 0], "snr": [150.0, 90.0, np.nan, 80.0]})
+    for name in ("teff", "logg", "fe_h", "mg_h"):
+        of_visits[name], of_visits[f"{name}_error"] = np.resize(t["fe_h"], 4) if len(t) else np.nan, 0.1
     right = np.column_stack([t["teff"], *np.tile(t["fe_h"], (21, 1))])
     error = np.abs(right) / 100 + 0.01
     labels = LabelPrediction(right + error * np.sin(np.arange(right.size)).reshape(right.shape), error, error, error)
@@ -141,6 +144,7 @@ def figure_functions(t: Table) -> dict:
             {len(t) + 1: {"teff": 40.0, "fe_h": 0.03, "mg_h": 0.05}}, recovery.PUBLISHED_LEARNING_CURVE
         ),
         "occlusion": lambda: plots.occlusion(np.full((19, 22), 0.1), np.ones(22), CENSORED_ELEMENTS),
+        "visits": lambda: plots.visits(of_visits),
         "abundance_plane": lambda: plots.abundance_plane(t["fe_h"], -0.2 * t["fe_h"]),
         "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
         "abundance_map": lambda: plots.abundance_map(grid, MAPS),
@@ -165,6 +169,7 @@ WITHOUT_UNIT = {
     "stars per unit (curve: Gaussian)",
     "stars per pixel",
     "training stars",
+    "SNR of the visit",
     "label",
     "hidden window",
     "median change / median error",

@@ -39,6 +39,7 @@ from apogaia.plots.parameters import (
     occlusion,
     scatter_against_snr,
     training_size,
+    visits,
 )
 from apogaia.plots.samples import cut_flow, kiel_diagram, sample_histograms, status_bars
 from apogaia.plots.spectra import jacobian, spectrum_example
@@ -85,5 +86,6 @@ __all__ = [
     "training_size",
     "truth_comparison",
     "use_style",
+    "visits",
     "zero_point_consistency",
 ]

@@ -181,3 +181,25 @@ def abundance_plane(fe_h, mg_fe, axes: Axes | None = None) -> Axes:
     axes.set(xlabel=AXIS_LABELS["fe_h"], ylabel="[Mg/Fe] [dex]")
     show_range(axes, limits(fe_h, 0.5), limits(mg_fe, 0.5))
     return axes
+
+
+def visits(found: Table, labels: Sequence[str] = ("teff", "logg", "fe_h", "mg_h"), axes: AxesLike = None) -> np.ndarray:
+    """Labels of single visits minus those of the combined spectrum, with the visit's error, against the visit's SNR.
+
+    `found` is `apogaia.parameters.parameters_model.ParametersModel.parameters` of some files with their visits.
+    """
+    axes = panels(axes, 2, 2, PAGE_WIDTH, 3.8, sharex=True).ravel()
+    visit = np.asarray(found["visit"])
+    combined = {file: row for row, (file, number) in enumerate(zip(found["file"], visit, strict=True)) if number == 0}
+    rows = np.flatnonzero(visit > 0)
+    of_star = np.array([combined[file] for file in found["file"][rows]], dtype=int)
+    for panel, name in zip(axes, labels, strict=True):
+        values = np.asarray(found[name], float)
+        difference, error = values[rows] - values[of_star], np.asarray(found[f"{name}_error"], float)[rows]
+        snr, difference, error = finite(np.asarray(found["snr"], float)[rows], difference, error)
+        panel.axhline(0, color=POINT_COLOUR, linewidth=0.8)
+        panel.errorbar(snr, difference, error, fmt="o", color=OURS, markersize=3, elinewidth=0.6)
+        panel.set_ylabel(f"visit − combined: {NAMES[name]} [{'K' if name == 'teff' else 'dex'}]")
+    for panel in axes[2:]:
+        panel.set_xlabel("SNR of the visit")
+    return axes
