@@ -24,7 +24,12 @@ NO_GAIA, NEGATIVE_PARALLAX, NO_K, NO_EXTINCTION, NO_MOTION = 10, 11, 12, 13, 14
 
 def tiny_survey() -> Survey:
     survey = load_survey("smoke")
-    return replace(survey, name="tiny", simulation=replace(survey.simulation, n_stars=N_STARS))
+    return replace(
+        survey,
+        name="tiny",
+        simulation=replace(survey.simulation, n_stars=N_STARS),
+        labels=replace(survey.labels, source="external"),
+    )
 
 
 def image(data: np.ndarray) -> fits.ImageHDU:
