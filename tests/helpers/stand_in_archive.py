@@ -121,7 +121,8 @@ def survey_file(survey: Survey, base: str, path: Path) -> Path:
         f'allstar_sha1 = "{archive.allstar_sha1}"\ngaia_tap = "{archive.gaia_tap}"\nzenodo = "{archive.zenodo}"\n'
         f'stellar_parameters = "{archive.stellar_parameters}"\ntimeout = "{archive.timeout} s"\n'
         f'gaia_radius = "{archive.gaia_radius} arcsec"\n'
-        f'attempts = {archive.attempts}\ngaia_chunk = {archive.gaia_chunk}\n[labels]\nsource = "{survey.labels.source}"\n',
+        f"attempts = {archive.attempts}\ngaia_chunk = {archive.gaia_chunk}\n"
+        f'[labels]\nsource = "{survey.labels.source}"\n',
         encoding="utf-8",
     )
     return path
