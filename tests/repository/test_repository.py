@@ -265,5 +265,5 @@ def test_make_cleans_the_folders_of_one_survey(survey):
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="must be one of none, constant, .*, parameters, not 'joint'"):
+    with pytest.raises(ValueError, match=r"must be one of none, constant, .*, parameters, not 'joint'"):
         Workspace(load_survey("smoke")).model("joint")
