@@ -33,8 +33,11 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
         If the sample is too small, or has values that are not finite.
     """
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
-    make = partial(train_joint_model, survey=survey, stars=workspace.stars, offset=offset)
-    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [workspace.stars]), survey)
+    path = workspace.model(offset)
+    make = partial(
+        train_joint_model, survey=survey, stars=workspace.stars, offset=offset, checkpoint=path.with_suffix(".training")
+    )
+    return TrainedModel.load(files.kept(path, make, settings, [workspace.stars]), survey)
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
@@ -43,8 +46,11 @@ def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     Not in the paper (docs/closure.md). Raises as `trained_model` does.
     """
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
-    make = partial(train_calibrated_model, survey=survey, stars=workspace.stars)
-    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [workspace.stars]), survey)
+    path = workspace.model("calibrated")
+    make = partial(
+        train_calibrated_model, survey=survey, stars=workspace.stars, checkpoint=path.with_suffix(".training")
+    )
+    return TrainedModel.load(files.kept(path, make, settings, [workspace.stars]), survey)
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:

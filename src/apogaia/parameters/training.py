@@ -15,6 +15,7 @@ from apogaia.formats.aspcap_labels import read_aspcap_labels
 from apogaia.formats.releases import RELEASES
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import fitting, likelihood, model_file
+from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.fast import devices
 from apogaia.model.training_set import mean_of_rows, split
 from apogaia.parameters.label_set import LabelSet, select_labelled
@@ -32,6 +33,7 @@ def train_parameters(
     windows: Mapping[str, np.ndarray] | None = None,
     verbose: bool = True,
     device: bool | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train the censored network.
 
@@ -50,7 +52,7 @@ def train_parameters(
         As in `build_censored_network`.
     verbose
         Print one line per epoch, with the time that is left if all epochs run.
-    device
+    device, checkpoint
         As in `apogaia.model.fitting.fit`.
 
     Returns
@@ -94,12 +96,16 @@ def train_parameters(
         patience=parameters.patience,
         verbose=verbose,
         device=device,
+        checkpoint=checkpoint,
+        code=[train_parameters],
     )
     return model, history
 
 
-@takes(path=file_path, stars=file_path, allstar=file_path)
-def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Path) -> None:
+@takes(path=file_path, stars=file_path, allstar=file_path, checkpoint=file_path)
+def train_parameters_model(
+    path: Path, survey: Survey, stars: Path, allstar: Path, checkpoint: Path | None = None
+) -> None:
     """Train the censored network on the survey's labelled stars, and write its model file.
 
     Parameters
@@ -112,6 +118,8 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
         The survey's stars.h5.
     allstar
         The table with ASPCAP's labels from which stars.h5 was made: both have the same rows.
+    checkpoint
+        File in which the state of the training is kept until the model file is there (`apogaia.model.fitting.fit`).
 
     Raises
     ------
@@ -124,6 +132,7 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
     with stars_h5.open_stars(stars) as opened:
         rows, _ = select_labelled(opened.table, labels, survey)
         sample = LabelSet.from_stars(opened, labels, rows)
-    network, history = train_parameters(survey, sample)
+    network, history = train_parameters(survey, sample, checkpoint=checkpoint)
     origin = model_file.origin(survey, len(sample), survey.parameters.seed)
     model_file.save_model(network, path, origin | {"labels": list(LABELS), "history": history})
+    remove_checkpoint(checkpoint)
