@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import types
 
 import keras
@@ -12,7 +13,7 @@ from small_networks import N_PIXELS, OFFSET, small_survey, synthetic_stars, tabl
 
 from apogaia import products
 from apogaia.distances.catalogue import build_catalogue
-from apogaia.model import error_calibration, inference, model_file, networks, training
+from apogaia.model import checkpoint, error_calibration, fitting, inference, model_file, networks, training
 from apogaia.model.error_calibration import ErrorCalibration
 from apogaia.model.training_set import split
 from apogaia.reduction import quality_cuts, stars_h5
@@ -43,7 +44,8 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     calls = []
 
-    def train(survey, sample, offset):
+    def train(survey, sample, offset, checkpoint):
+        checkpoint.touch()
         calls.append(offset)
         return untrained(survey, sample, offset)
 
@@ -52,6 +54,7 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     content = workspace.model("constant").read_bytes()
     second = products.trained_model(survey, workspace, "constant")
     assert calls == ["constant"]
+    assert not list(workspace.model("constant").parent.glob("*.training"))
     for a, b in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert second.history == {"loss": [1.0]} and second.offset == "constant" and second.survey == survey
@@ -66,6 +69,31 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     opened.spectra.file.flush()
     products.trained_model(changed, workspace, "constant")
     assert len(calls) == 4
+
+
+def test_a_model_whose_training_was_killed_has_the_bytes_of_one_that_was_not(tiny_survey, monkeypatch, capsys):
+    """Also if another model was trained in its process before."""
+    survey, workspace, _ = tiny_survey(80)
+    survey = dataclasses.replace(survey, training=dataclasses.replace(survey.training, epochs=3))
+    path = workspace.model("constant")
+    products.trained_model(survey, workspace, "constant")
+    whole, names = path.read_bytes(), sorted(os.listdir(path.parent))
+    path.unlink()
+
+    class Killed(fitting.EpochReport):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "EVERY_S", 0.0)
+        patch.setattr(fitting, "EpochReport", Killed)
+        products.trained_model(survey, workspace, "constant")
+    assert "constant.training" in os.listdir(path.parent)
+    capsys.readouterr()
+    products.trained_model(survey, workspace, "constant")
+    assert "constant: resumes after epoch 2 of 3" in capsys.readouterr().out
+    assert path.read_bytes() == whole and sorted(os.listdir(path.parent)) == names
 
 
 def test_kept_predictions_are_calibrated(tmp_path, monkeypatch):
@@ -132,13 +160,15 @@ def test_the_calibrated_model_holds_the_refitted_zero_point_and_errors_of_stars_
     table["a_k_mag"][8] = np.nan  # no star without extinction calibrates the zero point or trains
     trained = []
 
-    def train(survey, sample, offset, name):
+    def train(survey, sample, offset, name, checkpoint):
+        checkpoint.touch()
         trained.append(sample)
         return untrained(survey, sample, offset)
 
     monkeypatch.setattr(training, "train", train)
     model = products.calibrated_model(survey, workspace)
     assert (model.offset, model.history) == ("calibrated", {"loss": [1.0]})
+    assert not list(workspace.model("calibrated").parent.glob("*.training"))
     assert restore_survey(model.provenance["settings"]) == survey
 
     training_rows, test_rows = np.delete(np.arange(0, n, 2), 4), np.arange(1, n, 2)

@@ -102,8 +102,10 @@ def labelled_stars(survey: Survey, workspace: Workspace) -> Path:
 def _parameters_model_file(survey: Survey, workspace: Workspace) -> Path:
     settings = survey.settings("sources", "cuts", "network", "training", "parameters", "inference")
     stars, allstar = workspace.stars, workspace.allstar
-    make = partial(train_parameters_model, survey=survey, stars=stars, allstar=allstar)
-    return files.kept(workspace.model("parameters"), make, settings, [stars, allstar])
+    path = workspace.model("parameters")
+    checkpoint = path.with_suffix(".training")
+    make = partial(train_parameters_model, survey=survey, stars=stars, allstar=allstar, checkpoint=checkpoint)
+    return files.kept(path, make, settings, [stars, allstar])
 
 
 def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
@@ -123,9 +125,11 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
         If the sample is too small, or has values that are not finite.
     """
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
-    stars = labelled_stars(survey, workspace)
-    make = partial(train_joint_model, survey=survey, stars=stars, offset=offset)
-    return TrainedModel.load(files.kept(workspace.model(offset), make, settings, [stars]), survey)
+    stars, path = labelled_stars(survey, workspace), workspace.model(offset)
+    make = partial(
+        train_joint_model, survey=survey, stars=stars, offset=offset, checkpoint=path.with_suffix(".training")
+    )
+    return TrainedModel.load(files.kept(path, make, settings, [stars]), survey)
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
@@ -134,9 +138,9 @@ def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
     Not in the paper (docs/closure.md). Raises as `trained_model` does.
     """
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
-    stars = labelled_stars(survey, workspace)
-    make = partial(train_calibrated_model, survey=survey, stars=stars)
-    return TrainedModel.load(files.kept(workspace.model("calibrated"), make, settings, [stars]), survey)
+    stars, path = labelled_stars(survey, workspace), workspace.model("calibrated")
+    make = partial(train_calibrated_model, survey=survey, stars=stars, checkpoint=path.with_suffix(".training"))
+    return TrainedModel.load(files.kept(path, make, settings, [stars]), survey)
 
 
 def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Prediction:

@@ -63,11 +63,25 @@ def test_epochs_that_jax_compiles_end_in_the_same_way(jax_process):
 
 
 @pytest.mark.parametrize(
-    ("ends", "left"),
-    [([0, 50], "8 min left"), ([0, 50, 51], "8 s left"), ([0, 50, 650, 1250], "70 min left")],
+    ("ends", "epochs", "left"),
+    [([0, 50], 9, "8 min left"), ([0, 50, 51], 8, "8 s left"), ([0, 50, 650, 1250], 7, "70 min left")],
 )
-def test_the_time_left_follows_from_the_epochs_after_the_first(ends, left):
+def test_the_time_left_follows_from_the_epochs_after_the_first(ends, epochs, left):
     """The first one also compiles."""
     report = fitting.EpochReport("none", 10, verbose=True)
     report.ends = ends
-    assert report._left() == left
+    assert report._left(epochs) == left
+
+
+def test_the_time_left_of_a_resumed_training_is_that_of_its_last_epochs(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: now[0])
+    report = fitting.EpochReport("none", 60, verbose=True)
+    report.set_model(keras.Sequential())
+    report.on_train_begin()
+    for epoch in (17, 18, 59):  # counted from 0
+        now[0] += 2.0
+        report.on_epoch_end(epoch, {})
+    assert [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()] == [
+        *("84 s left", "82 s left", "0 s left"),
+    ]

@@ -183,14 +183,16 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
     stars_h5.write_stars(tmp_path / "stars.h5", table, [spectra])
     trained_on = []
 
-    def shortly(survey, sample, **named):
+    def shortly(survey, sample, checkpoint):
+        checkpoint.touch()
         trained_on.append(sample)
         return trained(labelled_stars(20))
 
     monkeypatch.setattr(fitting, "fit", lambda *_, **named: {"loss": [1.5]})
     monkeypatch.setattr(training, "train_parameters", shortly)
-    survey, path = tiny_survey(), tmp_path / "parameters.keras"
-    training.train_parameters_model(path, survey, tmp_path / "stars.h5", tmp_path / "allStar.fits")
+    survey, path, place = tiny_survey(), tmp_path / "parameters.keras", tmp_path / "parameters.training"
+    training.train_parameters_model(path, survey, tmp_path / "stars.h5", tmp_path / "allStar.fits", place)
+    assert not place.exists()
     kept = np.delete(np.arange(n), [7, 11])
     np.testing.assert_array_equal(trained_on[0].spectrum, spectra[kept])
     np.testing.assert_allclose(trained_on[0].label[:, 0], allstar["TEFF"][kept])

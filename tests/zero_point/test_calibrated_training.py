@@ -69,7 +69,7 @@ def test_the_network_trains_on_parallaxes_less_the_zero_point_and_its_errors_are
 
     monkeypatch.setattr(calibrated_training, "calibrate", calibrate)
 
-    def train(changed, stars, offset, name):
+    def train(changed, stars, offset, name, checkpoint):
         assert name == "calibrated"
         seen.update(stars=stars, offset=offset, dropout=changed.network.dropout)
         mean = stars.spectrum.mean(axis=0)

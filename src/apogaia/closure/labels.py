@@ -89,7 +89,8 @@ def _rows(prediction: LabelPrediction, rows: np.ndarray) -> LabelPrediction:
 
 def _train(path: Path, survey: Survey, workspace: Workspace) -> None:
     with stars_h5.open_stars(workspace.stars) as opened:
-        train_on_labels(path, survey, opened, _labels(workspace))
+        checkpoint = workspace.closure_model("labels").with_suffix(".training")
+        train_on_labels(path, survey, opened, _labels(workspace), checkpoint)
 
 
 def _labels(workspace: Workspace) -> Table:

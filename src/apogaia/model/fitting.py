@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model.batches import Batches, in_one_thread
+from apogaia.model.checkpoint import Checkpoint, training_key
 from apogaia.model.fast import devices, training_jax
 from apogaia.survey import TrainingSettings
 
@@ -26,6 +29,8 @@ def fit(
     patience: int | None = None,
     verbose: bool = True,
     device: bool | None = None,
+    checkpoint: Path | None = None,
+    code: Iterable[Callable] = (),
 ) -> dict[str, list[float]]:
     """Fit a compiled network; the learning rate is reduced on a plateau of the validation loss.
 
@@ -49,41 +54,55 @@ def fit(
     device
         Whether JAX compiles whole epochs (`apogaia.model.fast.training_jax`); None: where Keras runs on JAX with an
         accelerator.
+    checkpoint
+        File in which the state of the fit is kept while it runs. A fit that was killed goes on from there, and ends as
+        if it had not been. It stays when the fit has ended: `apogaia.model.checkpoint.remove_checkpoint`.
+    code
+        Functions that made the network and its loss: where their modules have changed, the fit starts over.
 
     Returns
     -------
     dict
         Per epoch: ``loss``, ``val_loss``, ``learning_rate``, and of a constant zero point ``offset`` [mas].
     """
-    callbacks = [
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss",
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
-            min_delta=settings.plateau_threshold,
-            min_lr=settings.min_learning_rate,
-        ),
-        EpochReport(name, settings.epochs, verbose),
-    ]
-    if patience is not None:
-        stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True)
-        callbacks.append(stopping)
+    compiled = devices.uses_device(device)
+    history = keras.callbacks.History()
+    callbacks = [*_schedule(settings, patience, EpochReport(name, settings.epochs, verbose)), history]
     gradient, validation = rows
     batches = Batches(*arrays, gradient, settings.batch_size, shuffle_seed=settings.seed)
     validation_batches = Batches(*arrays, validation, settings.batch_size)
-    if devices.uses_device(device):
-        history = training_jax.fit(model, batches, validation_batches, epochs=settings.epochs, callbacks=callbacks)
+    first_epoch = 0
+    if checkpoint is not None:
+        key = training_key(model, arrays, rows, settings, [fit, *code], patience=patience, compiled=compiled)
+        kept = Checkpoint(checkpoint, key, callbacks, settings.epochs)
+        callbacks.append(kept)
+        first_epoch = kept.first_epoch
+        for _ in range(first_epoch):
+            batches.on_epoch_begin()  # each epoch's order follows from the one before
+        if verbose and kept.says:
+            print(f"{name}: {kept.says}", flush=True)
+    epochs: dict[str, Any] = {"initial_epoch": first_epoch, "epochs": settings.epochs, "callbacks": callbacks}
+    if compiled:
+        training_jax.fit(model, batches, validation_batches, **epochs)
     else:
         batches, validation_batches = in_one_thread(batches, validation_batches)
-        history = model.fit(
-            batches,
-            validation_data=validation_batches,
-            epochs=settings.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=callbacks,
-        )
+        model.fit(batches, validation_data=validation_batches, shuffle=False, verbose=0, **epochs)
     return {key: [float(value) for value in values] for key, values in history.history.items()}
+
+
+def _schedule(settings: TrainingSettings, patience: int | None, report: EpochReport) -> list[keras.callbacks.Callback]:
+    """What acts at the end of each epoch, in this order; the report tells the rate with which the epoch was trained."""
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        monitor="val_loss",
+        factor=settings.plateau_factor,
+        patience=settings.plateau_patience,
+        min_delta=settings.plateau_threshold,
+        min_lr=settings.min_learning_rate,
+    )
+    if patience is None:
+        return [plateau, report]
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True)
+    return [plateau, report, stopping]
 
 
 def be_reproducible(seed: int) -> None:
@@ -101,7 +120,7 @@ class EpochReport(keras.callbacks.Callback):
     def __init__(self, name: str, epochs: int, verbose: bool):
         super().__init__()
         self.name, self.epochs, self.verbose = name, epochs, verbose
-        self.ends: list[float] = []  # of start, first epoch, ... [s]
+        self.ends: list[float] = []  # of start, first epoch that this process trains, ... [s]
 
     def on_train_begin(self, logs=None):
         self.ends = [time.monotonic()]
@@ -113,10 +132,13 @@ class EpochReport(keras.callbacks.Callback):
         self.ends.append(time.monotonic())
         if self.verbose:
             values = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-            print(f"epoch {epoch + 1}/{self.epochs}  {self.name}  {values}  {self._left()}", flush=True)
+            print(
+                f"epoch {epoch + 1}/{self.epochs}  {self.name}  {values}  {self._left(self.epochs - 1 - epoch)}",
+                flush=True,
+            )
 
-    def _left(self) -> str:
-        """How long the epochs to come will take, as the past ones did; the first also compiles, and is left out."""
+    def _left(self, epochs: int) -> str:
+        """How long so many epochs will take, as the past ones did; the first also compiles, and is left out."""
         past = self.ends[1:] if len(self.ends) > 2 else self.ends
-        seconds = (past[-1] - past[0]) / (len(past) - 1) * (self.epochs + 1 - len(self.ends))
+        seconds = (past[-1] - past[0]) / (len(past) - 1) * epochs
         return f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left"

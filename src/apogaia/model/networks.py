@@ -163,7 +163,8 @@ def build_joint_network(
     if offset == "constant":
         ones = keras.Input((len(OFFSET_INPUTS),), name="ones")
         offset_network = keras.Model(ones, _offset_layers(network, ones, parallax_scale), name="offset")
-        output = ParallaxOffset(name="gaia_parallax")(output, offset_network(Ones(len(OFFSET_INPUTS))(k_mag)))
+        ones = Ones(len(OFFSET_INPUTS), name="ones")(k_mag)
+        output = ParallaxOffset(name="gaia_parallax")(output, offset_network(ones))
     elif offset == "multivariate":
         offset_network = _multivariate_offset_network(network, parallax_scale, offset_mean, offset_sd)
         columns = {name: keras.Input((1,), name=name) for name in OFFSET_INPUTS}

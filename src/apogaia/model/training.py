@@ -9,6 +9,7 @@ import numpy as np
 
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import fitting, likelihood, model_file, networks
+from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.fast import devices
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, mean_of_rows, split
@@ -26,6 +27,7 @@ def train(
     name: str | None = None,
     verbose: bool = True,
     device: bool | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train one joint network.
 
@@ -42,7 +44,7 @@ def train(
         "none", "constant" or "multivariate".
     name
         Of the model, in the lines that are printed; None: `offset`.
-    verbose, device
+    verbose, device, checkpoint
         As in `apogaia.model.fitting.fit`.
 
     Returns
@@ -82,11 +84,13 @@ def train(
         name=name or offset,
         verbose=verbose,
         device=device,
+        checkpoint=checkpoint,
+        code=[train],
     )
     return model, history
 
 
-def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> None:
+def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str, checkpoint: Path | None = None) -> None:
     """Train a joint network on the survey's training set, and write its model file.
 
     Parameters
@@ -99,16 +103,19 @@ def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str) -> N
         The survey's stars.h5.
     offset
         "none", "constant" or "multivariate".
+    checkpoint
+        File in which the state of the training is kept until the model file is there (`apogaia.model.fitting.fit`).
     """
     with stars_h5.open_stars(stars) as opened:
         selected = quality_cuts.select(opened.table, survey)
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)
-    network, history = train(survey, sample, offset)
+    network, history = train(survey, sample, offset, checkpoint=checkpoint)
     gradient, _ = split(len(sample), survey.training.validation_fraction, survey.training.seed)
     domain = TrainingDomain.fit(sample, gradient, seed=survey.training.seed)
     origin = model_file.provenance(survey, sample, offset) | {"history": history}
     model_file.save_model(network, path, origin, domain)
+    remove_checkpoint(checkpoint)
 
 
 def _loss(settings: TrainingSettings):

@@ -14,6 +14,7 @@ from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model import fitting, likelihood, model_file
+from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.error_calibration import calibration_rows, unseen_rows
 from apogaia.model.fast import devices
 from apogaia.model.fast.layers import dropout_in_validation
@@ -37,6 +38,7 @@ def train_parameters(
     windows: Mapping[str, np.ndarray] | None = None,
     verbose: bool = True,
     device: bool | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train the censored network.
 
@@ -56,7 +58,7 @@ def train_parameters(
         As in `build_censored_network`.
     verbose
         Print one line per epoch, with the time that is left if all epochs run.
-    device
+    device, checkpoint
         As in `apogaia.model.fitting.fit`.
 
     Returns
@@ -101,12 +103,16 @@ def train_parameters(
             patience=parameters.patience,
             verbose=verbose,
             device=device,
+            checkpoint=checkpoint,
+            code=[train_parameters],
         )
     return model, history
 
 
-@takes(path=file_path, stars=file_path, allstar=file_path)
-def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Path) -> None:
+@takes(path=file_path, stars=file_path, allstar=file_path, checkpoint=file_path)
+def train_parameters_model(
+    path: Path, survey: Survey, stars: Path, allstar: Path, checkpoint: Path | None = None
+) -> None:
     """Train the censored network on the survey's labelled stars, and write its model file.
 
     Parameters
@@ -120,6 +126,8 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
         The survey's stars.h5.
     allstar
         The table with ASPCAP's labels from which stars.h5 was made: both have the same rows.
+    checkpoint
+        File in which the state of the training is kept until the model file is there (`apogaia.model.fitting.fit`).
 
     Raises
     ------
@@ -129,17 +137,19 @@ def train_parameters_model(path: Path, survey: Survey, stars: Path, allstar: Pat
         As `train_parameters`, and if the two files have not the same rows.
     """
     with stars_h5.open_stars(stars) as opened:
-        train_on_labels(path, survey, opened, survey_labels(opened.table, allstar, survey))
+        train_on_labels(path, survey, opened, survey_labels(opened.table, allstar, survey), checkpoint)
 
 
-def train_on_labels(path: Path, survey: Survey, opened: stars_h5.Stars, labels: Table) -> None:
+def train_on_labels(
+    path: Path, survey: Survey, opened: stars_h5.Stars, labels: Table, checkpoint: Path | None = None
+) -> None:
     """The same with labels in memory, row by row as the open stars.h5."""
     rows, _ = select_labelled(opened.table, labels, survey)
     sample = LabelSet.from_stars(opened, labels, rows)
     calibrating = calibrating_rows(opened.table, labels, survey)
     unseen = LabelSet.from_stars(opened, labels, calibrating)
     snr = np.asarray(opened.table["snr"])[calibrating]
-    network, history = train_parameters(survey, sample)
+    network, history = train_parameters(survey, sample, checkpoint=checkpoint)
     prediction = predict_labels(
         network,
         unseen.spectrum,
@@ -154,6 +164,7 @@ def train_on_labels(path: Path, survey: Survey, opened: stars_h5.Stars, labels: 
         "error_calibration": errors.to_dict(),
     }
     model_file.save_model(network, path, origin)
+    remove_checkpoint(checkpoint)
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:

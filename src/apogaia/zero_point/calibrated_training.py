@@ -18,6 +18,7 @@ from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import star_columns
 from apogaia.model import inference, model_file, training
+from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.error_calibration import ErrorCalibration, calibration_rows, unseen_rows
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
@@ -79,8 +80,8 @@ def roles(survey: Survey, table: Table) -> Roles:
     return Roles(training, gradient, np.sort(np.concatenate(calibrating)))
 
 
-@takes(path=file_path, stars=file_path)
-def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
+@takes(path=file_path, stars=file_path, checkpoint=file_path)
+def train_calibrated_model(path: Path, survey: Survey, stars: Path, checkpoint: Path | None = None) -> None:
     """Fit the zero point, train the network with it, calibrate its errors, and write the model file.
 
     Where the survey file fixes the zero point, nothing is fitted, and stars without extinction train, too, if the cuts
@@ -97,6 +98,8 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
         Its sections ``sources``, ``cuts``, ``network``, ``training``, ``calibration`` and ``inference`` are used.
     stars
         The survey's stars.h5.
+    checkpoint
+        File in which the state of the training is kept until the model file is there (`apogaia.model.fitting.fit`).
 
     Raises
     ------
@@ -112,7 +115,7 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
         unseen, unseen_spectra = opened.table[part.calibrating], opened.spectra_of(part.calibrating)
     changed = network_settings(survey)
     corrected = dataclasses.replace(sample, parallax=sample.parallax - 1e-3 * calibration.zero_point_uas)
-    network, history = training.train(changed, corrected, "none", name="calibrated")
+    network, history = training.train(changed, corrected, "none", name="calibrated", checkpoint=checkpoint)
     passes = survey.inference
     prediction = inference.predict(
         network, unseen_spectra, passes=passes.passes, seed=passes.seed, batch_size=passes.batch_size
@@ -126,6 +129,7 @@ def train_calibrated_model(path: Path, survey: Survey, stars: Path) -> None:
     }
     domain = TrainingDomain.fit(sample, np.searchsorted(part.training, part.gradient), seed=changed.training.seed)
     model_file.save_model(network, path, origin, domain)
+    remove_checkpoint(checkpoint)
 
 
 def _zero_point(survey: Survey, stars: stars_h5.Stars) -> Calibration | FixedZeroPoint:

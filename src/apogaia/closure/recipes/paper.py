@@ -13,6 +13,7 @@ from apogaia import files
 from apogaia.closure.surface_comparison import surface_against_truth
 from apogaia.closure.trials import Sample, Trial, simulated, training_rows
 from apogaia.model import model_file, training
+from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.training_set import TrainingSet
 from apogaia.physics.luminosity import robust_scatter
 from apogaia.survey import Survey
@@ -56,15 +57,20 @@ def joint_model(trial: Trial, sample: Sample, *, verbose: bool = True) -> Path:
         relative = np.asarray(sample.table["parallax_error"])[rows] / np.asarray(sample.table["parallax"])[rows]
         rows = rows[relative < survey.cuts.max_relative_parallax_error_multivariate]
     settings = survey.settings("sources", "cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
+    path = sample.workspace.closure_model(trial.name)
     make = partial(write_model, survey=survey, sample=sample, rows=rows, offset=offset, verbose=verbose)
-    return files.kept(sample.workspace.closure_model(trial.name), make, settings, [sample.workspace.stars])
+    make = partial(make, checkpoint=path.with_suffix(".training"))
+    return files.kept(path, make, settings, [sample.workspace.stars])
 
 
-def write_model(path: Path, survey: Survey, sample: Sample, rows: np.ndarray, offset: str, verbose: bool) -> None:
-    """Train a joint network on some stars of a sample, and write its model file."""
+def write_model(
+    path: Path, survey: Survey, sample: Sample, rows: np.ndarray, offset: str, verbose: bool, checkpoint: Path
+) -> None:
+    """Train a joint network on some stars of a sample, and write its model file; a killed training goes on."""
     stars = training_set(sample.table[rows], sample.spectra_of(rows))
-    network, history = training.train(survey, stars, offset, verbose=verbose)
+    network, history = training.train(survey, stars, offset, verbose=verbose, checkpoint=checkpoint)
     model_file.save_model(network, path, model_file.provenance(survey, stars, offset) | {"history": history})
+    remove_checkpoint(checkpoint)
 
 
 def training_set(table: Table, spectrum: np.ndarray) -> TrainingSet:

@@ -25,7 +25,8 @@ def fit(
     *,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> keras.callbacks.History:
+    initial_epoch: int = 0,
+) -> None:
     """Do what ``model.fit`` does with these batches, on JAX's default device.
 
     Parameters
@@ -34,7 +35,7 @@ def fit(
         Compiled with an optimiser and a loss per star; the loss is the only metric.
     batches, validation_batches
         The two `batches.Batches` of the same arrays; their rows, in each epoch's order, and batch size are used.
-    epochs, callbacks
+    epochs, callbacks, initial_epoch
         As for ``model.fit``; callbacks act between epochs only, and may end the training.
     """
     import jax
@@ -43,11 +44,10 @@ def fit(
     train_epoch, validation_loss = jax.jit(_train_epoch(model)), jax.jit(_validation_loss(model))
     validation = _full_batches(validation_batches.rows, validation_batches.batch_size)
     model.optimizer.build(model.trainable_variables)
-    history = keras.callbacks.History()
-    notified = keras.callbacks.CallbackList([*callbacks, history], model=model, epochs=epochs, verbose=0)
+    notified = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, verbose=0)
     model.stop_training = False
     notified.on_train_begin()
-    for epoch in range(epochs):
+    for epoch in range(initial_epoch, epochs):
         notified.on_epoch_begin(epoch)
         batches.on_epoch_begin()
         state, loss = train_epoch(_state(model), data, *_full_batches(batches.rows, batches.batch_size))
@@ -57,7 +57,6 @@ def fit(
         if model.stop_training:
             break
     notified.on_train_end()
-    return history
 
 
 def _train_epoch(model: keras.Model):
