@@ -48,7 +48,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all smoke test data lab report closure stress simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report closure stress labels simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -149,6 +149,11 @@ stress: $(READY)  ## How does the refit fare where its assumptions fail? Two hou
 	$(BIN)/python -m apogaia.closure.stress || [ $$? -eq 3 ]  # 3: runs beyond their limits, which the report tells
 	$(BIN)/python -m apogaia.closure.stress --report
 	$(BIN)/python tools/write_closure_page.py
+
+labels: $(READY)  ## How well are stellar parameters recovered at the paper's size? An hour; resumes; writes docs/labels.md
+	$(BIN)/python -m apogaia.closure.labels
+	$(BIN)/python -m apogaia.closure.labels --report
+	$(BIN)/python tools/write_labels_page.py
 
 closure: $(READY)  ## Is an injected zero point recovered? Hours; an interrupted run resumes; writes docs/closure/
 	$(BIN)/python -m apogaia.closure
