@@ -110,8 +110,9 @@ def _parameters_model_file(survey: Survey, workspace: Workspace) -> Path:
 
 def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
     model, stars = _parameters_model_file(survey, workspace), workspace.stars
+    settings = survey.settings("parameters", "inference")
     make = partial(predict_survey_labels, survey=survey, model=model, stars=stars)
-    return files.kept(workspace.prediction("parameters"), make, survey.settings("inference"), [model, stars])
+    return files.kept(workspace.prediction("parameters"), make, settings, [model, stars])
 
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:

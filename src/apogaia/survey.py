@@ -476,6 +476,7 @@ class ParametersSettings:
     epochs: Annotated[int, Number("Most passes over the training set.", ge=1, le=_TIMES)]
     patience: Annotated[int, Number("Epochs without a better validation loss that end training.", ge=0, le=_TIMES)]
     learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    passes: Annotated[int, Number("Dropout passes per spectrum.", ge=2, le=_TIMES)]  # a spread needs two
     learning_curve: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=10, le=_ROWS)], ...],
         Meaning("Training stars of notebook 06's learning curve, each a training of its own; empty: none is drawn."),

@@ -33,7 +33,7 @@ def predict_survey_labels(path: Path, survey: Survey, model: Path, stars: Path) 
     path
         File to write, with the arrays of `LabelPrediction`.
     survey
-        Its section ``inference`` is used.
+        Its sections ``parameters`` (passes) and ``inference`` are used.
     model
         Model file.
     stars

@@ -184,7 +184,7 @@ class ParametersModel:
         settings = self.survey.inference
         settings = dataclasses.replace(
             settings,
-            passes=settings.passes if passes is None else passes,
+            passes=self.survey.parameters.passes if passes is None else passes,
             seed=settings.seed if seed is None else seed,
         )
         return predict_labels(

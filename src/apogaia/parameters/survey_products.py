@@ -50,7 +50,7 @@ def write_all_star_astronn(
     Parameters
     ----------
     survey
-        Its section ``inference`` states passes and seed.
+        Its section ``parameters`` states the passes, ``inference`` the seed.
     stars
         The survey's stars.h5.
     model
@@ -74,7 +74,7 @@ def write_all_star_astronn(
     apogaia.model.model_file.ModelFileError
         If the model cannot be used.
     """
-    settings = survey.settings("sources", "inference")
+    settings = survey.settings("sources", "parameters", "inference")
     key = _key("AllStarAstroNN", settings, [stars, model], schema)
     if files.is_current(path, key):
         return path
@@ -126,7 +126,12 @@ def write_all_visit_astronn(
         raise ProductError(
             f"survey {survey.name} has released spectra, which hold no visits: take one with apStar files"
         )
-    key = _key("AllVisitAstroNN", survey.settings("sources", "spectra", "inference"), [workspace.stars, model], schema)
+    key = _key(
+        "AllVisitAstroNN",
+        survey.settings("sources", "spectra", "parameters", "inference"),
+        [workspace.stars, model],
+        schema,
+    )
     if files.is_current(path, key):
         return path
     labels = ParametersModel.load(model, survey)
@@ -269,7 +274,7 @@ def _finish(
     origin = {
         "survey": f"{survey.name}: {survey.title}",
         "model": files.file_digest(model).hex(),
-        "passes": survey.inference.passes,
+        "passes": (survey.inference if kind == "AllStarAstroNNDist" else survey.parameters).passes,
         "seed": survey.inference.seed,
     }
     files.mark_current(path, key, lambda temporary: write_astra(temporary, table, kind, origin, schema))

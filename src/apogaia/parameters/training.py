@@ -28,7 +28,7 @@ from apogaia.survey import Survey
 
 __all__ = ["calibrating_rows", "test_rows", "train_on_labels", "train_parameters", "train_parameters_model"]
 
-MOST_CALIBRATING = 10_000  # faint stars: more would say no more of some ten coefficients, and take gigabytes
+MOST_CALIBRATING = 10_000  # faint stars, which take 300 MB; more say little more of some ten coefficients
 
 
 def train_parameters(
@@ -153,7 +153,7 @@ def train_on_labels(
     prediction = predict_labels(
         network,
         unseen.spectrum,
-        passes=survey.inference.passes,
+        passes=survey.parameters.passes,
         seed=survey.inference.seed,
         batch_size=survey.inference.batch_size,
     )
