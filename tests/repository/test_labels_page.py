@@ -23,4 +23,4 @@ def test_a_changed_number_changes_its_row(text, monkeypatch, tmp_path):
     monkeypatch.setattr(labels_page, "NUMBERS", tmp_path / "labels.json")
     labels_page.NUMBERS.write_text(json.dumps(numbers), encoding="utf-8")
     changed = labels_page.page(text)
-    assert [line for line in changed.splitlines() if "0.777" in line][0].startswith("| [Mg/H] |")
+    assert next(line for line in changed.splitlines() if "0.777" in line).startswith("| [Mg/H] |")

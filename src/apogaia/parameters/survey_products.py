@@ -274,7 +274,7 @@ def _finish(
     origin = {
         "survey": f"{survey.name}: {survey.title}",
         "model": files.file_digest(model).hex(),
-        "passes": (survey.inference if kind == "AllStarAstroNNDist" else survey.parameters).passes,
+        "passes": (survey.inference if kind == "AstroNNDist" else survey.parameters).passes,
         "seed": survey.inference.seed,
     }
     files.mark_current(path, key, lambda temporary: write_astra(temporary, table, kind, origin, schema))
