@@ -230,3 +230,40 @@ def test_a_tiny_survey_without_colours_and_extinction_goes_from_stars_to_distanc
     known = np.isfinite(made["weighted_dist"])
     assert known.sum() > 0.9 * n
     np.testing.assert_allclose(made["weighted_dist"][known], 1000 / mean[known], rtol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["own", "external", "aspcap"])
+def test_labels_come_from_where_the_survey_says(tmp_path, monkeypatch, source):
+    survey = small_survey()
+    survey = dataclasses.replace(survey, labels=dataclasses.replace(survey.labels, source=source))
+    workspace = Workspace(survey, tmp_path)
+    workspace.data.mkdir(parents=True)
+    workspace.stars.write_bytes(b"stars")
+    workspace.allstar.parent.mkdir()
+    workspace.allstar.write_bytes(b"allstar")
+    made = []
+
+    def maker(name):
+        def make(path, **given):
+            made.append((name, given))
+            path.write_bytes(name.encode())
+
+        return make
+
+    for name in ("train_parameters_model", "predict_survey_labels", "label_with_own", "label_with_aspcap"):
+        monkeypatch.setattr(products, name, maker(name))
+    path = products.labelled_stars(survey, workspace)
+    assert products.labelled_stars(survey, workspace) == path  # current
+    wanted = {
+        "own": ["train_parameters_model", "predict_survey_labels", "label_with_own"],
+        "external": [],
+        "aspcap": ["label_with_aspcap"],
+    }
+    assert [name for name, _ in made] == wanted[source]
+    assert path == (workspace.stars if source == "external" else workspace.labelled_stars)
+    assert all(given["stars"] == workspace.stars for _, given in made)
+    if source == "own":
+        assert made[-1][1]["prediction"] == workspace.prediction("parameters")
+        workspace.stars.write_bytes(b"other stars")
+        products.labelled_stars(survey, workspace)
+        assert len(made) == 6

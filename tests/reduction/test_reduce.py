@@ -19,6 +19,7 @@ from apogaia.formats.apstar import Status
 from apogaia.formats.fits_columns import ReductionError
 from apogaia.formats.stars_h5_columns import COLUMNS
 from apogaia.reduction import continuum, reduce, stars_h5
+from apogaia.reduction.labelled_stars import LABEL_COLUMNS
 from apogaia.reduction.reduce import reduce_survey
 from apogaia.reduction.stars_h5 import open_stars, status_counts
 from apogaia.survey import load_survey
@@ -341,6 +342,37 @@ def test_a_process_that_dies_ends_the_run_with_a_remedy(raw, monkeypatch):
     with pytest.raises(ReductionError, match="run again, perhaps with fewer processes"):
         reduce_survey(survey, workspace, processes=2, progress=False)
     assert not workspace.stars.exists()
+
+
+# --- where labels come from -------------------------------------------------------------------------------------------
+
+
+def labelled_from(survey, source):
+    return replace(survey, labels=replace(survey.labels, source=source))
+
+
+@pytest.mark.parametrize("source", ["own", "aspcap"])
+def test_another_source_of_labels_reads_no_spectrum_again(raw, source, monkeypatch):
+    survey, workspace = raw
+    content = reduce_survey(survey, workspace, processes=1, progress=False).read_bytes()
+    monkeypatch.setattr(reduce, "_reduce_parts", lambda *_: pytest.fail("spectra are read again"))
+    changed = labelled_from(survey, source)
+    again = reduce_survey(changed, Workspace(changed, workspace.root), progress=False)
+    assert again == workspace.stars and again.read_bytes() == content
+
+
+def test_the_stellar_parameter_catalogue_is_needed_by_nothing_but_its_labels(reduced, raw):
+    survey, workspace = raw
+    workspace.stellar_parameters.unlink()
+    changed = labelled_from(survey, "own")
+    reduce_survey(changed, Workspace(changed, workspace.root), processes=1, progress=False)
+    with open_stars(workspace.stars) as stars, open_stars(reduced[1].stars) as whole:
+        for name in whole.table.colnames:
+            if name in LABEL_COLUMNS:
+                assert np.isnan(stars.table[name]).all(), name
+            else:
+                np.testing.assert_array_equal(stars.table[name], whole.table[name], err_msg=name)
+        np.testing.assert_array_equal(stars.spectra[:], whole.spectra[:])
 
 
 # --- raw tables that cannot be used -----------------------------------------------------------------------------------
