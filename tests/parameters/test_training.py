@@ -11,7 +11,7 @@ import pytest
 from astropy.table import Table
 
 from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
-from apogaia.model import fitting, model_file
+from apogaia.model import checkpoint, fitting, model_file
 from apogaia.model.training_set import split
 from apogaia.parameters import training
 from apogaia.parameters.label_set import LabelSet
@@ -51,8 +51,8 @@ def labelled_stars(n, seed=1):
     return LabelSet(spectrum.astype(np.float32), MEAN + SD * standardised + rng.normal(0, error), error)
 
 
-def trained(sample, **changes):
-    return train_parameters(tiny_survey(**changes), sample, windows=WINDOWS, verbose=False)
+def trained(sample, checkpoint=None, **changes):
+    return train_parameters(tiny_survey(**changes), sample, windows=WINDOWS, verbose=False, checkpoint=checkpoint)
 
 
 def recovered(model, seed=2):
@@ -120,6 +120,30 @@ def test_training_is_reproducible_bit_for_bit(stopped):
     again, history = trained(spoilt_stars(), seed=SEED, dropout=0.3, epochs=60, patience=3)
     assert history == stopped[1]
     for a, b in zip(again.get_weights(), stopped[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_ends_in_the_same_weights(tmp_path, monkeypatch):
+    """Its validation drops units, too, and so draws from the same seeds."""
+    sample, settings = labelled_stars(200), {"seed": SEED, "dropout": 0.3, "epochs": 3}
+    model, expected = trained(sample, **settings)
+    place = tmp_path / "parameters.training"
+
+    class Killed(fitting.EpochReport):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "EVERY_S", 0.0)
+        patch.setattr(fitting, "EpochReport", Killed)
+        trained(sample, place, **settings)
+    went_on = []
+    monkeypatch.setattr(checkpoint.Checkpoint, "on_epoch_end", lambda self, epoch, logs: went_on.append(epoch))
+    again, history = trained(sample, place, **settings)
+    assert went_on == [1, 2] and history == expected
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -34,12 +34,14 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
     changed = dataclasses.replace(survey, training=dataclasses.replace(survey.training, variance_form="released"))
     clean = selected.training[np.asarray(truth["contamination"])[selected.training] == "none"]
     rows = np.sort(np.random.default_rng(survey.training.seed).permutation(clean)[:RELEASED])
+    path = sample.workspace.closure_model("released")
     make = partial(write_model, survey=changed, sample=sample, rows=rows, offset="constant", verbose=verbose)
+    make = partial(make, checkpoint=path.with_suffix(".training"))
     settings = changed.settings("sources", "cuts", "network", "training") | {"trial": dataclasses.asdict(trial)}
-    released = files.kept(sample.workspace.closure_model("released"), make, settings, [sample.workspace.stars])
+    released = files.kept(path, make, settings, [sample.workspace.stars])
     # a sample has its labels in stars.h5, wherever the survey takes them from
     path, stars = sample.workspace.model("calibrated"), sample.workspace.stars
-    make = partial(train_calibrated_model, survey=survey, stars=stars)
+    make = partial(train_calibrated_model, survey=survey, stars=stars, checkpoint=path.with_suffix(".training"))
     settings = survey.settings("sources", "cuts", "network", "training", "calibration", "inference")
     models = {
         "calibrated": TrainedModel.load(files.kept(path, make, settings, [stars]), survey),
