@@ -64,3 +64,13 @@ def test_bit_dropout_keeps_the_rate_the_mean_and_independence(shape):
     assert (numbers(layer(x, training=True)) > 0).mean() == pytest.approx(0.7, abs=0.01)
     assert not np.array_equal(numbers(layer(x, training=True)), y)
     assert np.array_equal(numbers(layer(x)), x)
+
+
+def test_dropout_is_on_in_the_validation_for_a_while_only():
+    model = keras.Sequential([keras.Input((500,)), layers.BitDropout(0.5)])
+    model.compile(loss="mse")
+    ones = np.ones((40, 500), np.float32)
+    with layers.dropout_in_validation(model):
+        assert model.evaluate(ones, ones, verbose=0) == pytest.approx(1.0, abs=0.05)  # values of 0 and 2
+    assert model.evaluate(ones, ones, verbose=0) == 0.0
+    assert "always" not in model.layers[0].get_config()

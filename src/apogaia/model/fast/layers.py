@@ -52,6 +52,7 @@ def dropout_in_validation(model: keras.Model) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.always = False
+        model.test_function = None  # what fit has traced, and `keras.Model.evaluate` would use again
 
 
 @register
