@@ -67,7 +67,8 @@ def simulate_survey(
     lacking = [
         i for i, path in paths.items() if not is_written(path, {name: values[i] for name, values in described.items()})
     ]
-    tables = (*workspace.raw_tables, workspace.truth)
+    # all that is written, also what this survey takes no labels from
+    tables = (*dict.fromkeys([*workspace.raw_tables, workspace.stellar_parameters]), workspace.truth)
     if workspace.raw_manifest.is_file() and not lacking and all(path.is_file() for path in tables):
         return
     write_tables(design, workspace)
