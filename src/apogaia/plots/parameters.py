@@ -93,7 +93,7 @@ def scatter_against_snr(edges, scatter, stated, axes: AxesLike = None) -> np.nda
         panel.plot(middle, scatter[i], "o", color=OURS, markersize=3)
         panel.set_xscale("log")
         panel.set_ylim(bottom=0)
-        panel.text(0.95, 0.93, NAMES[LABELS[i]], transform=panel.transAxes, ha="right", va="top")
+        panel.text(0.06, 0.08, NAMES[LABELS[i]], transform=panel.transAxes)
         readable_decades(panel.xaxis)
     for column in (4, 5):  # above the empty panels
         axes[2, column].tick_params(labelbottom=True)
