@@ -26,7 +26,7 @@ from apogaia.model.training_domain import Placement, TrainingDomain
 from apogaia.parameters.astra import astronn_dist_table
 from apogaia.parameters.spectra_rows import file_rows
 from apogaia.reduction.normalised_spectra import read_spectra
-from apogaia.survey import Survey, restore_survey
+from apogaia.survey import Survey
 
 __all__ = ["TrainedModel"]
 
@@ -73,7 +73,7 @@ class TrainedModel:
             model_file.load_network(path),
             model_file.read_domain(path),
             read_error_calibration(path),
-            restore_survey(provenance["settings"]) if survey is None else survey,
+            model_file.training_survey(path) if survey is None else survey,
             provenance,
         )
 

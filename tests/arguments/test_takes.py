@@ -82,6 +82,7 @@ EXCUSED = {
     "zero_point.dependence.sky_cells": "arrays and fits that the package makes",
     "zero_point.dependence.told_by": "arrays and fits that the package makes",
     "zero_point.refit_zero_point.residuals_by": "a fit and arrays that the package makes",
+    "model.inference.in_batches": "a function and spectra of the package",
     "survey.load_survey": "a name, a path or a survey: it tells them apart itself",
     "survey.restore_survey": "settings from a model file",
     "workspace.Workspace.__init__": "a folder, where an empty text is none",

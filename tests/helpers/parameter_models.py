@@ -22,8 +22,12 @@ CALIBRATION = {  # errors of all labels doubled, whatever SNR and Teff
 
 
 def quick(survey: Survey, **inference) -> Survey:
-    """The survey with few dropout passes."""
-    return dataclasses.replace(survey, inference=dataclasses.replace(survey.inference, **{"passes": 2, **inference}))
+    """The survey with few dropout passes: two for luminosities, three for labels."""
+    return dataclasses.replace(
+        survey,
+        inference=dataclasses.replace(survey.inference, **{"passes": 2, **inference}),
+        parameters=dataclasses.replace(survey.parameters, passes=3),
+    )
 
 
 def write_parameters_model(path: Path, survey: Survey | None = None, dropout: float = 0.3, **provenance) -> Path:

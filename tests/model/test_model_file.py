@@ -95,3 +95,12 @@ def test_the_error_calibration_travels_in_the_file(network, tmp_path):
     model_file.save_model(network, tmp_path / "b.keras", {})
     assert inference.read_error_calibration(tmp_path / "a.keras") == calibration
     assert inference.read_error_calibration(tmp_path / "b.keras") == ErrorCalibration.none()
+
+
+def test_settings_of_another_version_are_refused_with_the_file_and_the_remedy(network, tmp_path):
+    settings = small_survey().settings()
+    del settings["training"]["seed"]
+    path = tmp_path / "m.keras"
+    model_file.save_model(network, path, {"settings": settings})
+    with pytest.raises(model_file.ModelFileError, match=r"m\.keras: .*training\.seed.*: train the model again"):
+        model_file.training_survey(path)

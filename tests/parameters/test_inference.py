@@ -97,3 +97,12 @@ def test_a_network_with_one_convolution_is_for_the_reference_alone():
     with pytest.raises(ValueError, match="predict_labels_reference"):
         predict_labels(model, small_spectra(2), **FEW)
     assert np.isfinite(predict_labels_reference(model, small_spectra(2), **FEW)).all()
+
+
+def test_a_survey_in_parts_gives_the_numbers_of_the_whole(model):
+    spectra = small_spectra(7)
+    whole = predict_labels(model, spectra, **FEW)
+    parts = [predict_labels(model, spectra[rows], first_row=rows.start, **FEW) for rows in (slice(0, 3), slice(3, 7))]
+    for values, *of_parts in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(values, np.concatenate(of_parts))
+    assert not np.array_equal(parts[1].label, predict_labels(model, spectra[3:], **FEW).label)

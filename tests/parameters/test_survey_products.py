@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import tiny_survey as tiny
+from astropy.io import fits
 from astropy.table import Table
 from parameter_models import CALIBRATION, quick, write_luminosity_model, write_parameters_model
 
-from apogaia.cli import commands
-from apogaia.formats.apstar import Status
+from apogaia.cli import astra_commands, commands
+from apogaia.formats.apstar import MAX_ROWS, Status
+from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model.inference import predict_calibrated, read_error_calibration
 from apogaia.model.model_file import load_network
 from apogaia.parameters import survey_products
@@ -160,7 +162,8 @@ def test_a_killed_run_resumes_to_the_same_bytes(reduced, tmp_path, monkeypatch, 
         write(reduced, path)
     assert not path.exists() and (tmp_path / "killed.fits.gz.parts").is_dir()
     assert write(reduced, path).read_bytes() == whole
-    assert sorted(calls) == [0, 8, 8, 16]  # what was finished is not predicted again
+    step = 8 * (MAX_ROWS if write is write_visits else 1)  # no two visits have the same row
+    assert sorted(calls) == [0, step, step, 2 * step]  # what was finished is not predicted again
     assert sorted(file.name for file in tmp_path.iterdir() if not file.name.startswith(".")) == [
         "killed.fits.gz",
         "whole.fits.gz",
@@ -235,7 +238,7 @@ def test_a_missing_model_is_named(reduced, tmp_path):
 
 def test_one_command_writes_all_three(reduced, monkeypatch, capsys):
     survey, workspace = reduced
-    monkeypatch.setattr(commands, "load_survey", lambda _: survey)
+    monkeypatch.setattr(astra_commands, "load_survey", lambda _: survey)
     monkeypatch.setenv("APOGAIA_ROOT", str(workspace.root))
     assert commands.main(["astra", "tiny", "--processes", "1"]) == 0
     said = capsys.readouterr().out
@@ -243,3 +246,19 @@ def test_one_command_writes_all_three(reduced, monkeypatch, capsys):
         path = workspace.astra_product(name)
         assert f"{path} is complete" in said and len(read(path)) == rows
         assert path.name.startswith(f"astra{name}-") and path.name.endswith(".fits.gz")
+
+
+def test_labels_are_those_of_one_call_and_the_header_states_its_own_passes(reduced, tmp_path, loaded):
+    survey, workspace = reduced
+    model = model_of(workspace, "parameters")
+    path = write_all_star_astronn(survey, workspace.stars, model, tmp_path / "a.fits", **QUIET)
+    with open_stars(workspace.stars) as stars:
+        raw = dataclasses.replace(loaded, survey=survey).predict_raw(stars.spectra, progress=False)
+    table = Table.read(path, hdu=2)
+    np.testing.assert_array_equal(table["raw_teff"], raw.label[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(table["raw_e_mg_h"], raw.total_error[:, LABELS.index("mg_h")].astype(np.float32))
+    assert survey.parameters.passes != survey.inference.passes
+    assert fits.getval(path, "NPASSES", 2) == survey.parameters.passes
+    model = model_of(workspace, "none")
+    path = write_all_star_astronn_dist(survey, workspace.stars, model, tmp_path / "d.fits", **QUIET)
+    assert fits.getval(path, "NPASSES", 2) == survey.inference.passes

@@ -20,6 +20,8 @@ TESTED_BY = {
     "archive/pull.py": "archive/test_fetch.py",
     "archive/star_spectra.py": "archive/test_fetch.py",
     "archive/tap_jobs.py": "archive/test_gaia.py",
+    "cli/astra_commands.py": "parameters/test_parameters_model.py",
+    "cli/checks.py": "cli/test_commands.py",
     "cli/help_texts.py": "cli/test_commands.py",
     "closure": "closure/test_run.py",
     "formats/fits_columns.py": "reduction/test_reduce_damaged_input.py",

@@ -6,16 +6,24 @@ import argparse
 import io
 import multiprocessing
 import os
-import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apogaia import __version__
+from apogaia.cli import astra_commands
+from apogaia.cli.checks import (
+    call,
+    check_output,
+    check_passes,
+    model_path_of,
+    one_line_without_backend,
+    warn_if_simulated,
+)
 from apogaia.cli.help_texts import (
     ASTRA,
     ASTRA_EPILOG,
@@ -39,14 +47,11 @@ from apogaia.survey import Survey, load_survey, survey_names
 from apogaia.workspace import Workspace
 
 if TYPE_CHECKING:
-    from astropy.table import Table
+    pass
 
 STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
 PROCESSES_HELP = "one core each (default: all cores)"
 SEED_HELP = "of the dropout (default: the survey's)"
-ASTRA_PRODUCTS = ("AllStarAstroNN", "AllVisitAstroNN", "AllStarAstroNNDist")
-ASTRA_FILES = (".ecsv", ".fits", ".fits.gz")
-KERAS_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "openvino")  # packages that Keras imports as its backend
 HOW_DATA_ARRIVE = {"simulated": "makes it", "archive": "fetches it", "folder": "links to your folder"}
 KIND_OF_OPTION = {
     **dict.fromkeys(("limit", "mirror", "check", "accept_failures"), "archive"),
@@ -89,21 +94,6 @@ def _workers_end_with_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def _one_line_without_backend() -> Iterator[None]:
-    """Say in one line which backends Keras may run on where it cannot import the one that it is to run on."""
-    try:
-        yield
-    except (ModuleNotFoundError, ValueError) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and missing.partition(".")[0] not in KERAS_BACKENDS:
-            raise
-        raise ValueError(
-            f"Keras cannot run on its backend ({error}): install it, or set KERAS_BACKEND to one that is installed:"
-            " tensorflow, jax and torch train and predict, numpy predicts"
-        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,17 +143,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_distance_options(distance)
 
     parameters = _add_command(
-        commands, "parameters", _parameters, "Teff, log g and 20 abundances of single stars from their apStar files"
+        commands,
+        "parameters",
+        astra_commands.parameters,
+        "Teff, log g and 20 abundances of single stars from their apStar files",
     )
     parameters.description, parameters.epilog = PARAMETERS, PARAMETERS_EPILOG
     _add_parameters_options(parameters)
 
-    products = _add_command(commands, "astra", _astra, "a survey's products in the form of SDSS's Astra")
+    products = _add_command(
+        commands, "astra", astra_commands.products_of_survey, "a survey's products in the form of SDSS's Astra"
+    )
     products.description, products.epilog = ASTRA, ASTRA_EPILOG
     _add_survey(products)
     products.add_argument(
         "--product",
-        choices=ASTRA_PRODUCTS,
+        choices=astra_commands.PRODUCTS,
         action="append",
         help="this one alone (may be repeated; default: all three)",
     )
@@ -309,11 +304,6 @@ def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teff", metavar="COLUMN", help="default: teff_gspphot (DR3) or teff_val (DR2)")
 
 
-def _call(command: str, survey: str) -> str:
-    """Return a command line for the survey as the user named it."""
-    return f"`apogaia {command} {shlex.quote(survey)}`"
-
-
 def _mock(options: argparse.Namespace) -> int:
     from apogaia.simulate.run import simulate_survey
 
@@ -322,7 +312,7 @@ def _mock(options: argparse.Namespace) -> int:
     if survey.sources.kind != "simulated" or survey.simulation is None:
         raise ValueError(
             f"survey {survey.name} is not simulated (sources.kind = {survey.sources.kind!r}):"
-            f" {_call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
+            f" {call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
         )
     simulate_survey(survey, workspace, processes=options.processes)
     print(f"{survey.simulation.n_stars} simulated stars under {workspace.raw}, their truth in {workspace.truth}")
@@ -354,7 +344,7 @@ def _fetch(options: argparse.Namespace) -> int:
     if survey.sources.kind != "archive":
         raise ValueError(
             f"survey {survey.name} is not fetched (sources.kind = {survey.sources.kind!r}):"
-            f" {_call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
+            f" {call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
         )
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit} must be at least 1")
@@ -408,7 +398,7 @@ def _reduce(options: argparse.Namespace) -> int:
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
     if not workspace.raw_manifest.is_file():
-        raise FileNotFoundError(f"{workspace.raw_manifest} is missing: run {_call('data', options.survey)} first")
+        raise FileNotFoundError(f"{workspace.raw_manifest} is missing: run {call('data', options.survey)} first")
     path = reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
     with open_stars(path) as stars:
         status_counts(stars.table).pprint(max_lines=-1, max_width=-1)
@@ -416,41 +406,25 @@ def _reduce(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model_path(given: Path | None, name: str, survey: Survey | None = None) -> Path:
-    """Return the model to use, checked before the imports that take seconds."""
-    path = given or Workspace(survey or load_survey("mock")).model(name)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model; `make all` trains one, or name yours with --model")
-    return path
-
-
-def _warn_if_simulated(path: Path, provenance: Mapping) -> None:
-    if provenance["settings"]["sources"]["kind"] == "simulated":
-        print(
-            f"warning: {path} was trained on simulated stars: its results are meaningless for real ones",
-            file=sys.stderr,
-        )
-
-
 def _distance(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
     if options.product == "astra":
-        return _astra_distance(options)
+        return astra_commands.distances(options)
     for option in ("ebv", "schema"):
         if getattr(options, option) not in (None, "dr19"):
             raise ValueError(f"--{option} is for --product astra")
-    _check_output(options, ".ecsv", ".fits")
-    _check_passes(options)
-    model_path = _model_path(options.model, "calibrated")
+    check_output(options, ".ecsv", ".fits")
+    check_passes(options)
+    model_path = model_path_of(options.model, "calibrated")
     from apogaia.distances.catalogue import Flags, describe_flags, write_table
 
-    with _one_line_without_backend():
+    with one_line_without_backend():
         from apogaia.trained_model import TrainedModel
 
     model = TrainedModel.load(model_path)
-    _warn_if_simulated(model_path, model.provenance)
+    warn_if_simulated(model_path, model.provenance)
     if model.domain is None:
         print(
             f"warning: {model_path} does not hold its training domain: no star is flagged as outside it",
@@ -475,147 +449,10 @@ def _distance(options: argparse.Namespace) -> int:
     return int(bool(np.any(table["flags"] & Flags.NO_RESULT)) or bool(np.any(~np.isfinite(table["dist"]))))
 
 
-def _check_output(options: argparse.Namespace, *suffixes: str) -> None:
-    if options.output and not options.output.name.endswith(suffixes):
-        allowed = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
-        raise ValueError(f"--output {options.output}: the suffix must be {allowed}")
-
-
-def _check_passes(options: argparse.Namespace) -> None:
-    if options.passes is not None and options.passes < 2:
-        raise ValueError(
-            f"--passes {options.passes}: the model error is a standard deviation and needs at least 2 passes"
-        )
-
-
-def _astra_distance(options: argparse.Namespace) -> int:
-    """Print, and write, the columns of AstroNNDist."""
-    _check_output(options, *ASTRA_FILES)
-    _check_passes(options)
-    model_path = _model_path(options.model, "none")
-    with _one_line_without_backend():
-        from apogaia.trained_model import TrainedModel
-
-    model = TrainedModel.load(model_path)
-    _warn_if_simulated(model_path, model.provenance)
-    table = model.astra_distances(
-        options.files,
-        ebv=options.ebv,
-        passes=options.passes,
-        seed=options.seed,
-        progress=len(options.files) > 20,
-        schema=options.schema,
-    )
-    error = {"dr19": ("L_fakemag_err", "dist_err"), "dev": ("e_L_fakemag", "e_dist")}[options.schema]
-    forms = {"k_mag": ".3f", "ebv": ".3f", "L_fakemag": ".3f", error[0]: ".3f", "dist": ".1f", error[1]: ".1f"}
-    _show_astra(table, "AstroNNDist", forms)
-    _write_astra(table, "AstroNNDist", options, model_path, model.survey)
-    return int(not all(table["dist"] > 0))
-
-
-def _parameters(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _check_output(options, *ASTRA_FILES)
-    _check_passes(options)
-    model_path = _model_path(options.model, "parameters")
-    with _one_line_without_backend():
-        from apogaia.parameters.parameters_model import ParametersModel
-
-    model = ParametersModel.load(model_path)
-    _warn_if_simulated(model_path, model.provenance)
-    table = model.astra_table(
-        options.files,
-        visits=options.visits,
-        passes=options.passes,
-        seed=options.seed,
-        progress=len(options.files) > 20,
-        schema=options.schema,
-    )
-    forms = {"snr": ".0f", "teff": ".0f", "e_teff": ".0f"}
-    forms |= {f"{start}{name}": ".2f" for name in ("logg", "fe_h", "mg_h", "o_h", "al_h") for start in ("", "e_")}
-    _show_astra(table, "AstroNN", forms)
-    _write_astra(table, "AstroNN", options, model_path, model.survey)
-    return int(not all(table["teff"] > 0))
-
-
-def _show_astra(table: Table, kind: str, forms: Mapping[str, str]) -> None:
-    """Print some columns of a product of files, the reasons of what has no result, and the meaning of the flags."""
-    from apogaia.parameters.astra import describe_flags
-
-    visits = ["visit", "mjd"] if "mjd" in table.colnames else []
-    shown = table["obj", *visits, *forms, "result_flags"]
-    names = [star or Path(file).name for star, file in zip(table["obj"], table["file"], strict=True)]
-    shown.replace_column("obj", names)
-    for name, form in forms.items():
-        shown[name].info.format = form
-    shown.pprint(max_lines=-1, max_width=-1)
-    for reason in filter(None, table["reason"]):
-        print(reason, file=sys.stderr)
-    bits = 0
-    for flags in table["result_flags"].tolist():
-        bits |= flags
-    for line in describe_flags(kind, bits):
-        print(line)
-
-
-def _write_astra(table: Table, kind: str, options: argparse.Namespace, model_path: Path, survey: Survey) -> None:
-    if not options.output:
-        return
-    from apogaia import files
-    from apogaia.distances.catalogue import write_table
-    from apogaia.parameters.astra import write_astra
-
-    if options.output.suffix == ".ecsv":
-        write_table(table, options.output)
-    else:
-        origin = {
-            "survey": f"{survey.name}: {survey.title}",
-            "model": files.file_digest(model_path).hex(),
-            "passes": survey.inference.passes if options.passes is None else options.passes,
-            "seed": survey.inference.seed if options.seed is None else options.seed,
-        }
-        write_astra(options.output, table, kind, origin, options.schema)
-    print(f"written: {options.output}")
-
-
-def _astra(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    survey = load_survey(options.survey)
-    workspace = Workspace(survey)
-    if not workspace.stars.is_file():
-        raise FileNotFoundError(f"{workspace.stars} is missing: run {_call('reduce', options.survey)} first")
-    wanted = options.product or ASTRA_PRODUCTS
-    models = {
-        name: _model_path(given, name, survey)
-        for name, given, products in (
-            ("parameters", options.parameters_model, ASTRA_PRODUCTS[:2]),
-            ("none", options.distance_model, ASTRA_PRODUCTS[2:]),
-        )
-        if set(products) & set(wanted)
-    }
-    with _one_line_without_backend():
-        from apogaia.parameters import survey_products
-
-    shared = {"schema": options.schema}
-    for name in ASTRA_PRODUCTS:
-        if name not in wanted:
-            continue
-        path = workspace.astra_product(name)
-        if name == "AllStarAstroNN":
-            survey_products.write_all_star_astronn(survey, workspace.stars, models["parameters"], path, **shared)
-        elif name == "AllVisitAstroNN":
-            workers = {"processes": options.processes, "scheduler": options.scheduler}
-            survey_products.write_all_visit_astronn(survey, workspace, models["parameters"], path, **shared, **workers)
-        else:
-            survey_products.write_all_star_astronn_dist(survey, workspace.stars, models["none"], path, **shared)
-        print(f"{path} is complete")
-    return 0
-
-
 def _zero_point(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    model_path = _model_path(options.model, "constant" if options.constant else "multivariate")
-    with _one_line_without_backend():
+    model_path = model_path_of(options.model, "constant" if options.constant else "multivariate")
+    with one_line_without_backend():
         from apogaia.model.model_file import read_provenance
     from apogaia.zero_point.gaia_tables import (
         CHUNK,
@@ -626,7 +463,7 @@ def _zero_point(options: argparse.Namespace) -> int:
     )
 
     provenance = read_provenance(model_path)
-    _warn_if_simulated(model_path, provenance)
+    warn_if_simulated(model_path, provenance)
     if options.constant and provenance["offset"] != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)

@@ -21,11 +21,13 @@ from apogaia.reduction import stars_h5
 from apogaia.survey import InferenceSettings
 
 __all__ = [
+    "in_batches",
     "predict",
     "predict_calibrated",
     "predict_reference",
     "predict_survey",
     "read_error_calibration",
+    "seed_dropout",
 ]
 
 
@@ -81,7 +83,7 @@ def predict(
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return network.moments(batch, rows, passes=passes, seed=seed)
 
-    return _in_batches(outputs, spectra, batch_size, progress)
+    return _prediction(in_batches(outputs, spectra, batch_size, progress))
 
 
 @takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled)
@@ -157,8 +159,7 @@ def predict_reference(
     """
     check_pixels(model, spectra)
     network = model.get_layer("luminosity")
-    for i, layer in enumerate(layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)):
-        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+    seed_dropout(network, seed)
 
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         batch = ops.convert_to_tensor(batch)
@@ -166,13 +167,27 @@ def predict_reference(
         fakemag, variance = draws[..., 0].astype(np.float64), np.exp(draws[..., 1].astype(np.float64))
         return fakemag.mean(axis=0), fakemag.var(axis=0), variance.mean(axis=0)
 
-    return _in_batches(outputs, spectra, batch_size, progress)
+    return _prediction(in_batches(outputs, spectra, batch_size, progress))
 
 
-def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction:
-    """Run `outputs` (finite spectra, their rows) -> mean, variance of fakemag, mean predicted variance."""
+def in_batches(outputs, spectra, batch_size: int, progress: bool, per_star: tuple[int, ...] = ()) -> np.ndarray:
+    """Moments of the passes, (3, n, *per_star): mean, variance, and mean predicted variance; NaN without a spectrum.
+
+    Parameters
+    ----------
+    outputs
+        Function of finite spectra (m, pixels) and their rows (m,) that gives the three, each (m, *per_star).
+    spectra
+        (n, pixels), an array or an HDF5 dataset, read batch by batch.
+    batch_size
+        Spectra at a time.
+    progress
+        Show a progress bar.
+    per_star
+        Shape of what the network says of a star.
+    """
     n_stars = spectra.shape[0]
-    moments = np.full((3, n_stars), np.nan)
+    moments = np.full((3, n_stars, *per_star), np.nan)
     with tqdm(total=n_stars, unit="spectrum", disable=not progress) as bar:
         for start in range(0, n_stars, batch_size):
             batch = np.asarray(spectra[start : start + batch_size], np.float32)
@@ -181,7 +196,14 @@ def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> Prediction
             if len(rows):
                 moments[:, rows] = outputs(batch[good], rows)
             bar.update(len(batch))
-    return _prediction(moments)
+    return moments
+
+
+def seed_dropout(network: keras.Model, seed: int) -> None:
+    """Seed the dropout layers of a network; one whose rate is 0 has no seed."""
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout) and layer.rate > 0]
+    for i, layer in enumerate(layers):
+        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
 
 
 def _prediction(moments: np.ndarray) -> Prediction:

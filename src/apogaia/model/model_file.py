@@ -20,7 +20,7 @@ from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import networks  # noqa: F401 - it registers the layers of a file with Keras
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, split
-from apogaia.survey import Survey
+from apogaia.survey import Survey, SurveyError, restore_survey
 
 __all__ = [
     "ModelFileError",
@@ -30,6 +30,7 @@ __all__ = [
     "read_domain",
     "read_provenance",
     "save_model",
+    "training_survey",
 ]
 
 PROVENANCE = "apogaia.json"  # members of the model file's zip
@@ -152,6 +153,15 @@ def read_provenance(path: str | Path) -> dict:
             f" version reads {FORMAT}): train the model again (notebook 02 or `make`)"
         )
     return origin
+
+
+@takes(path=file_path)
+def training_survey(path: str | Path) -> Survey:
+    """The survey with whose settings a model was trained; raises as `load_network` does."""
+    try:
+        return restore_survey(read_provenance(path)["settings"])
+    except SurveyError as fault:
+        raise ModelFileError(f"{path}: {fault}: train the model again (`make`), or give another") from fault
 
 
 @takes(path=file_path)

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Column, Table
 
-from apogaia import __version__
+from apogaia import __version__, files
 from apogaia.arguments.plain import Columns, any_unit, file_path, texts, whole
 from apogaia.arguments.takes import takes
 from apogaia.formats.fits_columns import ascii_column, set_text_card
@@ -24,6 +24,7 @@ from apogaia.formats.survey_tables import A_K_PER_EBV, write_fits
 from apogaia.model.error_calibration import PREDICTION, Prediction
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
 from apogaia.physics import luminosity
+from apogaia.survey import Survey
 
 __all__ = [
     "KINDS",
@@ -38,6 +39,7 @@ __all__ = [
     "bad_rows",
     "columns",
     "describe_flags",
+    "provenance",
     "warned_rows",
     "write_astra",
 ]
@@ -416,6 +418,27 @@ PROVENANCE = {
 }
 
 
+@takes(model=file_path)
+def provenance(survey: Survey, model: Path, passes: int, seed: int) -> dict:
+    """What `write_astra` states of a product's origin.
+
+    Parameters
+    ----------
+    survey
+        Whose model it is.
+    model
+        Model file.
+    passes, seed
+        Of the dropout.
+    """
+    return {
+        "survey": f"{survey.name}: {survey.title}",
+        "model": files.file_digest(model).hex(),
+        "passes": passes,
+        "seed": seed,
+    }
+
+
 @takes(path=file_path)
 def write_astra(path: str | Path, table: Table, kind: str, provenance: Mapping, schema: str = "dr19") -> None:
     """Write a product as Astra does: HDU 1 for BOSS, which is empty, HDU 2 for APOGEE; compressed if named ``.gz``.
@@ -431,7 +454,7 @@ def write_astra(path: str | Path, table: Table, kind: str, provenance: Mapping, 
     kind
         "AstroNN" or "AstroNNDist".
     provenance
-        survey, model (fingerprint of the model file), passes and seed.
+        From `provenance`: survey, model (fingerprint of the model file), passes and seed.
     schema
         In which the table was made.
 

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from astropy import units as u
 from keras import ops
-from tqdm.auto import tqdm
 
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model.fast import devices
+from apogaia.model.inference import in_batches, seed_dropout
 from apogaia.model.networks import check_pixels
 from apogaia.parameters.dropout_cpu import FastCensoredDropout
 from apogaia.parameters.predictions import LabelPrediction
@@ -20,11 +20,19 @@ __all__ = ["predict_labels", "predict_labels_reference"]
 
 @takes(spectra=u.dimensionless_unscaled)
 def predict_labels(
-    model: keras.Model, spectra, *, passes: int, seed: int, batch_size: int = 64, progress: bool = True
+    model: keras.Model,
+    spectra,
+    *,
+    passes: int,
+    seed: int,
+    batch_size: int = 64,
+    progress: bool = True,
+    first_row: int = 0,
 ) -> LabelPrediction:
-    """Labels of stars by Monte-Carlo dropout, on all cores of the CPU.
+    """Labels of stars by Monte-Carlo dropout (Leung & Bovy 2019a, section 3), on all cores of the CPU.
 
-    The dropout masks of a star follow from the seed and its row in `spectra` alone, so the batch size changes nothing.
+    The dropout masks of a star follow from the seed and its row alone, so neither the batch size nor the parts in which
+    a survey is predicted change anything.
 
     Parameters
     ----------
@@ -40,6 +48,8 @@ def predict_labels(
         Spectra in memory at a time.
     progress
         Show a progress bar.
+    first_row
+        Row of the first of `spectra` in the survey of which they are a part.
 
     Raises
     ------
@@ -52,9 +62,9 @@ def predict_labels(
     devices.log_once("inference of stellar parameters", "numba")
 
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return network.moments(batch, rows, passes=passes, seed=seed)
+        return network.moments(batch, first_row + rows, passes=passes, seed=seed)
 
-    return _in_batches(outputs, spectra, batch_size, progress)
+    return LabelPrediction.from_moments(*in_batches(outputs, spectra, batch_size, progress, (len(LABELS),)))
 
 
 @takes(spectra=u.dimensionless_unscaled)
@@ -66,9 +76,7 @@ def predict_labels_reference(
     Its masks are Keras' own, so the results agree with `predict_labels` in distribution only.
     """
     check_pixels(model, spectra)
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate > 0]
-    for i, layer in enumerate(dropouts):  # one that drops nothing has no seed
-        layer.seed_generator.state.assign(np.array([seed, i], "uint32"))
+    seed_dropout(model, seed)
 
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         inputs = {"spectrum": ops.convert_to_tensor(batch)}
@@ -76,19 +84,4 @@ def predict_labels_reference(
         label, variance = draws[..., 0], np.exp(draws[..., 1])
         return label.mean(axis=0), label.var(axis=0), variance.mean(axis=0)
 
-    return _in_batches(outputs, spectra, batch_size, progress)
-
-
-def _in_batches(outputs, spectra, batch_size: int, progress: bool) -> LabelPrediction:
-    """Run `outputs` (finite spectra, their rows) -> mean, variance of the labels, mean predicted variance."""
-    n_stars = spectra.shape[0]
-    moments = np.full((3, n_stars, len(LABELS)), np.nan)
-    with tqdm(total=n_stars, unit="spectrum", disable=not progress) as bar:
-        for start in range(0, n_stars, batch_size):
-            batch = np.asarray(spectra[start : start + batch_size], np.float32)
-            good = np.isfinite(batch).all(axis=1)
-            rows = start + np.flatnonzero(good)
-            if len(rows):
-                moments[:, rows] = outputs(batch[good], rows)
-            bar.update(len(batch))
-    return LabelPrediction.from_moments(*moments)
+    return LabelPrediction.from_moments(*in_batches(outputs, spectra, batch_size, progress, (len(LABELS),)))

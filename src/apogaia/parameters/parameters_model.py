@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.parameters.spectra_rows import file_rows
 from apogaia.reduction.normalised_spectra import read_spectra
-from apogaia.survey import Survey, restore_survey
+from apogaia.survey import Survey
 
 __all__ = ["ParametersModel"]
 
@@ -71,7 +70,7 @@ class ParametersModel:
         return cls(
             model_file.load_network(path),
             LabelErrorCalibration.none() if calibration is None else LabelErrorCalibration(**calibration),
-            restore_survey(provenance["settings"]) if survey is None else survey,
+            model_file.training_survey(path) if survey is None else survey,
             provenance,
         )
 
@@ -178,20 +177,25 @@ class ParametersModel:
 
     @takes(spectra=u.dimensionless_unscaled)
     def predict_raw(
-        self, spectra, *, passes: int | None = None, seed: int | None = None, progress: bool = True
+        self,
+        spectra,
+        *,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        first_row: int = 0,
     ) -> LabelPrediction:
-        """The same with the errors that the network states, before their calibration."""
+        """The same with the errors that the network states, before their calibration.
+
+        `first_row` is the row of the first of `spectra` in the survey of which they are a part.
+        """
         settings = self.survey.inference
-        settings = dataclasses.replace(
-            settings,
-            passes=self.survey.parameters.passes if passes is None else passes,
-            seed=settings.seed if seed is None else seed,
-        )
         return predict_labels(
             self.network,
             spectra,
-            passes=settings.passes,
-            seed=settings.seed,
+            passes=self.survey.parameters.passes if passes is None else passes,
+            seed=settings.seed if seed is None else seed,
             batch_size=settings.batch_size,
             progress=progress,
+            first_row=first_row,
         )

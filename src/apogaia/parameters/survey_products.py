@@ -19,10 +19,11 @@ from tqdm.auto import tqdm
 from apogaia import files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
+from apogaia.formats.apstar import MAX_ROWS
 from apogaia.formats.survey_tables import spectrum_places
 from apogaia.model import model_file
 from apogaia.model.inference import predict_calibrated, read_error_calibration
-from apogaia.parameters.astra import SCHEMAS, astronn_dist_table, astronn_table, write_astra
+from apogaia.parameters.astra import SCHEMAS, astronn_dist_table, astronn_table, provenance, write_astra
 from apogaia.parameters.parameters_model import ParametersModel
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.parameters.spectra_rows import read_visit_part, survey_rows, visit_rows
@@ -144,7 +145,8 @@ def write_all_visit_astronn(
     for spectra in _with_bar(read, len(todo), len(parts), "visits", progress):
         first = int(spectra.name.split("-")[0])
         own = _arrays(spectra)
-        own |= _predicted(labels, own.pop("spectrum"), first)._asdict()
+        # rows of visits: no other part has these
+        own |= _predicted(labels, own.pop("spectrum"), first * MAX_ROWS)._asdict()
         _write_part(folder / f"{first:09d}.npz", own)
         spectra.unlink()
     rows = survey_rows(survey, table)
@@ -242,10 +244,9 @@ def _read_parts(
         raise ProductError(f"{fault}; {kept}") from fault
 
 
-def _predicted(model: ParametersModel, spectra: np.ndarray, first: int) -> LabelPrediction:
-    """Labels of a part's spectra. Its dropout follows from the seed and the part's first row."""
-    seed = int(np.random.SeedSequence([model.survey.inference.seed, first]).generate_state(1)[0] >> 1)
-    return model.predict_raw(spectra, seed=seed, progress=False)
+def _predicted(model: ParametersModel, spectra: np.ndarray, first_row: int) -> LabelPrediction:
+    """Labels of a part's spectra; their dropout follows from the seed and their rows."""
+    return model.predict_raw(spectra, progress=False, first_row=first_row)
 
 
 def _write_part(part: Path, arrays: Mapping[str, Any]) -> None:
@@ -271,12 +272,8 @@ def _labels_table(model: ParametersModel, rows: Table, arrays: Mapping[str, np.n
 def _finish(
     path: Path, key: str, folder: Path | None, table: Table, kind: str, survey: Survey, model: Path, schema: str
 ) -> Path:
-    origin = {
-        "survey": f"{survey.name}: {survey.title}",
-        "model": files.file_digest(model).hex(),
-        "passes": (survey.inference if kind == "AstroNNDist" else survey.parameters).passes,
-        "seed": survey.inference.seed,
-    }
+    passes = (survey.parameters if kind == "AstroNN" else survey.inference).passes
+    origin = provenance(survey, model, passes, survey.inference.seed)
     files.mark_current(path, key, lambda temporary: write_astra(temporary, table, kind, origin, schema))
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
