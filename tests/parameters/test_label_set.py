@@ -8,7 +8,9 @@ import pytest
 from astropy.table import Table
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.label_set import LabelSet, select_labelled
+from apogaia.model.training_set import split
+from apogaia.parameters import training
+from apogaia.parameters.label_set import LabelSet, select_labelled, unseen_labelled
 from apogaia.reduction.stars_h5 import Stars
 from apogaia.survey import load_survey
 
@@ -166,3 +168,30 @@ def test_labels_of_another_table_are_refused(opened):
         select_labelled(stars(), labels_of(11), DR17)
     with pytest.raises(ValueError, match="11 rows of labels"):
         LabelSet.from_stars(opened, labels_of(11), np.arange(3))
+
+
+def test_unseen_stars_fail_the_cut_of_snr_alone_and_train_in_no_other_row():
+    table, labels = stars(), labels_of()
+    table["apogee_id"] = [f"2M{i}" for i in range(N)]
+    table["snr"][:6] = 90.0
+    table["starflag"][1] = 4  # fails another cut, too
+    labels["teff"][2] = np.nan
+    table["apogee_id"][3] = "2M8"  # a faint row of a star that trains in its bright one
+    assert unseen_labelled(table, labels, DR17).tolist() == [0, 4, 5]
+
+
+def test_calibrating_and_test_stars_share_no_name_and_none_trains_by_gradient():
+    n = 400
+    table, labels = stars(n), labels_of(n)
+    table["apogee_id"] = [f"2M{i // 2}" for i in range(n)]  # each star in two rows
+    table["snr"] = np.where(np.arange(n) < 200, 300.0, 90.0)
+    names = np.asarray(table["apogee_id"])
+    rows, _ = select_labelled(table, labels, DR17)
+    gradient, validation = (rows[part] for part in split(len(rows), 0.1, DR17.parameters.seed))
+    calibrating, test = (of(table, labels, DR17) for of in (training.calibrating_rows, training.test_rows))
+    assert not set(names[calibrating]) & set(names[test])
+    assert not set(names[gradient]) & (set(names[calibrating]) | set(names[test]))
+    faint = calibrating[calibrating >= 200]
+    assert set(calibrating[calibrating < 200]) <= set(validation)
+    assert sorted([*faint, *test]) == list(range(200, n))
+    assert 60 < len(test) < 140
