@@ -128,7 +128,12 @@ FIGURES = (
     ("", "04_inference_catalogue", "04_zero_point_consistency"),
     ("", "04_inference_catalogue", "04_truth"),
     ("", "05_jacobian", "05_jacobian"),
+    ("", "06_stellar_parameters", "06_recovery"),
+    ("", "06_stellar_parameters", "06_coverage"),
+    ("", "06_stellar_parameters", "06_occlusion"),
+    ("", "06_stellar_parameters", "06_stars"),
     ("10", "07_milky_way_maps", "07_fe_h"),
+    ("", "07_milky_way_maps", "07_fe_h_truth"),
     ("11", "07_milky_way_maps", "07_x_fe"),
     ("", "07_milky_way_maps", "07_face_on"),
 )
@@ -156,6 +161,9 @@ def result_lines(workspace: Workspace) -> str:
     offset = read_json(workspace.result("03_offset_analysis"))
     inference = read_json(workspace.result("04_inference_catalogue"))
     zero_point, refit, truth = offset["constant"], offset["calibrated"], inference["truth"]
+    labels = read_json(workspace.result("06_stellar_parameters"))["recovery"]
+    teff, logg, fe_h = (labels[name]["scatter"] for name in ("teff", "logg", "fe_h"))
+    maps = read_json(workspace.result("07_milky_way_maps"))
     how = FIXED if refit.get("fixed") else "refit (error: see docs/closure.md)"
     return (
         "| quantity | this run | truth |\n|---|---|---|\n"
@@ -166,6 +174,9 @@ def result_lines(workspace: Workspace) -> str:
         f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
         f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
         f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
+        f"| scatter of Teff, log g, [Fe/H] about the truth, SNR above 100 | {teff:.0f} K, {logg:.2f}, {fe_h:.3f} dex | |\n"
+        f"| [Fe/H] map minus its truth: median and scatter of the bins | {maps['map_median_difference']:+.3f},"
+        f" {maps['map_scatter']:.3f} dex | 0 |\n"
     )
 
 

@@ -32,6 +32,9 @@ def workspace(tmp_path):
         "robust_scatter_percent": 9.5,
         "coverage_68": 0.66,
     }
+    scatter = {"teff": 31.4, "logg": 0.123, "fe_h": 0.0271}
+    results["06_stellar_parameters"] = {"recovery": {name: {"scatter": value} for name, value in scatter.items()}}
+    results.setdefault("07_milky_way_maps", {}).update(map_median_difference=-0.0123, map_scatter=0.0456)
     for name, values in results.items():
         write_json(made.result(name), values)
     return made
@@ -64,6 +67,7 @@ def test_readme_results_come_from_the_files(workspace):
     text = ledger.result_lines(workspace)
     zero_point = next(i for i, entry in enumerate(ledger.ENTRIES) if entry.key == ("constant", "value_uas"))
     assert f"{1000.5 + zero_point:.1f}" in text and "-77.7" in text and "± 3.2" in text and "66 %" in text
+    assert "31 K, 0.12, 0.027 dex" in text and "-0.012, 0.046 dex" in text
 
 
 def test_blocks_are_replaced_and_the_rest_is_kept():
