@@ -174,7 +174,8 @@ def result_lines(workspace: Workspace) -> str:
         f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
         f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
         f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
-        f"| scatter of Teff, log g, [Fe/H] about the truth, SNR above 100 | {teff:.0f} K, {logg:.2f}, {fe_h:.3f} dex | |\n"
+        f"| scatter of Teff, log g, [Fe/H] about the truth, SNR above 100 | {teff:.0f} K,"
+        f" {logg:.2f}, {fe_h:.3f} dex | |\n"
         f"| [Fe/H] map minus its truth: median and scatter of the bins | {maps['map_median_difference']:+.3f},"
         f" {maps['map_scatter']:.3f} dex | 0 |\n"
     )
