@@ -163,7 +163,7 @@ def result_lines(workspace: Workspace) -> str:
     zero_point, refit, truth = offset["constant"], offset["calibrated"], inference["truth"]
     labels = read_json(workspace.result("06_stellar_parameters"))["recovery"]
     teff, logg, fe_h = (labels[name]["scatter"] for name in ("teff", "logg", "fe_h"))
-    maps = read_json(workspace.result("07_milky_way_maps"))
+    maps = read_json(workspace.result("07_milky_way_maps"))["map_against_truth"]
     how = FIXED if refit.get("fixed") else "refit (error: see docs/closure.md)"
     return (
         "| quantity | this run | truth |\n|---|---|---|\n"
@@ -176,9 +176,13 @@ def result_lines(workspace: Workspace) -> str:
         f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
         f"| scatter of Teff, log g, [Fe/H] about the truth, SNR above 100 | {teff:.0f} K,"
         f" {logg:.2f}, {fe_h:.3f} dex | |\n"
-        f"| [Fe/H] map minus its truth: median and scatter of the bins | {maps['map_median_difference']:+.3f},"
-        f" {maps['map_scatter']:.3f} dex | 0 |\n"
+        f"| [Fe/H] map minus its truth: median and scatter of {maps['bins']} bins |"
+        f" {_dex(maps['median_difference'], '+')}, {_dex(maps['scatter'])} dex | 0 |\n"
     )
+
+
+def _dex(value: float | None, sign: str = "") -> str:
+    return "unknown" if value is None else f"{value:{sign}.3f}"
 
 
 def replace_block(text: str, name: str, block: str) -> str:

@@ -68,6 +68,7 @@ EXCUSED = {
     "model.model_file.provenance": "a training set that the package makes",
     "model.model_file.save_model": "a network and what the package knows of it",
     "model.training_domain.TrainingDomain.fit": "a training set that the package makes",
+    "physics.galaxy.map_against_truth": "grids of `binned_median`",
     "physics.lindegren.correct_parallaxes": "it changes the table in place and makes its columns plain itself",
     "physics.luminosity.fakemag_to_logsol:band": "a name",
     "physics.luminosity.logsol_to_fakemag:band": "a name",
@@ -273,6 +274,10 @@ EXAMPLES = {
     "physics.galaxy.binned_median": {"x": KPC, "y": KPC, "values": PARALLAX, "maps": DR14.maps},
     "physics.galaxy.galactocentric": {"ra": RA, "dec": DEC, "dist": DIST, "maps": DR14.maps},
     "physics.galaxy.galactocentric_from_galactic": {"glon": GLON, "glat": GLAT, "distance_kpc": DIST / 1000},
+    "physics.galaxy.median_by_radius": {"radius": 9.0 + KPC, "values": PARALLAX},
+    "physics.galaxy.true_galactocentric": {
+        "catalogue": Table({"ra": RA, "dec": DEC}), "truth": Table({"distance_kpc": DIST / 1000}), "maps": DR14.maps,
+    },
     "physics.galaxy.map_sample": {
         "catalogue": Table({"dist": DIST, "dist_model_error": 0.1 * DIST}),
         "parameters": Table(LABELS), "z": 0.1 * KPC, "maps": DR14.maps,
@@ -481,7 +486,7 @@ UNITS = {
     "K": "teff",
     "deg": "ra dec glon glat ecl_lat",
     "pc": "dist dist_model_error reference",
-    "kpc": "distance_kpc x y z",
+    "kpc": "distance_kpc x y z radius",
     "mas / yr": "pmra pmdec",
     "km / s": "v_helio",
     "yr": "years",

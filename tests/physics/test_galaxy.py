@@ -167,3 +167,37 @@ def test_a_star_without_a_distance_has_neither_place_nor_orbit():
     catalogue["dist"] = [2.0, 2.0, 2.0, 2.0, 2.0] * u.kpc
     far, _ = galaxy.orbits(catalogue, np.zeros(n), MAPS)
     assert far.R()[0] == pytest.approx(orbits.R()[0])
+
+
+@pytest.mark.parametrize("unit, factor", [(None, 1.0), (u.kpc, 1.0), (u.pc, 1000.0)])
+def test_true_positions_are_where_the_truth_s_distances_put_the_stars(unit, factor):
+    glon, glat, distance = np.array([0.0, 90.0, 200.0, 31.0]), np.array([0.0, 0.0, 40.0, -3.0]), [3.0, 0.5, 2.0, np.nan]
+    stars = SkyCoord(l=glon * u.deg, b=glat * u.deg, frame="galactic").icrs
+    catalogue = Table({"ra": stars.ra.deg, "dec": stars.dec.deg})
+    truth = Table({"distance_kpc": factor * np.array(distance)})
+    truth["distance_kpc"].unit = unit
+    found = np.array(galaxy.true_galactocentric(catalogue, truth, MAPS))
+    assert np.isnan(found[:, 3]).all()
+    expected = np.array(galaxy.galactocentric_from_galactic(glon[:3], glat[:3], np.array(distance[:3])))
+    np.testing.assert_allclose(found[:, :3], expected, atol=0.01)
+    assert found[0, 0] == pytest.approx(-5.125, abs=0.01)
+
+
+def test_a_map_against_its_truth_by_hand():
+    found = np.array([[0.1, np.nan], [0.3, -0.2]])
+    true = np.array([[0.0, 0.0], [0.1, np.nan]])
+    numbers = galaxy.map_against_truth(found, true)
+    assert numbers["bins"] == 2 and numbers["median_difference"] == pytest.approx(0.15)  # found minus true
+    assert numbers["scatter"] == pytest.approx(0.05 * 1.4826, rel=1e-3)
+    nothing = galaxy.map_against_truth(found, np.full((2, 2), np.nan))
+    assert nothing == {"bins": 0, "median_difference": None, "scatter": None}
+    with pytest.raises(ValueError, match="the same bins"):
+        galaxy.map_against_truth(found, true[:1])
+
+
+def test_medians_by_radius_by_hand():
+    radius = [4.0, 4.1, 5.0, 5.9, 5.999, 6.0, 7.0, 7.0, 7.0, 7.0, np.nan, 20.0]
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 9.0, 9.0, 9.0, 9.0, np.nan, 1.0, 1.0]
+    rings = galaxy.median_by_radius(radius, values)
+    assert len(rings) == 8 and rings["4-6 kpc"] == pytest.approx(0.3)
+    assert rings["6-8 kpc"] is None and rings["14-16 kpc"] is None  # four known stars are too few

@@ -34,7 +34,11 @@ def workspace(tmp_path):
     }
     scatter = {"teff": 31.4, "logg": 0.123, "fe_h": 0.0271}
     results["06_stellar_parameters"] = {"recovery": {name: {"scatter": value} for name, value in scatter.items()}}
-    results.setdefault("07_milky_way_maps", {}).update(map_median_difference=-0.0123, map_scatter=0.0456)
+    results.setdefault("07_milky_way_maps", {})["map_against_truth"] = {
+        "bins": 321,
+        "median_difference": -0.0123,
+        "scatter": 0.0456,
+    }
     for name, values in results.items():
         write_json(made.result(name), values)
     return made
@@ -67,7 +71,14 @@ def test_readme_results_come_from_the_files(workspace):
     text = ledger.result_lines(workspace)
     zero_point = next(i for i, entry in enumerate(ledger.ENTRIES) if entry.key == ("constant", "value_uas"))
     assert f"{1000.5 + zero_point:.1f}" in text and "-77.7" in text and "± 3.2" in text and "66 %" in text
-    assert "31 K, 0.12, 0.027 dex" in text and "-0.012, 0.046 dex" in text
+    assert "31 K, 0.12, 0.027 dex" in text and "of 321 bins | -0.012, 0.046 dex" in text
+
+
+def test_a_map_without_a_bin_in_common_with_its_truth_is_told_so(workspace):
+    path = workspace.result("07_milky_way_maps")
+    nothing = {"bins": 0, "median_difference": None, "scatter": None}
+    write_json(path, read_json(path) | {"map_against_truth": nothing})
+    assert "of 0 bins | unknown, unknown dex" in ledger.result_lines(workspace)
 
 
 def test_blocks_are_replaced_and_the_rest_is_kept():

@@ -15,6 +15,7 @@ from scipy.stats import binned_statistic_2d
 
 from apogaia.arguments.plain import Columns, any_unit
 from apogaia.arguments.takes import takes
+from apogaia.physics.luminosity import robust_scatter
 from apogaia.physics.sun import SUN_DISTANCE_KPC, SUN_HEIGHT_KPC, SUN_VELOCITY_KM_S
 from apogaia.survey import MapsSettings
 
@@ -27,14 +28,21 @@ __all__ = [
     "binned_median",
     "galactocentric",
     "galactocentric_from_galactic",
+    "map_against_truth",
     "map_edges",
     "map_sample",
+    "median_by_radius",
     "orbits",
+    "true_galactocentric",
 ]
 
 # The 15 elements of Figure 11, as in the column names of stars.h5.
 MAP_ELEMENTS = ("c", "n", "o", "na", "mg", "al", "si", "s", "k", "ca", "tiii", "v", "mn", "co", "ni")
 
+RING_WIDTH_KPC, RINGS, MIN_STARS_IN_RING = 2, 8, 5
+
+_POSITIONS = Columns(ra=u.deg, dec=u.deg)
+_TRUE_DISTANCES = Columns(distance_kpc=u.kpc)
 _DISTANCES = Columns(dist=u.pc, dist_model_error=u.pc)
 _PARAMETERS = Columns(
     dict.fromkeys(("logg_error", "fe_h", "fe_h_error"), u.dex),
@@ -78,6 +86,16 @@ def galactocentric_from_galactic(glon, glat, distance_kpc):
     return x, y, distance_kpc * np.sin(glat) + SUN_HEIGHT_KPC
 
 
+@takes(catalogue=_POSITIONS, truth=_TRUE_DISTANCES)
+def true_galactocentric(catalogue: Table, truth: Table, maps: MapsSettings):
+    """Galactocentric x, y, z [kpc] at which stars of a simulated survey really are.
+
+    ra, dec [deg, ICRS] from its catalogue, ``distance_kpc`` [kpc] from its truth, row by row; NaN where one is unknown.
+    """
+    distance_pc = 1000.0 * np.asarray(truth["distance_kpc"], float)
+    return galactocentric(np.asarray(catalogue["ra"]), np.asarray(catalogue["dec"]), distance_pc, maps)
+
+
 def map_edges(maps: MapsSettings) -> tuple[np.ndarray, np.ndarray]:
     """Edges of the map's bins in x and in y [kpc], each (bins + 1,)."""
     y_edges = np.linspace(-maps.half_width, maps.half_width, maps.bins + 1)
@@ -113,6 +131,49 @@ def binned_median(x, y, values, maps: MapsSettings) -> tuple[np.ndarray, np.ndar
     ]
     counts = grids[1].astype(int)
     return np.where(counts >= maps.min_stars, grids[0], np.nan), counts
+
+
+def map_against_truth(found: np.ndarray, true: np.ndarray) -> dict[str, float | int | None]:
+    """How far a map of `binned_median` is from the one of the true positions and values, in their unit.
+
+    Returns
+    -------
+    dict
+        "bins": number of those that both maps fill; "median_difference" and robust "scatter" of found minus true over
+        these, None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the maps have different bins.
+    """
+    found, true = np.asarray(found, float), np.asarray(true, float)
+    if found.shape != true.shape:
+        raise ValueError(f"maps must have the same bins, not {found.shape} and {true.shape}")
+    difference = (found - true)[np.isfinite(found) & np.isfinite(true)]
+    if not difference.size:
+        return {"bins": 0, "median_difference": None, "scatter": None}
+    return {
+        "bins": int(difference.size),
+        "median_difference": float(np.median(difference)),
+        "scatter": robust_scatter(difference),
+    }
+
+
+@takes(radius=u.kpc, values=any_unit)
+def median_by_radius(radius, values) -> dict[str, float | None]:
+    """Median of `values` in rings of 2 kpc about the Galactic centre, out to 16 kpc, from radii [kpc].
+
+    Keys as "4-6 kpc"; None where fewer than five stars are known.
+    """
+    radius, values = np.asarray(radius, float), np.asarray(values, float)
+    known = np.isfinite(radius) & np.isfinite(values)
+    rings: dict[str, float | None] = {}
+    for low in RING_WIDTH_KPC * np.arange(RINGS):
+        rows = known & (radius >= low) & (radius < low + RING_WIDTH_KPC)
+        enough = rows.sum() >= MIN_STARS_IN_RING
+        rings[f"{low}-{low + RING_WIDTH_KPC} kpc"] = float(np.median(values[rows])) if enough else None
+    return rings
 
 
 @takes(catalogue=_DISTANCES, parameters=_PARAMETERS, z=u.kpc)
