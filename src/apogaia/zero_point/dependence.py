@@ -68,14 +68,14 @@ class Dependence:
         """That of stars.h5 rows (n,) with K0 [mag] and features (n, k) of their spectra."""
         by_both = np.column_stack([k0_mag, k0_mag**2, spectral])
         tells = {"g_mag": by_both, "bp_rp": by_both, "teff": spectral}
-        inputs = np.column_stack([told_by(tells[name], np.asarray(table[name], float)) for name in OFFSET_INPUTS])
-        known = np.isfinite(inputs)
-        enough = known.mean(axis=0) >= MIN_SHARE_WITH_COLOURS
-        mean, sd = np.zeros(3), np.ones(3)
+        values = {name: np.asarray(table[name], float) for name in OFFSET_INPUTS}
+        enough = np.array([np.isfinite(values[name]).mean() >= MIN_SHARE_WITH_COLOURS for name in OFFSET_INPUTS])
+        inputs = np.zeros((len(table), 3))
         for i in np.flatnonzero(enough):
-            mean[i], sd[i] = inputs[known[:, i], i].mean(), inputs[known[:, i], i].std() or 1.0
-        # a star without a magnitude or colour counts as an average one: it still calibrates
-        basis = plane_basis(np.where(known, inputs, mean), mean, sd)
+            inputs[:, i] = told_by(tells[OFFSET_INPUTS[i]], values[OFFSET_INPUTS[i]])
+        mean, sd = inputs.mean(axis=0), inputs.std(axis=0)
+        sd[sd == 0] = 1.0
+        basis = plane_basis(inputs, mean, sd)
         centre = basis[:, 1:].mean(axis=0)
         basis[:, 1:] -= centre
         cell = sky_cells(table, LARGE_CELL_DEG)
@@ -120,7 +120,11 @@ class Dependence:
 
 
 def told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What `known` (n, k) tells of `values` (n,) by a linear fit, in their unit; NaN where those are unknown."""
+    """What `known` (n, k) tells of `values` (n,) by a linear fit, in their unit, also where these are unknown.
+
+    Taken for average ones instead, the few stars without a Teff would weaken its slope and move the mean zero point
+    (docs/closure.md). NaN if no value is known.
+    """
     good = np.isfinite(values)
     if not good.any():
         return values
@@ -129,7 +133,7 @@ def told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
     matrix = centred[good].T @ centred[good]
     matrix[np.diag_indices(len(matrix))] *= 1.0 + 1e-9  # features without variance do not make it singular
     weights = np.linalg.lstsq(matrix, centred[good].T @ (values[good] - mean), rcond=None)[0]
-    return np.where(good, mean + centred @ weights, np.nan)
+    return mean + centred @ weights
 
 
 def sky_cells(table: Table, size_deg: float) -> np.ndarray:
