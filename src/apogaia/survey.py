@@ -333,6 +333,15 @@ class NetworkSettings:
     ]
 
 
+_Schedule = Annotated[
+    Literal["plateau", "cosine"],
+    Meaning(
+        "plateau: the learning rate falls where the validation loss does not; cosine: it rises for an eighth of the"
+        " epochs, and falls as half a cosine, which needs fewer of them."
+    ),
+]
+
+
 @dataclass(frozen=True, config=_CONFIG)
 class TrainingSettings:
     """Optimisation of the networks (Adam)."""
@@ -346,6 +355,7 @@ class TrainingSettings:
     learning_rate_with_offset: Annotated[
         float, Number("First learning rate of a model with an offset.", ge=_TINY, le=1)
     ]
+    schedule: _Schedule
     plateau_factor: Annotated[  # 1 would not lower it
         float, Number("Factor on the learning rate when the loss stays.", ge=0.001, le=0.999)
     ]
@@ -448,7 +458,8 @@ class CalibrationSettings:
     ]
     dropout: Annotated[float, Number("Share of the units that dropout drops.", ge=0, le=0.99)]
     epochs: Annotated[int, Number("Passes over the training set.", ge=1, le=_TIMES)]
-    learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    learning_rate: Annotated[float, Number("First, or highest, learning rate.", ge=_TINY, le=1)]
+    schedule: _Schedule
     plateau_patience: Annotated[int, Number("Epochs without a better loss before the rate falls.", ge=0, le=_TIMES)]
     contaminant_fraction: Annotated[
         float, Number("Of the likelihood that trains the network; the refit fits its own.", ge=0, le=0.5)
@@ -475,7 +486,8 @@ class ParametersSettings:
     batch_size: Annotated[int, Number("Stars per step.", ge=1, le=_TIMES)]
     epochs: Annotated[int, Number("Most passes over the training set.", ge=1, le=_TIMES)]
     patience: Annotated[int, Number("Epochs without a better validation loss that end training.", ge=0, le=_TIMES)]
-    learning_rate: Annotated[float, Number("First learning rate.", ge=_TINY, le=1)]
+    learning_rate: Annotated[float, Number("First, or highest, learning rate.", ge=_TINY, le=1)]
+    schedule: _Schedule
     passes: Annotated[int, Number("Dropout passes per spectrum.", ge=2, le=_TIMES)]  # a spread needs two
     learning_curve: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=10, le=_ROWS)], ...],

@@ -40,6 +40,17 @@ def test_a_training_killed_twice_ends_as_if_nothing_had_been(tmp_path, monkeypat
     assert os.listdir(tmp_path) == []
 
 
+def test_a_cosine_goes_on_at_its_rate(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, schedule="cosine")
+    whole = fitted(settings=settings)
+    place = tmp_path / "m.training"
+    killed(monkeypatch, place, 1, settings=settings)  # while it rises
+    killed(monkeypatch, place, 3, settings=settings)
+    resumed = fitted(place, settings=settings)
+    assert_same(resumed, whole)
+    assert len(set(whole[1]["learning_rate"])) == len(whole[1]["learning_rate"]) > 3
+
+
 def test_a_training_that_patience_has_ended_does_not_go_on(tmp_path, monkeypatch, whole):
     def kill(*_, **__):
         raise Killed

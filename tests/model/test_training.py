@@ -56,6 +56,17 @@ def test_learning_rate_falls_on_a_plateau_and_each_epoch_prints_a_line(capsys):
     assert lines[-1].endswith("  0 s left")
 
 
+def test_a_cosine_rises_for_an_eighth_of_the_epochs_and_falls_to_two_per_cent_whatever_the_loss():
+    survey = small_survey(epochs=17, schedule="cosine", plateau_threshold=1e9, plateau_patience=0)
+    _, history = training.train(survey, synthetic_stars(60), "none", verbose=False)
+    rate = np.array(history["learning_rate"]) / 3e-3
+    assert rate[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])  # 2 of 17 epochs rise
+    assert np.all(np.diff(rate[2:]) < 0) and rate[-1] == pytest.approx(0.02)
+    assert rate[9] == pytest.approx(0.51)  # half-way down
+    _, one = training.train(small_survey(epochs=1, schedule="cosine"), synthetic_stars(60), "none", verbose=False)
+    assert one["learning_rate"] == pytest.approx([1.5e-3])
+
+
 def test_the_learning_rate_follows_the_loss_of_the_validation_stars():
     """Their parallaxes are spoilt: the better the network knows the other stars, the worse it does on these."""
     survey = small_survey(epochs=5, plateau_threshold=0.0, plateau_patience=1, min_learning_rate=1e-6)

@@ -34,7 +34,7 @@ WINDOWS = {element: np.arange(N_PIXELS) // 4 == COLUMN[element] for element in C
 def tiny_survey(**changes):
     survey = load_survey("smoke")
     settings = {"hidden_units": (32, 24), "element_units": (12, 8), "wide_element_units": (12, 8), "dropout": 0.0}
-    settings |= {"epochs": 2, "patience": 50, "learning_rate": 5e-3, "batch_size": 64, **changes}
+    settings |= {"epochs": 2, "patience": 50, "learning_rate": 5e-3, "batch_size": 64, "schedule": "plateau", **changes}
     return dataclasses.replace(
         survey,
         network=dataclasses.replace(survey.network, initial_weight_sd=0.3),
@@ -165,11 +165,12 @@ def test_seed_batch_size_and_epochs_are_those_of_the_section_and_another_seed_is
     monkeypatch.setattr(fitting, "fit", lambda *given, **named: called.append((given, named)) or {})
     sample = labelled_stars(50)
     for seed in (5, 6):
-        trained(sample, seed=seed, batch_size=9, epochs=4, patience=2, learning_rate=0.02)
+        trained(sample, seed=seed, batch_size=9, epochs=4, patience=2, learning_rate=0.02, schedule="cosine")
     (one, _, rows, settings), named = called[0]
     other, _, other_rows, other_settings = called[1][0]
     assert (settings.seed, settings.batch_size, settings.epochs, named["patience"]) == (5, 9, 4, 2)
     assert other_settings.seed == 6
+    assert settings.schedule == "cosine" != tiny_survey().training.schedule
     assert settings.plateau_patience == tiny_survey().training.plateau_patience
     assert float(one.optimizer.learning_rate) == pytest.approx(0.02)
     assert not np.array_equal(rows[1], other_rows[1])

@@ -26,7 +26,8 @@ def calibrating(**changes):
 
 
 def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
-    made, settings = network_settings(SURVEY), SURVEY.calibration
+    survey = dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, schedule="cosine"))
+    made, settings = network_settings(survey), survey.calibration
     changed = {"dropout"}
     assert made.network.dropout == settings.dropout != SURVEY.network.dropout
     same = dataclasses.asdict(SURVEY.network).items() - {("dropout", SURVEY.network.dropout)}
@@ -35,11 +36,12 @@ def test_the_network_has_the_calibrations_settings_and_the_surveys_others():
         SURVEY.training,
         epochs=settings.epochs,
         learning_rate_without_offset=settings.learning_rate,
+        schedule="cosine",
         plateau_patience=settings.plateau_patience,
         contaminant_fraction=settings.contaminant_fraction,
         contaminant_width=settings.contaminant_width,
     )
-    assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == SURVEY
+    assert dataclasses.replace(made, network=SURVEY.network, training=SURVEY.training) == survey
 
 
 def place(table):

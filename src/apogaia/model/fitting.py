@@ -16,7 +16,9 @@ from apogaia.model.checkpoint import Checkpoint, training_key
 from apogaia.model.fast import devices, training_jax
 from apogaia.survey import TrainingSettings
 
-__all__ = ["be_reproducible", "fit"]
+__all__ = ["CosineRate", "be_reproducible", "fit"]
+
+LAST_RATE = 0.02  # of the cosine, as a share of its highest
 
 
 def fit(
@@ -32,7 +34,7 @@ def fit(
     checkpoint: Path | None = None,
     code: Iterable[Callable] = (),
 ) -> dict[str, list[float]]:
-    """Fit a compiled network; the learning rate is reduced on a plateau of the validation loss.
+    """Fit a compiled network, whose learning rate follows the settings' schedule.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def fit(
     rows
         Of the gradient and of the validation stars.
     settings
-        Its seed is that of the order; also used are batch size, epochs and plateau.
+        Its seed is that of the order; also used are batch size, epochs and schedule.
     name
         Of the model, in the lines that are printed.
     patience
@@ -92,17 +94,51 @@ def fit(
 
 def _schedule(settings: TrainingSettings, patience: int | None, report: EpochReport) -> list[keras.callbacks.Callback]:
     """What acts at the end of each epoch, in this order; the report tells the rate with which the epoch was trained."""
-    plateau = keras.callbacks.ReduceLROnPlateau(
-        monitor="val_loss",
-        factor=settings.plateau_factor,
-        patience=settings.plateau_patience,
-        min_delta=settings.plateau_threshold,
-        min_lr=settings.min_learning_rate,
-    )
+    if settings.schedule == "cosine":
+        rate: keras.callbacks.Callback = CosineRate(settings.epochs)
+    else:
+        rate = keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss",
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+            min_delta=settings.plateau_threshold,
+            min_lr=settings.min_learning_rate,
+        )
     if patience is None:
-        return [plateau, report]
+        return [rate, report]
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True)
-    return [plateau, report, stopping]
+    return [rate, report, stopping]
+
+
+class CosineRate(keras.callbacks.Callback):
+    """The learning rate rises to the optimiser's own in an eighth of the epochs, and falls to 2 % as half a cosine.
+
+    A high rate in the middle, as in Smith & Topin (2018, arXiv:1708.07120): the networks of the default survey are as
+    good as with the plateau after half of the epochs (docs/labels.md).
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs, self.rising, self.highest = epochs, max(1, epochs // 8), float("nan")
+
+    def on_train_begin(self, logs=None):
+        """Take the optimiser's rate for the highest."""
+        self.highest = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the rate of the epoch."""
+        self.model.optimizer.learning_rate = self.highest * self.share(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Tell the rate with which the epoch was trained."""
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def share(self, epoch: int) -> float:
+        """Share of the highest rate with which an epoch, from 0, is trained."""
+        if epoch < self.rising:
+            return (epoch + 1) / (self.rising + 1)
+        done = (epoch - self.rising) / max(1, self.epochs - 1 - self.rising)
+        return LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + np.cos(np.pi * done))
 
 
 def be_reproducible(seed: int) -> None:

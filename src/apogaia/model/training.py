@@ -31,7 +31,7 @@ def train(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train one joint network.
 
-    Adam, the learning rate reduced on a plateau of the validation loss, a seeded split into gradient and validation
+    Adam, with the learning rate's schedule of [training], a seeded split into gradient and validation
     stars. The same survey and sample give the same weights, bit for bit, on one kind of CPU.
 
     Parameters

@@ -42,7 +42,7 @@ def train_parameters(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train the censored network.
 
-    Adam, the learning rate reduced on a plateau of the validation loss, a seeded split into gradient and validation
+    Adam, with the learning rate's schedule of [parameters], a seeded split into gradient and validation
     stars. Units are dropped in the validation, too: its loss, which counts variances that include the dropout, would
     otherwise fall no more after a few epochs. Training ends when the validation loss stays, and the weights are those
     of the best epoch. The same survey and sample give the same weights, bit for bit, on one kind of CPU.
@@ -75,7 +75,11 @@ def train_parameters(
     devices.check_gradients("training")
     parameters = survey.parameters
     settings = dataclasses.replace(
-        survey.training, seed=parameters.seed, batch_size=parameters.batch_size, epochs=parameters.epochs
+        survey.training,
+        seed=parameters.seed,
+        batch_size=parameters.batch_size,
+        epochs=parameters.epochs,
+        schedule=parameters.schedule,
     )
     gradient, validation = split(len(sample), settings.validation_fraction, settings.seed)
     arrays = sample.arrays()

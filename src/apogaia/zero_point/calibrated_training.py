@@ -55,6 +55,7 @@ def network_settings(survey: Survey) -> Survey:
             survey.training,
             epochs=settings.epochs,
             learning_rate_without_offset=settings.learning_rate,
+            schedule=settings.schedule,
             plateau_patience=settings.plateau_patience,
             contaminant_fraction=settings.contaminant_fraction,
             contaminant_width=settings.contaminant_width,
