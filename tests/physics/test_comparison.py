@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from apogaia.physics.comparison import Agreement, agreement, sharp_giants, snr_gain
+from apogaia.physics.comparison import (
+    Agreement,
+    agreement,
+    agreement_by,
+    robust_agreement,
+    sharp_giants,
+    snr_gain,
+)
 from apogaia.physics.luminosity import parallax_to_pc, robust_scatter
 
 DIST = np.linspace(500, 5000, 101)
@@ -89,3 +96,102 @@ def test_sharp_giants_are_those_of_figure_8():
     assert chosen(logg=2.1, dist_error=199) == both
     assert chosen(logg=2.1, dist_error=201, dist_model_error=1) == none
     assert chosen(logg=2.1, parallax=-0.95) == chosen(logg=np.nan) == chosen(dist=np.nan) == none
+
+
+def contaminated(rng, stars: int, offset: float, share: float, scatter: float = 0.1, *, one_sided: bool = False):
+    """Distances with errors that differ from star to star, some of them of contaminants, and their references."""
+    relative = scatter * np.exp(0.3 * rng.normal(size=stars))
+    logarithm = np.log1p(offset) + relative * rng.normal(size=stars)
+    wrong = rng.random(stars) < share
+    far = rng.normal(0.5, 0.2, stars) if one_sided else rng.normal(0, 0.5, stars)
+    logarithm[wrong] += far[wrong]
+    reference = rng.uniform(500, 5000, stars)
+    dist = reference * np.exp(logarithm)
+    return dist, reference, relative * dist
+
+
+@pytest.mark.parametrize(("stars", "share"), [(150, 0.05), (1000, 0.03)])
+def test_offset_and_contaminants_are_found_within_their_errors(stars, share):
+    pulls = []
+    for seed in range(30):
+        dist, reference, error = contaminated(np.random.default_rng(seed), stars, 0.05, share)
+        found = robust_agreement(dist, reference, error)
+        pulls.append(
+            (
+                (found.offset_percent - 5) / found.offset_error,
+                (found.contaminants_percent - 100 * share) / found.contaminants_error,
+                (found.median_offset_percent - 5) / found.median_offset_error,
+            )
+        )
+        assert 0.75 < found.error_scale < 1.25
+    mean, sd = np.mean(pulls, axis=0), np.std(pulls, axis=0)
+    assert np.all(np.abs(mean) < 0.6) and np.all((sd > 0.6) & (sd < 1.5))  # 30 pulls: 0.18 and 0.13
+
+
+def test_contaminants_on_one_side_move_the_median_and_not_the_offset():
+    medians, offsets = [], []
+    for seed in range(8):
+        dist, reference, error = contaminated(np.random.default_rng(seed), 3000, 0.0, 0.10, one_sided=True)
+        found = robust_agreement(dist, reference, error)
+        medians.append(found.median_offset_percent / found.median_offset_error)
+        offsets.append(found.offset_percent / found.offset_error)
+    assert np.mean(medians) > 3 and abs(np.mean(offsets)) < 1
+
+
+@pytest.mark.parametrize("stars", [40, 400])
+def test_the_errors_of_median_and_scatter_are_what_repeated_samples_scatter_by(stars):
+    found = []
+    for seed in range(300):
+        ratio = 1 + 0.1 * np.random.default_rng(seed).standard_t(4, stars)
+        found.append(agreement_by(np.zeros(stars), 1000 * ratio, np.full(stars, 1000.0)))
+    found = [bins[0] for bins in found]  # equal values are one bin
+    for name in ("median_offset", "robust_scatter"):
+        scatter = np.std([one[f"{name}_percent"] for one in found])
+        assert np.mean([one[f"{name}_error"] for one in found]) == pytest.approx(scatter, rel=0.2)
+
+
+def test_stars_of_one_cluster_count_as_one_measurement_of_what_they_share():
+    rng = np.random.default_rng(5)
+    pulls, alone = [], []
+    for _ in range(25):
+        groups = np.repeat(np.arange(25), 12)
+        ratio = np.exp(0.05 * rng.normal(size=25)[groups] + 0.02 * rng.normal(size=300))
+        error = np.full(300, 54.0)
+        together = robust_agreement(1000 * ratio, np.full(300, 1000.0), error, groups=groups)
+        apart = robust_agreement(1000 * ratio, np.full(300, 1000.0), error)
+        pulls.append(
+            [
+                together.offset_percent / together.offset_error,
+                together.median_offset_percent / together.median_offset_error,
+            ]
+        )
+        alone.append(apart.offset_percent / apart.offset_error)
+    assert np.all(np.std(pulls, axis=0) < 1.5) and np.std(alone) > 2
+
+
+def test_without_errors_the_scatter_itself_is_the_scale():
+    dist, reference, _ = contaminated(np.random.default_rng(1), 2000, 0.02, 0.0)
+    found = robust_agreement(dist, reference)
+    assert found.error_scale == pytest.approx(1, abs=0.15) and found.offset_percent == pytest.approx(2, abs=1)
+    few = robust_agreement(dist[:5], reference[:5])
+    assert few.stars == 5 and np.isfinite(few.median_offset_percent) and np.isnan(few.offset_percent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert robust_agreement([], []).stars == 0 and agreement_by([], [], []) == []
+
+
+def test_median_and_scatter_are_those_of_the_paper():
+    dist, reference, error = contaminated(np.random.default_rng(3), 500, 0.05, 0.03)
+    found, paper = robust_agreement(dist, reference, error), agreement(dist, reference)
+    assert found.median_offset_percent == pytest.approx(paper.median_offset_percent)
+    assert found.robust_scatter_percent == pytest.approx(paper.robust_scatter_percent)
+
+
+def test_bins_have_as_many_stars_each_and_unknown_values_none():
+    dist, reference, _ = contaminated(np.random.default_rng(3), 600, 0.0, 0.0)
+    values = np.arange(600.0)
+    values[:60] = np.nan
+    bins = agreement_by(values, dist * np.where(values > 400, 1.2, 1), reference)
+    assert [one["stars"] for one in bins] == [90] * 6
+    assert bins[-1]["median_offset_percent"] == pytest.approx(20, abs=5)
+    assert len(agreement_by(np.arange(25.0), dist[:25], reference[:25])) == 2

@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from apogaia.physics.radii import M_BOL_SUN, ks_bolometric_correction
 from apogaia.physics.sun import SUN_DISTANCE_KPC
 
 __all__ = ["ABSORPTION", "absolute_magnitudes", "dust_density", "measured_magnitude"]
-
-# Ks bolometric correction against Teff: the Sun (M_bol 4.74, M_Ks 3.27), the red clump (M_Ks = -1.61), and dwarfs
-# after Pecaut & Mamajek (2013).
-BC_TEFF = np.array([2800, 3200, 3500, 3850, 4200, 4450, 4780, 5270, 5772, 6200, 6550, 7200, 8080, 9700.0])
-BC_KS = np.array([2.98, 2.86, 2.72, 2.54, 2.34, 2.20, 2.02, 1.74, 1.47, 1.24, 1.06, 0.74, 0.40, -0.20])
-M_BOL_SUN = 4.74
 
 # theta = 5040 K / Teff as a polynomial of colour and [Fe/H]: b0 + b1 X + b2 X^2 + b3 X F + b4 F + b5 F^2.
 # J - Ks: Gonzalez Hernandez & Bonifacio (2009). BP - RP: Mucciarelli, Bellazzini & Massari (2021).
@@ -69,7 +64,7 @@ def absolute_magnitudes(
     hidden_mag
         Luminosity scatter at given spectrum: what no spectrum shows (helium, spots, a faint companion).
     """
-    k = M_BOL_SUN - 2.5 * np.log10(luminosity_lsun) - np.interp(teff, BC_TEFF, BC_KS) + hidden_mag
+    k = M_BOL_SUN - 2.5 * np.log10(luminosity_lsun) - ks_bolometric_correction(teff) + hidden_mag
     j_k = colour(J_K, teff, logg, fe_h)
     j_k = np.where(np.asarray(logg) > 3.75, np.minimum(j_k, 0.82 + 0.1 * (j_k - 0.82)), j_k)  # M dwarfs turn blue
     h_k = 0.20 * j_k - 0.02
