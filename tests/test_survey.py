@@ -128,6 +128,9 @@ WRONG = {
     "simulated without a simulation": ('[sources]\nkind = "simulated"', "sources.kind"),
     "a folder that is not used": ('[sources]\nfolder = "spectra"', "sources.folder"),
     "released spectra of DR17": ('[sources]\nspectra = "released"\napogee_release = "dr17"', "sources.spectra"),
+    "a catalogue without a share": ("[comparisons]\nbpg = [0.05, 0.15]", "comparisons.bpg"),
+    "a catalogue without a scatter": ("[comparisons]\nbpg = [0.05, 0.0, 0.02]", "comparisons.bpg"),
+    "more contaminants than others": ("[comparisons]\nclusters = [0.05, 0.15, 0.6]", "comparisons.clusters"),
     "two numbers for one quantity": ('[cuts]\nmax_parallax_error = "0 1 mas"', "cuts.max_parallax_error"),
     "a list of quantities": ('[cuts]\nmax_parallax_error = ["0.1 mas"]', "cuts.max_parallax_error"),
     "a layer without units": ("[network]\nhidden_units = [164, 0]", "network.hidden_units[1]"),
@@ -566,6 +569,7 @@ def test_every_shipped_survey_is_valid_by_its_schema(validator, name):
         and "folder" not in key
         and "lindegren" not in text
         and "dr17" not in text
+        and "[comparisons]" not in text
     ],
 )
 def test_a_wrong_file_is_not_valid_by_the_schema(validator, case):
@@ -633,3 +637,12 @@ def test_a_survey_that_is_read_already_stays_as_it_is():
 def test_an_unknown_section_of_settings_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no section 'cut' in a survey; there are sources, archive.*cuts"):
         load_survey("smoke").settings("sources", "cut")
+
+
+def test_settings_from_before_the_comparisons_are_restored():
+    """Of a model file: the section concerns none."""
+    survey = load_survey("mock")
+    settings = survey.settings()
+    del settings["comparisons"]
+    restored = restore_survey(settings)
+    assert restored.comparisons == load_survey("dr14").comparisons and restored.training == survey.training

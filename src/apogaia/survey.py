@@ -554,6 +554,34 @@ class MapsSettings:
     bar_angle: Annotated[float, Quantity("deg", "Angle of the bar to the Sun's direction.", ge=-360, le=360)]
 
 
+_Catalogue = tuple[Annotated[float, Number("Offset, scatter, share of contaminants.", ge=-0.5, le=1)], ...]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ComparisonsSettings:
+    """Comparison with other catalogues of distances, and what is put into those that a simulated survey writes.
+
+    Each such catalogue has three numbers: the relative offset of its distances, its relative scatter, and the share of
+    its rows that are contaminants.
+    """
+
+    max_relative_error: Annotated[
+        float, Number("Stars with a larger relative error in either distance are left out.", ge=0, le=math.inf)
+    ]
+    max_logg_difference: Annotated[
+        float,
+        Number("APOGEE-RC's stars whose log g differs from ours by more are left out, in dex.", ge=0, le=math.inf),
+    ]
+    min_membership: Annotated[float, Number("Least membership probability of a cluster's star.", ge=0, le=1)]
+    apogee_rc: Annotated[_Catalogue, Meaning("Simulated APOGEE-RC.")]
+    bpg: Annotated[_Catalogue, Meaning("Simulated BPG distances.")]
+    hogg_eilers_rix: Annotated[_Catalogue, Meaning("Simulated distances after Hogg, Eilers & Rix.")]
+    starhorse: Annotated[_Catalogue, Meaning("Simulated StarHorse.")]
+    astronn: Annotated[_Catalogue, Meaning("Simulated catalogue of astroNN.")]
+    apokasc: Annotated[_Catalogue, Meaning("Simulated APOKASC; its numbers are those of the radii.")]
+    clusters: Annotated[_Catalogue, Meaning("Simulated clusters; the scatter is shared by a cluster's stars.")]
+
+
 @dataclass(frozen=True, config=_CONFIG)
 class Survey:
     """One survey; `load_survey` reads it from a file.
@@ -578,6 +606,7 @@ class Survey:
     labels: LabelsSettings
     inference: InferenceSettings
     maps: MapsSettings
+    comparisons: ComparisonsSettings
     simulation: SimulationSettings | None
 
     @model_validator(mode="after")
@@ -616,6 +645,7 @@ SECTIONS = (
     "labels",
     "inference",
     "maps",
+    "comparisons",
 )
 
 
@@ -629,6 +659,17 @@ class _Rule:
 
 
 _EDR3 = ("edr3", "dr3")  # one astrometry
+
+
+_CATALOGUES = tuple(
+    f"comparisons.{name}"
+    for name in ("apogee_rc", "bpg", "hogg_eilers_rix", "starhorse", "astronn", "apokasc", "clusters")
+)
+
+
+def _is_catalogue(numbers: Any) -> bool:
+    """Whether these are an offset, a scatter above 0 and a share from 0 to a half."""
+    return len(numbers) == 3 and numbers[1] > 0 and 0 <= numbers[2] <= 0.5
 
 
 def _is_zero(value: float | str) -> bool:
@@ -683,6 +724,10 @@ _RULES = (
         lambda source, release: source != "aspcap" or release != "dr19",
         "labels.source = 'aspcap' is not for DR19, whose table of stars holds no labels of ASPCAP",
     ),
+    *(
+        _Rule((key,), _is_catalogue, f"{key} must have three numbers: offset, scatter above 0, share from 0 to 0.5")
+        for key in _CATALOGUES
+    ),
     _Rule(
         ("sources.kind", "simulation"),
         lambda kind, simulation: kind != "simulated" or simulation is not None,
@@ -736,13 +781,16 @@ def restore_survey(settings: Mapping[str, Any]) -> Survey:
     """The survey whose `Survey.settings` these are, for instance as they travel in a model file (JSON).
 
     JSON has neither tuples nor infinities: lists become tuples, and a limit that is None was infinite. The settings
-    come from this module, so a mismatch means that another version of the package wrote them.
+    come from this module, so a mismatch means that another version of the package wrote them. Only [comparisons], which
+    concerns no model, may be absent: model files are older than it.
 
     Raises
     ------
     SurveyError
         If a section or a key is missing, unknown or wrong; all of them are named.
     """
+    if "comparisons" not in settings:
+        settings = load_survey("dr14").settings("comparisons") | dict(settings)
     try:
         return _adapter().validate_python(settings, context=_JSON)
     except ValidationError as error:
