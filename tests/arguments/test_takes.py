@@ -25,7 +25,7 @@ from apogaia.formats import stars_h5_columns
 from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.physics.galaxy import MAP_ELEMENTS
-from apogaia.physics.literature import PAPER_SUMMARIES
+from apogaia.physics.literature import PAPER_SUMMARIES, PUBLISHED
 from apogaia.survey import load_survey
 from apogaia.zero_point.dependence import ZeroPointPlane
 from apogaia.zero_point.offset_posterior import OffsetPosterior
@@ -52,6 +52,15 @@ EXCUSED = {
     "distances.catalogue.write_catalogue:provenance": "a mapping of texts from `provenance`",
     "distances.catalogue.write_table:table": "any columns, each made plain as it is written",
     "formats.apstar.SpectrumError.__init__": "the package raises it",
+    "distances.comparisons.against_truth:catalogue": "from `read_distance_catalogue`",
+    "distances.comparisons.against_truth:ours": "from `read_distance_catalogue`",
+    "distances.comparisons.match": "catalogues from `read_distance_catalogue`",
+    "distances.comparisons.overview": "numbers of `Pair.numbers`",
+    "distances.comparisons.pair_all": "catalogues from `read_distance_catalogue`",
+    "distances.comparisons.pair_up": "catalogues from `read_distance_catalogue`",
+    "distances.comparisons.recovered:catalogue": "from `read_distance_catalogue`",
+    "distances.comparisons.recovered:ours": "from `read_distance_catalogue`",
+    "distances.comparisons.summary_rows": "numbers of `Pair.numbers`",
     "formats.fits_columns.ascii_column": "texts that are written to a file",
     "formats.fits_columns.set_text_card": "the header of a file that is written",
     "formats.fits_columns.known_number": "it judges the value of a header card",
@@ -68,6 +77,9 @@ EXCUSED = {
     "model.model_file.provenance": "a training set that the package makes",
     "model.model_file.save_model": "a network and what the package knows of it",
     "model.training_domain.TrainingDomain.fit": "a training set that the package makes",
+    "physics.comparison.agreement_by:groups": "names of any kind",
+    "physics.comparison.robust_agreement:groups": "names of any kind",
+    "physics.literature.tensions:published": "entries of `published_zero_points`",
     "physics.galaxy.map_against_truth": "grids of `binned_median`",
     "physics.lindegren.correct_parallaxes": "it changes the table in place and makes its columns plain itself",
     "physics.luminosity.fakemag_to_logsol:band": "a name",
@@ -268,6 +280,10 @@ EXAMPLES = {
     "model.training_domain.TrainingDomain.place": {"self": domain(), "spectra": SPECTRA, **INPUTS},
     "model.training_domain.TrainingDomain.spectrum_distance": {"self": domain(), "spectra": SPECTRA},
     "physics.comparison.agreement": {"dist": DIST, "reference": 0.9 * DIST},
+    "physics.comparison.agreement_by": {"values": MAG, "dist": DIST, "reference": 0.9 * DIST},
+    "physics.comparison.robust_agreement": {
+        "dist": DIST, "reference": 0.9 * DIST, "dist_error": 0.1 * DIST, "reference_error": 0.05 * DIST,
+    },
     "physics.comparison.sharp_giants": {"catalogue": CATALOGUE},
     "physics.comparison.snr_gain": {"catalogue": CATALOGUE},
     "physics.galaxy.abundance_ratio": {"parameters": Table(LABELS), "element": "mg"},
@@ -292,6 +308,7 @@ EXAMPLES = {
         "params_solved": np.array([31.0, 31.0, 95.0, 95.0, 3.0]),
     },
     "physics.literature.QuadraticSummary.zero_point_uas": {"self": PAPER_SUMMARIES["teff"], "x": TEFF},
+    "physics.literature.tensions": {"value_uas": -50.0, "error_uas": 3.0, "published": PUBLISHED},
     "physics.luminosity.absmag_to_fakemag": {"absmag": -MAG, "absmag_error": ERROR},
     "physics.luminosity.corrected_parallax": {"parallax": PARALLAX, "zero_point": -ERROR},
     "physics.luminosity.extinction_correction": {"k_mag": MAG, "a_k_mag": A_K},
@@ -310,6 +327,8 @@ EXAMPLES = {
         "nn_parallax": PARALLAX, "nn_error": ERROR, "gaia_parallax": PARALLAX - 0.05, "gaia_error": 2 * ERROR,
         "zero_point": -ERROR,
     },
+    "physics.radii.ks_bolometric_correction": {"teff": TEFF},
+    "physics.radii.radius_to_absmag": {"stellar_radius": MAG, "teff": TEFF},
     "reduction.continuum.apogee_continuum": {
         "flux": FLUX, "error": 0.01 * FLUX, "mask": MASK, "settings": DR14.spectra,
     },
@@ -339,6 +358,14 @@ EXAMPLES = {
 
 # They need a network, a large sample or a file: of these, what the function is called with is compared
 NOT_RUN = {
+    "distances.comparisons.against_truth": {
+        "catalogue": None, "ours": None, "true_dist": DIST, "true_radius": MAG, "sources": DR14.sources,
+    },
+    "distances.comparisons.recovered": {
+        "catalogue": None, "ours": None, "true_dist": DIST, "true_radius": MAG, "survey": DR14,
+    },
+    "formats.distance_catalogues.catalogues_in": {"folder": "raw", "min_membership": 0.7},
+    "formats.distance_catalogues.read_distance_catalogue": {"path": "a.fits", "min_membership": 0.7},
     "formats.zenodo_spectra.ReleasedSpectra.__init__": {"self": None, "paths": ["a.h5"], "ra": RA, "dec": DEC},
     "model.error_calibration.ErrorCalibration.fit": {
         "cls": ErrorCalibration, "prediction": PREDICTION, "table": STARS, "zero_point_uas": -50.0,
@@ -481,18 +508,19 @@ TABLE_IDS = [f"{name}:{argument}" for name, argument, _ in TABLES]
 UNITS = {
     "mas": "fakemag fakemag_error parallax parallax_error nn_parallax nn_error gaia_parallax gaia_error zero_point"
     " model_error predictive_error total_error",
-    "uas": "zero_point_uas shared_error_uas error_uas",
+    "uas": "zero_point_uas shared_error_uas value_uas error_uas",
     "mag": "mag ebv absmag absmag_error k_mag a_k_mag h_mag w2_mag g_mag bp_rp",
     "K": "teff",
     "deg": "ra dec glon glat ecl_lat",
-    "pc": "dist dist_model_error reference",
+    "pc": "dist dist_model_error reference reference_error true_dist",
     "kpc": "distance_kpc x y z radius",
+    "solRad": "stellar_radius true_radius",
     "mas / yr": "pmra pmdec",
     "km / s": "v_helio",
     "yr": "years",
     "1 / um": "nu_eff pseudocolour",
     "dex": " ".join(["logsol", *LABELS]),
-    "": "spectra snr upper params_solved",
+    "": "spectra snr upper params_solved min_membership",
 }
 UNIT_OF = {name: u.Unit(unit) for unit, names in UNITS.items() for name in names.split()}
 IN_CATALOGUE = {name: u.Unit(unit) for name, unit, _ in CATALOGUE_COLUMNS}
