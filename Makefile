@@ -112,6 +112,7 @@ JACOBIAN    := $(RESULTS)/05_jacobian.json
 PARAMETERS  := $(RESULTS)/06_stellar_parameters.json
 ABUNDANCES  := $(DATA)/apogee_nn_parameters.fits
 MAPS        := $(RESULTS)/07_milky_way_maps.json
+COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
 $(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS)))
@@ -121,10 +122,11 @@ $(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
 $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
+$(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 
 # Products are written atomically and vouched for by fingerprints: make must not delete them when a run is interrupted.
 .PRECIOUS: $(RAW) $(STARS) $(MODELS) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) $(JACOBIAN) $(PARAMETERS) \
-  $(ABUNDANCES) $(MAPS)
+  $(ABUNDANCES) $(MAPS) $(COMPARISONS)
 
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))

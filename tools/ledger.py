@@ -10,14 +10,26 @@ import argparse
 import json
 import re
 import shutil
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from apogaia.files import atomic, read_json
+from apogaia.physics.literature import FIELD_FLOOR_UAS
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
-__all__ = ["ENTRIES", "FIGURES", "Entry", "figure_table", "ledger", "notebook_seconds", "replace_block", "result_lines"]
+__all__ = [
+    "ENTRIES",
+    "FIGURES",
+    "Entry",
+    "figure_table",
+    "floor_sentence",
+    "ledger",
+    "notebook_seconds",
+    "replace_block",
+    "result_lines",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ _01, _02, _03, _04, _07 = (
     "04_inference_catalogue",
     "07_milky_way_maps",
 )
+_09 = "09_comparisons"
+_MAY_BE_ABSENT = (_09,)  # from results of runs that are older than the notebook
 _FIGURE_8 = "distance_against_gaia"  # Gaia's error below 5 %
 
 ENTRIES = (
@@ -85,6 +99,20 @@ ENTRIES = (
             ("log g < 2.2: median", 5, 2, "luminous_giants", "median_offset_percent"),
         )
     ),
+    *(
+        Entry(f"(NN - {name}) / {name} distance, {what}", paper, "%", tolerance, "section 5.2", _09, (kind, key))
+        for name, kind, values in (
+            ("APOGEE-RC", "apogee_rc", ((1, 1), (6, 1))),
+            ("BPG", "bpg", ((-5, 2), (10, 2))),
+            ("Hogg", "hogg_eilers_rix", ((3, 2), (10, 2))),
+        )
+        for (paper, tolerance), what, key in zip(
+            values,
+            ("median" if kind == "bpg" else "median without its sign", "robust scatter"),
+            (f"{'' if kind == 'bpg' else 'absolute_'}median_offset_percent", "robust_scatter_percent"),
+            strict=True,
+        )
+    ),
     Entry("stars in the [Fe/H] map", 52476, "", 1500, "section 6", _07, ("stars", "fe")),
     *(
         Entry(f"stars in the [{name}/Fe] map", count, "", 1500, "N", _07, ("stars", name.lower()))
@@ -117,6 +145,7 @@ FIGURES = (
     ("", "01_data_reduction", "01_kiel"),
     ("", "02_joint_training", "02_learning_curves"),
     ("3", "03_offset_analysis", "03_parallax_difference"),
+    ("", "03_offset_analysis", "03_published"),
     ("4, left", "03_offset_analysis", "03_offset_dependence"),
     ("4, right", "03_offset_analysis", "03_offset_maps"),
     ("", "03_offset_analysis", "03_fit_residuals"),
@@ -136,6 +165,9 @@ FIGURES = (
     ("", "07_milky_way_maps", "07_fe_h_truth"),
     ("11", "07_milky_way_maps", "07_x_fe"),
     ("", "07_milky_way_maps", "07_face_on"),
+    ("9", "09_comparisons", "09_catalogues"),
+    ("", "09_comparisons", "09_offsets"),
+    ("", "09_comparisons", "09_injected"),
 )
 
 
@@ -150,6 +182,8 @@ def figure_table(workspace: Workspace) -> str:
     lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
     lines.append("|---|---|---|---|")
     for figure, notebook, name in FIGURES:
+        if notebook in _MAY_BE_ABSENT and not workspace.executed_notebook(notebook).is_file():
+            continue
         seconds = notebook_seconds(workspace, notebook)
         link = f"[{notebook}](notebooks/{notebook}.ipynb)"
         lines.append(f"| {figure or '-'} | {link} | `{name}.pdf` | {seconds:.0f} |")
@@ -185,6 +219,18 @@ def _dex(value: float | None, sign: str = "") -> str:
     return "unknown" if value is None else f"{value:{sign}.3f}"
 
 
+def floor_sentence(workspace: Workspace) -> str:
+    """Our error beside what the field knows, as a sentence for the README."""
+    refit = read_json(workspace.result("03_offset_analysis"))["calibrated"]
+    low, high = FIELD_FLOOR_UAS
+    sentence = (
+        f"Published zero points of one release of Gaia differ by {low:.0f} to {high:.0f} µas, and parallaxes of"
+        f" neighbours on the sky share errors as large: that is how well anyone knows Gaia's zero point. The error of"
+        f" this run's, {refit['error_uas']:.1f} µas, is statistical and stands beside it, not in its place."
+    )
+    return textwrap.fill(sentence, 120) + "\n"
+
+
 def replace_block(text: str, name: str, block: str) -> str:
     """The text with what stands between ``<!-- name: begin -->`` and ``<!-- name: end -->`` replaced."""
     pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
@@ -203,7 +249,8 @@ def ledger(workspace: Workspace) -> str:
     """
     survey = workspace.survey
     title = re.sub(r"([\\`*_{}\[\]<>$|#~&])", r"\\\1", " ".join(survey.title.split()))  # as it is, in one line
-    results = {name: read_json(workspace.result(name)) for name in sorted({entry.result for entry in ENTRIES})}
+    names = sorted({entry.result for entry in ENTRIES})
+    results = {name: _read(workspace, name) for name in names}
     simulated = survey.sources.kind == "simulated"
     lines = [
         "# Ledger",
@@ -229,6 +276,11 @@ def ledger(workspace: Workspace) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _read(workspace: Workspace, name: str) -> dict:
+    path = workspace.result(name)
+    return {} if name in _MAY_BE_ABSENT and not path.is_file() else read_json(path)
+
+
 def _look_up(values, key: tuple[str, ...]):
     for part in key:
         values = (values or {}).get(part)
@@ -252,6 +304,7 @@ def main() -> None:
     readme = workspace.root / "README.md"
     text = readme.read_text(encoding="utf-8")
     text = replace_block(text, "figures", figure_table(workspace))
+    text = replace_block(text, "floor", floor_sentence(workspace))
     _write(readme, replace_block(text, "results", result_lines(workspace)))
 
 

@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Ellipse
 
 from apogaia import plots
+from apogaia.distances.comparisons import Pair
 from apogaia.distances.consistency import median_differences
 from apogaia.formats.apstar import Status
 from apogaia.formats.pixel_grid import gap_delete, wavelength_solution
@@ -26,7 +27,7 @@ from apogaia.parameters.network import CENSORED_ELEMENTS
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.physics.comparison import agreement
 from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
-from apogaia.physics.literature import PAPER_SUMMARIES
+from apogaia.physics.literature import PAPER_SUMMARIES, published_zero_points
 from apogaia.physics.luminosity import parallax_to_pc, robust_scatter
 from apogaia.plots.spectra import MARKED_LINES
 from apogaia.survey import load_survey
@@ -463,3 +464,60 @@ def test_recovery_shows_teff_in_thousand_kelvin():
     found = recovery.recovery(LabelPrediction(rng.normal(0, error), error, error, error), right)
     scatter = plots.label_recovery(found, "truth")[0].get_lines()[0].get_ydata()
     assert scatter == pytest.approx(np.full(22, 0.05), rel=0.2)
+
+
+# --- other catalogues and the literature ------------------------------------------------------------------------------
+
+
+def made_up_pair(n: int, kind: str = "BPG"):
+    rng = np.random.default_rng(4)
+    reference = rng.uniform(300, 8000, n)
+    dist = 0.95 * reference * np.exp(0.1 * rng.normal(size=n))
+    quantities = {"dist_kpc": reference / 1000, "logg": rng.normal(2.5, 0.5, n), "snr": rng.lognormal(5, 0.5, n)}
+    return Pair("this work", kind, dist, 0.1 * dist, reference, 0.1 * reference, quantities, None, n, {"log g": 0})
+
+
+@pytest.mark.parametrize("n", [1, 12, 300, 5000])
+def test_comparisons_of_any_size_are_drawn_without_warnings(n):
+    pairs = [(pair, pair.numbers()) for pair in (made_up_pair(n, f"{kind}_$") for kind in range(4))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = plots.distance_pairs(pairs)
+        by = plots.offsets_by({numbers["second"]: numbers["by"] for _, numbers in pairs})
+        alone = plots.pair_figure(*pairs[0])
+        for axes in (drawn, by, alone):
+            axes.flat[0].figure.draw_without_rendering()
+    assert f"{n:,} stars" in drawn[0].get_title(loc="left") and "offset" in drawn[0].get_title(loc="left")
+    assert drawn.size == 6 and not drawn[5].axison
+    assert by[0, 0].get_ylabel() == "median offset [%]" and by[1, 0].get_ylim()[0] == 0
+    assert [panel.get_xlabel() for panel in by[1]] == [panel.get_xlabel() for panel in by[0]]
+
+
+def test_one_line_a_catalogue_with_the_medians_and_their_errors():
+    numbers = made_up_pair(3000).numbers()
+    axes = plots.offsets_by({"BPG": numbers["by"], "RC": numbers["by"]})
+    assert len(axes[0, 1].containers) == 2
+    line = axes[0, 1].containers[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), [one["median_offset_percent"] for one in numbers["by"]["logg"]])
+
+
+def test_what_was_put_in_is_drawn_as_a_difference():
+    found = {"BPG": {"offset_percent": 5.2, "offset_error": 0.3, "injected_offset_percent": 5.0}}
+    found["BPG"] |= {"contaminants_percent": 2.0, "contaminants_error": 0.3, "injected_contaminants_percent": 3.0}
+    found["BPG"] |= {"injected_contaminants_error": 0.4}
+    axes = plots.injected_and_found(found)
+    assert float(axes[0].containers[0].lines[0].get_xdata()[0]) == pytest.approx(0.2)
+    assert float(axes[1].containers[0].lines[0].get_xdata()[0]) == pytest.approx(-1.0)
+    left, right = axes[1].containers[0].lines[2][0].get_segments()[0][:, 0]
+    assert right - left == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("release", "subtracted"), [("dr2", "none"), ("edr3", "none"), ("dr3", "lindegren2021"), ("dr4", "none")]
+)
+def test_published_zero_points_stand_beside_ours_with_their_stars(release, subtracted):
+    published = published_zero_points(release, subtracted)
+    axes = plots.published_zero_points(published, {"refit": (-53.0, 4.0)}, truth_uas=-52.0)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == "refit" and labels[1:] == [f"{one.reference}: {one.stars}" for one in published]
+    assert "±" in axes.figure.legends[0].get_texts()[0].get_text()

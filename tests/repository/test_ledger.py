@@ -153,3 +153,31 @@ def test_a_title_of_any_characters_is_one_line_of_text(workspace):
     line = ledger.ledger(named).splitlines()[2]
     assert r"(größer als \`alles\` \<b\> \$x\_1\$ \| \*)" in line
     assert line.replace("\\", "").count("mock") == 1
+
+
+def test_a_run_older_than_the_comparisons_has_empty_cells_for_them(workspace):
+    workspace.result("09_comparisons").unlink()
+    rows = [line for line in ledger.ledger(workspace).splitlines() if line.startswith("| (NN - ")]
+    empty = [row for row in rows if not row.split("|")[3].strip()]
+    assert len(empty) == 6 and all("section 5.2" in row for row in empty)
+    paper = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in empty}
+    assert paper["(NN - BPG) / BPG distance, median"] == "-5 %"
+    assert paper["(NN - APOGEE-RC) / APOGEE-RC distance, robust scatter"] == "6 %"
+    assert paper["(NN - Hogg) / Hogg distance, median without its sign"] == "3 %"
+
+
+def test_the_field_s_floor_stands_beside_our_error(workspace):
+    sentence = ledger.floor_sentence(workspace)
+    assert "3 to 10 µas" in sentence and "3.2 µas" in sentence
+    assert sentence.endswith("\n") and max(map(len, sentence.splitlines())) <= 120
+
+
+def test_figures_of_a_notebook_that_has_not_run_are_left_out_where_it_is_newer_than_the_run(workspace):
+    for _, notebook, _ in ledger.FIGURES:
+        path = workspace.executed_notebook(notebook)
+        if notebook != "09_comparisons":
+            write_json(path, {"metadata": {"papermill": {"duration": 7.0}}})
+    table = ledger.figure_table(workspace)
+    assert "09_comparisons" not in table and "07_milky_way_maps" in table
+    write_json(workspace.executed_notebook("09_comparisons"), {"metadata": {"papermill": {"duration": 7.0}}})
+    assert "| 9 | [09_comparisons]" in ledger.figure_table(workspace)

@@ -14,6 +14,14 @@ from apogaia.plots.closure import (
     seed_pulls,
 )
 from apogaia.plots.common import COLUMN_WIDTH, PAGE_WIDTH, binned_median_map, running_median, save, use_style
+from apogaia.plots.comparisons import (
+    distance_pair,
+    distance_pairs,
+    injected_and_found,
+    offsets_by,
+    pair_figure,
+    published_zero_points,
+)
 from apogaia.plots.distances import (
     binned_scatter,
     coverage,
@@ -57,9 +65,12 @@ __all__ = [
     "cut_flow",
     "distance_against_gaia",
     "distance_comparison",
+    "distance_pair",
+    "distance_pairs",
     "face_on_map",
     "fit_residuals",
     "giant_scatter",
+    "injected_and_found",
     "jacobian",
     "kiel_diagram",
     "label_coverage",
@@ -69,9 +80,12 @@ __all__ = [
     "offset_dependence",
     "offset_histories",
     "offset_map",
+    "offsets_by",
     "orbits",
+    "pair_figure",
     "parallax_difference",
     "precision_kiel",
+    "published_zero_points",
     "pull_histograms",
     "recovered_zero_points",
     "reliability",
