@@ -1,4 +1,4 @@
-"""The command line: ``apogaia data | mock | fetch | reduce | distance | parameters | astra | zeropoint``."""
+"""The command line: ``apogaia data | mock | fetch | reduce | distance | parameters | astra | compare | zeropoint``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apogaia import __version__
-from apogaia.cli import astra_commands
+from apogaia.cli import astra_commands, compare_command
 from apogaia.cli.checks import (
     call,
     check_output,
@@ -27,6 +27,8 @@ from apogaia.cli.checks import (
 from apogaia.cli.help_texts import (
     ASTRA,
     ASTRA_EPILOG,
+    COMPARE,
+    COMPARE_EPILOG,
     DATA,
     DATA_EPILOG,
     DISTANCE,
@@ -167,6 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_schema(products)
     _add_workers(products)
 
+    compare = _add_command(commands, "compare", compare_command.compare, "two catalogues of distances, star by star")
+    compare.description, compare.epilog = COMPARE, COMPARE_EPILOG
+    compare_command.add_options(compare)
+
     zero_point = _add_command(
         commands, "zeropoint", _zero_point, "the parallax zero point of every star in a Gaia table"
     )
@@ -305,6 +311,7 @@ def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _mock(options: argparse.Namespace) -> int:
+    from apogaia.simulate.comparisons import simulate_comparisons
     from apogaia.simulate.run import simulate_survey
 
     survey = load_survey(options.survey)
@@ -315,6 +322,7 @@ def _mock(options: argparse.Namespace) -> int:
             f" {call('data', options.survey)} {HOW_DATA_ARRIVE[survey.sources.kind]}"
         )
     simulate_survey(survey, workspace, processes=options.processes)
+    simulate_comparisons(survey, workspace)
     print(f"{survey.simulation.n_stars} simulated stars under {workspace.raw}, their truth in {workspace.truth}")
     return 0
 

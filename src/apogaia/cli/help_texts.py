@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     "ASTRA",
     "ASTRA_EPILOG",
+    "COMPARE",
+    "COMPARE_EPILOG",
     "DATA",
     "DATA_EPILOG",
     "DISTANCE",
@@ -30,6 +32,7 @@ EPILOG = """examples:
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
   apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
   apogaia astra smoke                       the survey's products in the form of SDSS's Astra
+  apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of distances against another catalogue
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
 """
 
@@ -219,4 +222,36 @@ ZEROPOINT_EPILOG = """examples:
   apogaia zeropoint GaiaSource_000000-003111.csv.gz
   apogaia zeropoint gaia_dr3_parquet_folder/
   apogaia zeropoint sources.csv --constant          one zero point for all: needs only the parallax
+"""
+
+
+COMPARE = """Compare two catalogues of distances, star by star: median offset and robust scatter of
+(FIRST - SECOND) / SECOND with their statistical errors, over all stars and in bins of distance, log g and SNR, as in
+section 5.2 and Figure 9 of the paper.
+
+Each file is recognised by its columns, in upper or lower case:
+  this work              dist, dist_error, fakemag, flags (the catalogue, or `apogaia distance --output`)
+  AstroNNDist of Astra   L_fakemag, dist
+  astroNN                dist, dist_error, nn_parallax, weighted_dist
+  APOGEE-RC              RC_DIST (kpc; no errors: 5 % are taken)
+  BPG                    BPG_dist16, BPG_dist50, BPG_dist84 (kpc)
+  Hogg, Eilers & Rix     spec_parallax, spec_parallax_err (mas)
+  StarHorse              dist16, dist50, dist84 (kpc)
+  APOKASC                APOKASC2_RADIUS (Rsun; distances by Ks, extinction and Teff of the other file)
+  clusters               Cluster, Proba, and beside it a table with Cluster, DistPc (VizieR J/A+A/640/A1)
+  any other table        dist, perhaps dist_error, in the unit that the file states, else pc
+Stars are matched by APOGEE_ID (2MASS_ID, obj) where both files have it, else by RA and DEC; each star counts once.
+Distances that are NaN, masked, -9999, 0 or negative, or flagged as absent, count as unknown.
+
+"offset, contaminants apart" and "contaminants" come from a likelihood in which some stars are off by more than the
+stated errors explain: wrong kinds of stars, wrong matches. "scatter / stated errors" is 1 where the errors are right.
+Errors are statistical alone.
+
+Exit code: 0 if there are stars to compare, 2 if not (see the message)."""
+
+
+COMPARE_EPILOG = """examples:
+  apogaia compare data/mock/apogee_nn_dist.fits apogee-rc-DR14.fits
+  apogaia compare distances.ecsv astraAllStarAstroNNDist-0.6.0.fits.gz --figure compared.png
+  apogaia compare mine.fits apogee_distances-DR14.fits --output compared.json --max-error inf
 """
