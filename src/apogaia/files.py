@@ -129,7 +129,12 @@ def _source_file(code: Callable | ModuleType) -> Path:
 
 
 def kept(
-    product: str | Path, make: Callable[[Path], None], settings: Mapping, inputs: Iterable[str | Path] = ()
+    product: str | Path,
+    make: Callable[..., None],
+    settings: Mapping,
+    inputs: Iterable[str | Path] = (),
+    *,
+    in_parts: bool = False,
 ) -> Path:
     """Make a product unless it is there and current, and return its path.
 
@@ -142,12 +147,20 @@ def kept(
         function's module, with all that the module imports, is part of the fingerprint.
     settings, inputs
         What `make` depends on besides, as for `fingerprint`.
+    in_parts
+        Give `make` also the `parts_folder` beside the product, as its argument ``parts``, and remove it in the end.
     """
-    inputs = list(inputs)
+    product, inputs = Path(product), list(inputs)
     key = fingerprint(settings, inputs, [make])
-    if not is_current(product, key):
+    if is_current(product, key):
+        return product
+    if not in_parts:
         mark_current(product, key, make)
-    return Path(product)
+        return product
+    folder = parts_folder(product.with_name(f"{product.name}.parts"), key)
+    mark_current(product, key, functools.partial(make, parts=folder))
+    shutil.rmtree(folder)
+    return product
 
 
 def file_digest(path: str | Path) -> bytes:

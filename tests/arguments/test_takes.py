@@ -181,6 +181,7 @@ SPECTRA = RNG.uniform(0.8, 1.1, (N, 24))
 LABELS = {name: RNG.uniform(0.01, 0.04, N) for name in ("logg_error", "fe_h", "fe_h_error")}
 LABELS |= {f"{element}_h{end}": RNG.uniform(0.01, 0.04, N) for element in MAP_ELEMENTS for end in ("", "_error")}
 PREDICTION = Prediction(FAKEMAG, ERROR, ERROR, 1.4 * ERROR)
+MAG_EDGES = np.array([8.0, 10.0, 12.0])
 ALL_LABELS = RNG.normal(0, 1, (N, 22))
 LABEL_ERROR = 0.1 * np.abs(ALL_LABELS) + 0.01
 LABEL_PREDICTION = LabelPrediction(ALL_LABELS + LABEL_ERROR, LABEL_ERROR, LABEL_ERROR, 1.4 * LABEL_ERROR)
@@ -362,13 +363,14 @@ NOT_RUN = {
     "parameters.parameters_model.ParametersModel.predict": {"self": None, "spectra": SPECTRA, "snr": MAG},
     "parameters.parameters_model.ParametersModel.predict_raw": {"self": None, "spectra": SPECTRA},
     "parameters.recovery.coverage_in_bins": {
-        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": np.array([8.0, 10.0, 12.0]), "label_error": LABEL_ERROR,
+        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": MAG_EDGES,
+        "label_error": LABEL_ERROR,
     },
     "parameters.recovery.recovery": {
         "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "label_error": LABEL_ERROR,
     },
     "parameters.recovery.scatter_in_bins": {
-        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": np.array([8.0, 10.0, 12.0]),
+        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": MAG_EDGES,
     },
     "parameters.recovery.network_labels": {"network": None, "spectra": SPECTRA},
     "parameters.recovery.occlusion": {"network": None, "spectra": SPECTRA},
