@@ -15,7 +15,7 @@ RUN apt-get update \
 WORKDIR /apogaia
 # Keras runs on JAX, which compiles training and MC dropout for the GPU and takes its memory as it needs it (Makefile).
 # Several GPUs at once: -e KERAS_BACKEND=tensorflow. Packages are compiled now, since every container starts from here.
-ENV VENV=/opt/apogaia \
+ENV APOGAIA_VENV=/opt/apogaia \
     LOCK=requirements-cuda.lock \
     PATH=/opt/apogaia/bin:$PATH \
     KERAS_BACKEND=jax \

@@ -201,6 +201,15 @@ def test_a_product_made_in_parts_resumes_and_leaves_none(tmp_path):
     assert made[4:] == ["a", "b", "c"]
 
 
+def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    lock = tmp_path / "new" / ".lock"
+    with files.alone(lock, "another is at x"):
+        with pytest.raises(files.BusyError, match="another is at x: wait for it"), files.alone(lock, "another is at x"):
+            pytest.fail("both are in")
+    with files.alone(lock, "another is at x"):
+        pass
+
+
 def test_a_file_is_current_only_for_the_fingerprint_it_was_made_with(tmp_path):
     product = tmp_path / "product.txt"
     assert not files.is_current(product, "k1")

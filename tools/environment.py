@@ -4,7 +4,8 @@
 
 Runs with the standard library alone, under the Python that the environment is to have. An installed ``uv`` is used if
 there is one; otherwise the version pinned in requirements-uv.lock is installed into the new environment. The file
-``.complete`` is written last: an interrupted set-up leaves none, so that make starts over.
+``.complete`` is written last: an interrupted set-up leaves none, so that make starts over. A folder that holds
+something else than an environment made here is left alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK = ".apogaia-environment"  # written first: what a folder that bears it holds was made here
 UV_LOCK = ROOT / "requirements-uv.lock"
 PROJECT = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
 
@@ -98,17 +100,49 @@ def install_with_pip(python: str, lock: Path) -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *options], check=True)
 
 
+class NotOursError(Exception):
+    """The folder holds something else."""
+
+
+def make_empty(folder: Path) -> None:
+    """Remove an earlier environment, and mark the folder as one.
+
+    Raises
+    ------
+    NotOursError
+        If it holds anything that was not made here: another environment, or files of the user.
+    """
+    content = list(folder.iterdir()) if folder.is_dir() else []
+    if content and not any((folder / name).is_file() for name in (MARK, ".complete")):
+        raise NotOursError(
+            f"{folder} holds files that are no environment of apogaia, and would be emptied:"
+            " give make VENV=a new folder, or remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    (folder / ".complete").unlink(missing_ok=True)
+    for item in content:
+        if item.name == MARK:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink(missing_ok=True)
+
+
 def create(folder: Path, lock: Path, installer: str = "uv") -> None:
     """Create the environment anew.
 
     Raises
     ------
+    NotOursError
+        If the folder holds something else.
     subprocess.CalledProcessError
         If neither uv nor pip can install the lock file and the project.
     """
     folder = folder.absolute()
-    (folder / ".complete").unlink(missing_ok=True)
-    venv.create(folder, clear=True, with_pip=True, symlinks=True)
+    make_empty(folder)
+    venv.create(folder, with_pip=True, symlinks=True)
     python = str(folder / "bin" / "python")
     if installer == "pip" or not install_with_uv(python, lock):
         print(f"pip installs {lock.name}: two or three minutes", flush=True)
@@ -124,6 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         create(options.folder, options.lock, options.installer)
+    except NotOursError as error:
+        print(error, file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"The environment is not complete: {error.cmd[0]} failed (its message is above)", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -19,6 +20,8 @@ import numpy as np
 from apogaia.code_dependencies import code_digest
 
 __all__ = [
+    "BusyError",
+    "alone",
     "atomic",
     "file_digest",
     "fingerprint",
@@ -34,6 +37,22 @@ __all__ = [
 
 SAMPLED_ABOVE = 64 * 2**20  # [bytes] larger products are recognised by their size and three pieces of their content
 PIECE = 2**20  # [bytes]
+
+
+class BusyError(OSError):
+    """Another process is at the same product; the message says which, and what to do."""
+
+
+@contextmanager
+def alone(lock: str | Path, busy: str) -> Iterator[None]:
+    """Keep a second process from the block: it raises `BusyError`, which says `busy`. A killed one keeps nobody out."""
+    Path(lock).parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{busy}: wait for it, or stop it") from None
+        yield
 
 
 @contextmanager

@@ -39,9 +39,8 @@ def calls(tmp_path, monkeypatch):
         path.write_text(STAND_IN)
         path.chmod(0o755)
 
-    def new_folder(folder, clear, **_):
-        assert clear
-        assert not (folder / ".complete").exists()  # before anything is removed
+    def new_folder(folder, **_):
+        assert [item.name for item in folder.iterdir()] == [environment.MARK]  # what an earlier set-up left is gone
         stand_in(folder / "bin" / "python")
 
     monkeypatch.setattr(environment.venv, "create", new_folder)
@@ -120,6 +119,41 @@ def test_an_interrupted_set_up_is_not_complete(calls, monkeypatch, capfd):
     with pytest.raises(FileNotFoundError):  # nothing was called
         calls()
     assert "starts over" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["thesis_results.txt", "pyvenv.cfg"])
+def test_a_folder_that_is_no_environment_of_ours_is_left_alone(tmp_path, capsys, name):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / name).write_text("years of work")
+    assert environment.main([str(tmp_path / "precious"), "requirements.lock"]) == 1
+    assert [item.name for item in (tmp_path / "precious").iterdir()] == [name]
+    assert "would be emptied" in capsys.readouterr().err
+
+
+def test_an_interrupted_set_up_is_still_ours(tmp_path):
+    folder = tmp_path / "venv"
+    environment.make_empty(folder)  # as a killed run leaves it
+    (folder / "lib").mkdir()
+    (folder / "lib" / "half.py").touch()
+    (folder / "lib64").symlink_to("lib")
+    environment.make_empty(folder)
+    assert [item.name for item in folder.iterdir()] == [environment.MARK]
+
+
+def test_an_exported_venv_is_not_taken_for_ours():
+    """Users of environments export VENV or activate one: only the command line, or APOGAIA_VENV, chooses another."""
+    command = ["make", "--no-print-directory", "--eval", "show: ; @echo $(VENV)", "show"]
+
+    def chosen(*arguments, **variables):
+        surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "VENV", "APOGAIA_VENV"))}
+        done = subprocess.run(
+            [*command, *arguments], cwd=ROOT, env=surroundings | variables, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert chosen(VENV="/home/me/precious") == ".venv"
+    assert chosen("VENV=elsewhere", VENV="/home/me/precious") == "elsewhere"
+    assert chosen(APOGAIA_VENV="/opt/apogaia") == "/opt/apogaia"
 
 
 def test_pips_settings_are_read_in_its_order():
