@@ -64,7 +64,6 @@ $(READY): $(LOCK) requirements-uv.lock tools/environment.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "apogaia needs Python 3.11 or 3.12: install it, or give make PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Creating $(VENV) from $(LOCK)"
 	@"$(PYTHON)" tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
 
 lock:  ## Resolve the lock files anew

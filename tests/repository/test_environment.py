@@ -1,6 +1,7 @@
 """`make environment`: uv where it is available, pip elsewhere, hashes checked by both, and complete only at its end."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -56,7 +57,7 @@ def calls(tmp_path, monkeypatch):
         if uv:
             stand_in(tools / "uv")
         (tmp_path / "venv").mkdir(exist_ok=True)
-        (tmp_path / "venv" / ".complete").touch()  # of an earlier set-up
+        (tmp_path / "venv" / ".complete").touch()  # of an earlier version
         status = environment.main([str(tmp_path / "venv"), "requirements.lock", *arguments])
         assert (status == 0) == (tmp_path / "venv" / ".complete").exists()
         return status, log.read_text().splitlines()
@@ -140,6 +141,24 @@ def test_an_interrupted_set_up_is_still_ours(tmp_path):
     assert [item.name for item in folder.iterdir()] == [environment.MARK]
 
 
+def test_newer_files_alone_install_nothing_and_a_changed_project_only_itself(calls, tmp_path, monkeypatch):
+    assert calls()[0] == 0
+    python, made = tmp_path / "venv" / "bin" / "python", []
+    monkeypatch.setattr(environment, "create", lambda *_: made.append("packages"))
+    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: made.append(command))
+    again = [str(tmp_path / "venv"), "requirements.lock"]
+    assert environment.main(again) == 0 and made == []
+    states = {name: environment.wanted(Path("requirements.lock")) | {name: "other"} for name in ("project", "packages")}
+    (tmp_path / "venv" / ".complete").write_text(json.dumps(states["project"]))
+    assert environment.main(again) == 0
+    assert made == [[str(python), "-m", "pip", "install", "--quiet", *environment.PROJECT]]
+    (tmp_path / "venv" / ".complete").write_text(json.dumps(states["packages"]))
+    assert environment.main(again) == 0 and made[1:] == ["packages"]
+    assert environment.main(again) == 0 and len(made) == 2
+    another = environment.wanted(Path("requirements-cuda.lock"))
+    assert another["packages"] != states["project"]["packages"] and another["project"] != "other"
+
+
 def test_an_exported_venv_is_not_taken_for_ours():
     """Users of environments export VENV or activate one: only the command line, or APOGAIA_VENV, chooses another."""
     command = ["make", "--no-print-directory", "--eval", "show: ; @echo $(VENV)", "show"]
@@ -215,4 +234,8 @@ def test_keras_runs_on_jax_where_the_packages_for_nvidia_are_installed():
     assert keras_backend(gpu, "LOCK=requirements.lock") == ""
     assert keras_backend("NVIDIA=", "LOCK=requirements-cuda.lock") == ""
     container = (ROOT / "Dockerfile").read_text()
-    assert "KERAS_BACKEND=jax" in container and "XLA_PYTHON_CLIENT_PREALLOCATE=false" in container
+    assert (
+        "ARG BACKEND=jax" in container
+        and "KERAS_BACKEND=$BACKEND" in container
+        and "XLA_PYTHON_CLIENT_PREALLOCATE=false" in container
+    )

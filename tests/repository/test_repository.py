@@ -64,6 +64,16 @@ def test_conda_container_and_project_use_the_same_python_and_lock():
     assert "LOCK=requirements-cuda.lock" in docker
 
 
+def test_the_image_holds_the_repository_and_nothing_else():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git repository")
+    allowed = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    top = {name.split("/")[0] for name in listed.stdout.splitlines()}
+    hidden = {".dockerignore", ".github", ".gitignore", ".pre-commit-config.yaml"}
+    assert {line[1:] for line in allowed} == (top - hidden) | {"data/README.md"}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_thin(path):
     cells = json.loads(path.read_text())["cells"]
