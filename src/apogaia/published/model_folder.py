@@ -55,7 +55,7 @@ def read_model_folder(folder: Path) -> PublishedNetwork:
         files=(parameters.path, present[0]),
         architecture=parameters.architecture,
         layout=f"model folder with {'names' if parameters.by_name else 'lists'}, weights of {keras}",
-        survey="dr17" if parameters.by_name else "dr14",
+        survey="dr17" if parameters.by_name and parameters.architecture != JOINT else "dr14",
         weights=weights,
         mean_spectrum=pixels.mean,
         pixel_sd=float(pixels.sd[0]),
@@ -112,13 +112,11 @@ def _luminosity(layers: KerasLayers, parameters: FolderParameters, labels: Norma
     joint = parameters.architecture == JOINT
     names = [f"fakemag_{name}" for name in HEADS] if joint else HEADS
     if labels.mean[0] != 0:
-        raise ModelFileError(
-            f"{layers.source}: labels_mean is {labels.mean[0]:g}; luminosities are scaled alone: give one"
-        )
+        raise ModelFileError(f"{layers.source}: labels_mean is {labels.mean[0]:g}; luminosities are scaled alone")
     activation = layers.activation(names[0]) or ("softplus" if joint else parameters.last_activation)
     if activation != "softplus":
         raise ModelFileError(
-            f"{layers.source}: the activation of layer {names[0]!r} is {activation}; that of a luminosity must be softplus"
+            f"{layers.source}: the activation of layer {names[0]!r} is {activation}, not softplus, as a luminosity's is"
         )
     two = parameters.hidden[1]
     return {
@@ -130,11 +128,10 @@ def _luminosity(layers: KerasLayers, parameters: FolderParameters, labels: Norma
 def _offset(layers: KerasLayers, parameters: FolderParameters) -> dict[str, Dense]:
     if layers.in_a_lambda(FAKEMAG_FACTOR) is False:
         raise ModelFileError(
-            f"{layers.source}: its luminosity is not multiplied by {FAKEMAG_FACTOR}: a network from before the published ones"
+            f"{layers.source}: the luminosity is not multiplied by {FAKEMAG_FACTOR}: older than the published networks"
         )
-    for name in ("offset_output",):
-        if layers.activation(name) not in (None, "tanh"):
-            raise ModelFileError(f"{layers.source}: the activation of layer {name!r} must be tanh")
+    if layers.activation("offset_output") not in (None, "tanh"):
+        raise ModelFileError(f"{layers.source}: the activation of layer 'offset_output' must be tanh")
     return {"scaled_offset": layers.named("offset_output", (parameters.hidden[3], 1))}
 
 

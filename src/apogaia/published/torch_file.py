@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             f"{path}: a zip archive, but not of PyTorch: it holds {len(pickles)} files data.pkl, not one"
         )
     root = pickles[0].removesuffix("data.pkl")
-    order = ">" if members.get(f"{root}byteorder", b"little").strip() == b"big" else "<"
+    order: Literal[">", "<"] = ">" if members.get(f"{root}byteorder", b"little").strip() == b"big" else "<"
     reader = _Reader(io.BytesIO(members[pickles[0]]), path)
     try:
         content = reader.load()
@@ -80,7 +80,7 @@ class _Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def numbers(self, members: Mapping[str, bytes], root: str, order: str, what: str) -> np.ndarray:
+    def numbers(self, members: Mapping[str, bytes], root: str, order: Literal[">", "<"], what: str) -> np.ndarray:
         """Read the numbers, all of which must lie inside the storage."""
         member = f"{root}data/{self.storage.key}"
         whole = (self.offset, *self.shape, *self.strides)
