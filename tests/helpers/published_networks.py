@@ -351,8 +351,11 @@ def state_of(net, masks=None):
     return state
 
 
-def write_torch(path, state, *, transposed=(), extra=None):
-    """A file as torch.save writes it; tensors in `transposed` are views with other strides."""
+def write_torch(path, state, *, transposed=(), extra=None, described=None, storage="{}"):
+    """A file as torch.save writes it; tensors in `transposed` are views with other strides.
+
+    `described` is a shape and strides that all tensors claim to have, `storage` the form of the storages' names.
+    """
     order = np.random.default_rng(7).permutation(len(state))
     names = [list(state)[i] for i in order]
     tensors, members = collections.OrderedDict(), {}
@@ -362,7 +365,8 @@ def write_torch(path, state, *, transposed=(), extra=None):
         kind = KINDS[stored.dtype.str[1:]]
         steps = [step // stored.itemsize for step in stored.strides]
         strides = tuple(steps[::-1] if name in transposed else steps)
-        tensors[name] = _Tensor(_Storage(kind, str(key), stored.size), values.shape, strides)
+        shape, strides = described or (values.shape, strides)
+        tensors[name] = _Tensor(_Storage(kind, storage.format(key), stored.size), shape, strides)
         members[f"archive/data/{key}"] = stored.tobytes()
     content = io.BytesIO()
     _Pickler(content, protocol=2).dump({"epoch": 30, "model_state_dict": tensors, **(extra or {})})

@@ -78,7 +78,7 @@ def test_the_other_layouts_give_the_same_labels(tmp_path, layout):
         assert np.array_equal(getattr(first, name), getattr(other, name))
 
 
-@pytest.mark.parametrize(("offset", "layout"), zip(["constant", "multivariate"] * 2, LAYOUTS, strict=True))
+@pytest.mark.parametrize(("offset", "layout"), [*zip(["constant", "multivariate"] * 2, LAYOUTS, strict=True)])
 def test_joint_networks(tmp_path, layout, offset):
     net, x = network("ApogeeDR14GaiaDR2BCNN"), spectra()
     changes = multivariate(net) if offset == "multivariate" else {}

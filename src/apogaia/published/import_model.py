@@ -119,13 +119,16 @@ def build_network(published: PublishedNetwork, base: Survey, offset_at: str = "o
             "parallax_scale_mas": float(published.label_sd[0]) if published.architecture == JOINT else None,
             "training_range": _training_range(published),
         }
+    notes = [*published.notes]
+    if published.offset == "multivariate" and not extra["training_range"]:
+        notes.append("no spread of G, BP-RP and Teff is stated: `apogaia zeropoint` refuses the model without a range")
     origin: dict[str, Any] = {
         "architecture": published.architecture,
         "layout": published.layout,
         "weights": published.n_weights,
         "source": published.source.name,
         "sha256": {path.name: files.file_digest(path).hex() for path in published.files},
-        "notes": list(published.notes),
+        "notes": notes,
     }
     if published.offset == "constant":
         origin |= {"offset_at": offset_at, "constant_offset": _constant_offsets(published, survey)}
