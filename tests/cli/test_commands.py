@@ -371,15 +371,7 @@ def test_every_command_explains_itself(command, capsys):
     said = capsys.readouterr().out
     assert "Exit code: 0" in said and len(said.partition("positional")[0]) > 300
     values = {line.split()[1] for line in said.splitlines() if line.startswith("  --") and len(line.split()) > 1}
-    assert not {value for value in values if value.isupper()} - {
-        "N",
-        "FILE",
-        "FOLDER",
-        "COLUMN",
-        "ADDRESS",
-        "MAG",
-        "SURVEY",
-    }
+    assert not {value for value in values if value.isupper()} - {*"N FILE FOLDER COLUMN ADDRESS MAG SURVEY".split()}
     assert not np.any([f" {name.upper()} " in said for name in ("passes", "seed", "model", "draws", "processes")])
 
 

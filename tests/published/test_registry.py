@@ -81,7 +81,7 @@ def test_without_a_network_a_sentence_says_where_to_put_the_folder(tmp_path):
 
 
 def test_a_network_without_an_address(tmp_path):
-    with pytest.raises(FetchError, match="astra-distances cannot be fetched: get .* put it into .*here"):
+    with pytest.raises(FetchError, match=r"astra-distances cannot be fetched: get .* put it into .*here"):
         registry.fetch_model(registry.find_model("astra-distances"), tmp_path / "here")
 
 
