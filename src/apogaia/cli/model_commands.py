@@ -32,7 +32,7 @@ def _fetch(options: argparse.Namespace) -> int:
         raise ValueError(f"fetch which? Known are {names}")
     model = registry.find_model(options.name)
     folder = registry.fetch_model(model, options.folder)
-    output = folder.with_suffix(".keras").name
+    output = f"{folder.name}.keras"
     print(f"{folder} is complete; cite {model.citation}")
     print(
         f"next: apogaia import-model {shlex.quote(str(folder))} --survey {model.survey} --output {shlex.quote(output)}"
