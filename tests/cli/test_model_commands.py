@@ -135,8 +135,6 @@ def test_distances_of_a_file_in_both_products(capsys, tmp_path, apstar):
     arguments = ("--model", tmp_path / "torch.keras", "--passes", 10, "--output", tmp_path / "d.fits.gz")
     code, out, lines = said(capsys, "distance", "--product", "astra", apstar, *arguments)
     assert code == 0 and not lines and (tmp_path / "d.fits.gz").is_file()
-    code, _, lines = said(capsys, "zeropoint", apstar.parent / "a.csv", "--model", model)
-    assert code == 2
 
 
 def test_labels_of_a_file(capsys, tmp_path, apstar):
@@ -147,6 +145,10 @@ def test_labels_of_a_file(capsys, tmp_path, apstar):
     assert code == 0 and not lines and np.isfinite(found["teff"]).all()
     code, _, lines = said(capsys, "distance", apstar, "--model", model)
     assert code == 2 and "a model of stellar parameters" in lines[0]
+    Table({"parallax": [1.0]}).write(tmp_path / "gaia.csv")
+    for options, reason in (((), "trained without an offset"), (("--constant",), "its offset is not constant")):
+        code, _, lines = said(capsys, "zeropoint", tmp_path / "gaia.csv", "--model", model, *options)
+        assert code == 2 and len(lines) == 1 and reason in lines[0]
 
 
 def test_faults_are_one_line_and_nothing_is_written(capsys, tmp_path):

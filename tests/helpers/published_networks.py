@@ -368,6 +368,7 @@ def write_torch(path, state, *, transposed=(), extra=None, described=None, stora
         shape, strides = described or (values.shape, strides)
         tensors[name] = _Tensor(_Storage(kind, storage.format(key), stored.size), shape, strides)
         members[f"archive/data/{key}"] = stored.tobytes()
+    tensors._metadata = collections.OrderedDict({"": {"version": 1}})  # as a module's dictionary has it
     content = io.BytesIO()
     _Pickler(content, protocol=2).dump({"epoch": 30, "model_state_dict": tensors, **(extra or {})})
     with zipfile.ZipFile(path, "w") as archive:

@@ -496,7 +496,7 @@ def _zero_point(options: argparse.Namespace) -> int:
 
     provenance = read_provenance(model_path)
     warn_if_simulated(model_path, provenance)
-    if options.constant and provenance["offset"] != "constant":
+    if options.constant and provenance.get("offset") != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)
     counts = add_zero_point_to_file(
