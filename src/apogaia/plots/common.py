@@ -73,8 +73,9 @@ def use_style() -> None:
 
 FEWEST_STARS = 5000  # of a simulated survey whose results mean something
 MARK_STYLE: dict[str, Any] = {
-    "ha": "center", "va": "center", "rotation": 20, "size": "xx-large", "color": "crimson", "alpha": 0.18, "zorder": 100,
-}  # fmt: skip
+    **{"ha": "center", "va": "center", "rotation": 20, "size": "xx-large"},
+    **{"color": "crimson", "alpha": 0.18, "zorder": 100},
+}
 
 
 def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
