@@ -73,8 +73,13 @@ def use_style() -> None:
 
 FEWEST_STARS = 5000  # of a simulated survey whose results mean something
 MARK_STYLE: dict[str, Any] = {
-    **{"ha": "center", "va": "center", "rotation": 20, "size": "xx-large"},
-    **{"color": "crimson", "alpha": 0.18, "zorder": 100},
+    "ha": "center",
+    "va": "center",
+    "rotation": 20,
+    "size": "xx-large",
+    "color": "crimson",
+    "alpha": 0.18,
+    "zorder": 100,
 }
 
 
