@@ -2,7 +2,8 @@
 # Both set up their own environment. `make help` lists the rest.
 
 SURVEY  ?= mock
-VENV    ?= .venv
+# Not from an exported VENV, which may be somebody's own environment: the command line or APOGAIA_VENV chooses another.
+VENV    := $(or $(APOGAIA_VENV),.venv)
 PYTHON  ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 NVIDIA  := $(wildcard /proc/driver/nvidia/version)
 LOCK    ?= $(if $(NVIDIA),requirements-cuda.lock,requirements.lock)
@@ -48,7 +49,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all smoke test data lab report closure stress labels simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report readme closure stress labels simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -63,7 +64,6 @@ $(READY): $(LOCK) requirements-uv.lock tools/environment.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "apogaia needs Python 3.11 or 3.12: install it, or give make PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 	  { echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Creating $(VENV) from $(LOCK)"
 	@"$(PYTHON)" tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
 
 lock:  ## Resolve the lock files anew
@@ -133,6 +133,7 @@ NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wil
 
 all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
+	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. Those of make all do.")
 
 smoke:  ## The same for the smallest survey, in a minute or two
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
@@ -140,12 +141,16 @@ smoke:  ## The same for the smallest survey, in a minute or two
 # Options of JupyterLab, for instance LAB="--no-browser --port 9999"
 LAB ?=
 
-lab: $(READY)  ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir notebooks $(LAB)
+lab: $(READY)  ## Open copies of the notebooks (build/lab) in JupyterLab: saving them changes no file of the repository
+	$(BIN)/python tools/lab_copies.py build/lab
+	$(BIN)/jupyter lab --notebook-dir build/lab $(LAB)
 
-report: all  ## The executed notebooks as web pages, and docs/ledger.md
+report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, in build/
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
+
+readme: all  ## For maintainers: README's tables, docs/ledger.md and docs/truth.png from the results of SURVEY
+	$(BIN)/python tools/ledger.py $(SURVEY) --docs
 
 stress: $(READY)  ## How does the refit fare where its assumptions fail? Two hours; resumes; writes docs/closure/stress.json
 	$(BIN)/python -m apogaia.closure.stress || [ $$? -eq 3 ]  # 3: runs beyond their limits, which the report tells
@@ -183,7 +188,14 @@ lint: $(READY)  ## Style, types, and which part of the package may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean:  ## Remove all products of SURVEY; raw files of an archive survey stay
+REMOVED = $(wildcard $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* \
+  $(DATA)/labelled_stars.h5 $(CATALOGUE) $(ABUNDANCES)) $(if $(filter simulated,$(KIND)),$(wildcard $(DATA)/raw $(DATA)/truth.fits))
+SURE ?=
+
+clean:  ## Remove all products of SURVEY, and say which; raw files of an archive survey stay. Of a real one with SURE=yes
 	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }
+	@echo "Products of $(NAME):"; du -sch $(REMOVED) 2>/dev/null || true
+	@test "$(KIND)" = simulated -o "$(SURE)" = yes || \
+	  { echo "Making them again takes days: make clean SURVEY=$(SURVEY) SURE=yes removes them"; exit 1; }
 	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(DATA)/labelled_stars.h5 $(CATALOGUE) $(ABUNDANCES) $(DATA)/.*.fingerprint
 	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(DATA)/raw $(DATA)/truth.fits || true

@@ -179,6 +179,37 @@ def test_parts_of_a_killed_run_are_kept_for_the_same_fingerprint_only(tmp_path):
     assert left_over(files.parts_folder(tmp_path / "parts", "k2")) == ["fingerprint"]
 
 
+def test_a_product_made_in_parts_resumes_and_leaves_none(tmp_path):
+    product, made = tmp_path / "out.txt", []
+
+    def make(path, parts):
+        for name in "abc":
+            if not (parts / name).is_file():
+                made.append(name)
+                if made == ["a", "b"]:
+                    raise KeyboardInterrupt
+                (parts / name).touch()
+        path.write_text("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        files.kept(product, make, {"a": 1}, in_parts=True)
+    assert left_over(tmp_path) == ["out.txt.parts"]
+    assert files.kept(product, make, {"a": 1}, in_parts=True).read_text() == "whole"
+    assert made == ["a", "b", "b", "c"] and not (tmp_path / "out.txt.parts").exists()
+    files.kept(product, make, {"a": 1}, in_parts=True)
+    files.kept(product, make, {"a": 2}, in_parts=True)  # of other settings no part is taken
+    assert made[4:] == ["a", "b", "c"]
+
+
+def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    lock = tmp_path / "new" / ".lock"
+    with files.alone(lock, "another is at x"):
+        with pytest.raises(files.BusyError, match="another is at x: wait for it"), files.alone(lock, "another is at x"):
+            pytest.fail("both are in")
+    with files.alone(lock, "another is at x"):
+        pass
+
+
 def test_a_file_is_current_only_for_the_fingerprint_it_was_made_with(tmp_path):
     product = tmp_path / "product.txt"
     assert not files.is_current(product, "k1")

@@ -4,13 +4,17 @@
 
 Runs with the standard library alone, under the Python that the environment is to have. An installed ``uv`` is used if
 there is one; otherwise the version pinned in requirements-uv.lock is installed into the new environment. The file
-``.complete`` is written last: an interrupted set-up leaves none, so that make starts over.
+``.complete`` is written last: an interrupted set-up leaves none, so that make starts over. It holds what was installed:
+a file that is newer, but not another, costs nothing, and a change of pyproject.toml alone installs the project alone. A
+folder that holds something else than an environment made here is left alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK = ".apogaia-environment"  # written first: what a folder that bears it holds was made here
 UV_LOCK = ROOT / "requirements-uv.lock"
 PROJECT = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
 
@@ -98,22 +103,87 @@ def install_with_pip(python: str, lock: Path) -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *options], check=True)
 
 
+class NotOursError(Exception):
+    """The folder holds something else."""
+
+
+def make_empty(folder: Path) -> None:
+    """Remove an earlier environment, and mark the folder as one.
+
+    Raises
+    ------
+    NotOursError
+        If it holds anything that was not made here: another environment, or files of the user.
+    """
+    content = list(folder.iterdir()) if folder.is_dir() else []
+    if content and not any((folder / name).is_file() for name in (MARK, ".complete")):
+        raise NotOursError(
+            f"{folder} holds files that are no environment of apogaia, and would be emptied:"
+            " give make VENV=a new folder, or remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    (folder / ".complete").unlink(missing_ok=True)
+    for item in content:
+        if item.name == MARK:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink(missing_ok=True)
+
+
+def wanted(lock: Path) -> dict[str, str]:
+    """Digests of what decides which packages an environment has, and how the project is installed into it."""
+    python = f"{sys.version_info[:2]}".encode()
+    packages = [python, *(path.read_bytes() for path in (lock, UV_LOCK, Path(__file__)))]
+    project = [str(ROOT).encode(), (ROOT / "pyproject.toml").read_bytes()]
+    digests = {"packages": packages, "project": project}
+    return {name: hashlib.sha256(b"\0".join(parts)).hexdigest() for name, parts in digests.items()}
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """The same of a complete environment; empty of any other."""
+    try:
+        return dict(json.loads((folder / ".complete").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def bring_up_to_date(folder: Path, lock: Path, installer: str = "uv") -> None:
+    """Create the environment, unless it is there and only looks older than the files that it was made from.
+
+    Raises as `create` does.
+    """
+    folder = folder.absolute()
+    ours, theirs = wanted(lock), installed(folder)
+    if theirs.get("packages") != ours["packages"]:
+        print(f"Creating {folder} from {lock}: gigabytes of packages, a minute or many", flush=True)
+        create(folder, lock, installer)
+    elif theirs != ours:
+        (folder / ".complete").unlink()
+        python = str(folder / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PROJECT], check=True)
+    (folder / ".complete").write_text(json.dumps(ours), encoding="utf-8")
+
+
 def create(folder: Path, lock: Path, installer: str = "uv") -> None:
     """Create the environment anew.
 
     Raises
     ------
+    NotOursError
+        If the folder holds something else.
     subprocess.CalledProcessError
         If neither uv nor pip can install the lock file and the project.
     """
     folder = folder.absolute()
-    (folder / ".complete").unlink(missing_ok=True)
-    venv.create(folder, clear=True, with_pip=True, symlinks=True)
+    make_empty(folder)
+    venv.create(folder, with_pip=True, symlinks=True)
     python = str(folder / "bin" / "python")
     if installer == "pip" or not install_with_uv(python, lock):
         print(f"pip installs {lock.name}: two or three minutes", flush=True)
         install_with_pip(python, lock)
-    (folder / ".complete").touch()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -123,7 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--installer", choices=("uv", "pip"), default="uv")
     options = parser.parse_args(arguments)
     try:
-        create(options.folder, options.lock, options.installer)
+        bring_up_to_date(options.folder, options.lock, options.installer)
+    except NotOursError as error:
+        print(error, file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"The environment is not complete: {error.cmd[0]} failed (its message is above)", file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
-"""What this analysis gives beside what the paper publishes: `docs/ledger.md`, and the README's figure and tables.
+"""What this analysis gives beside what the paper publishes: the ledger, and the README's figure and tables.
 
-``python tools/ledger.py mock`` writes both from the results of a survey. A tolerance is what a reproduction with the
-real data (`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
+``python tools/ledger.py SURVEY`` writes them from the results of a survey into its report in build/ (`make report`),
+and with ``--docs`` into README.md and docs/ (`make readme`). A tolerance is what a reproduction with the real data
+(`dr14`) must meet; simulated surveys are held to the truth that was put in instead.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ def floor_sentence(workspace: Workspace) -> str:
     sentence = (
         f"Published zero points of one release of Gaia differ by {low:.0f} to {high:.0f} µas, and parallaxes of"
         f" neighbours on the sky share errors as large: that is how well anyone knows Gaia's zero point. The error of"
-        f" this run's, {refit['error_uas']:.1f} µas, is statistical and stands beside it, not in its place."
+        f" this run's, {refit['error_uas']:.1f} µas, is the method's alone: it stands beside that, not in its place."
     )
     return textwrap.fill(sentence, 120) + "\n"
 
@@ -256,7 +257,7 @@ def ledger(workspace: Workspace) -> str:
         "# Ledger",
         "",
         f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({title}).",
-        "Written by `make report`; N: from the notebooks released with the paper.",
+        "Written by the analysis; N: from the notebooks released with the paper.",
     ]
     if simulated:
         lines.append("This survey is simulated: its counts are its own, and its zero point is compared with the truth.")
@@ -294,10 +295,19 @@ def _number(value: float | None, unit: str) -> str:
     return f"{text} {unit}".strip()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("survey")
-    workspace = Workspace(load_survey(parser.parse_args().survey))
+    parser.add_argument("--docs", action="store_true", help="write README.md, docs/ledger.md and docs/truth.png")
+    options = parser.parse_args(arguments)
+    workspace = Workspace(load_survey(options.survey))
+    if not options.docs:
+        report = workspace.root / "build" / workspace.survey.name / "report" / "ledger.md"
+        parts = [ledger(workspace), figure_table(workspace)]
+        if workspace.survey.sources.kind == "simulated":
+            parts.insert(1, result_lines(workspace))  # beside the truth
+        _write(report, "\n".join(parts))
+        return
     _write(workspace.root / "docs" / "ledger.md", ledger(workspace))
     with atomic(workspace.root / "docs" / "truth.png") as temporary:
         shutil.copyfile(workspace.figure("04_truth", "png"), temporary)

@@ -15,6 +15,7 @@ from pathlib import Path
 import papermill
 from tqdm import tqdm
 
+from apogaia.files import BusyError, alone
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -54,6 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # one make runs a notebook once: only another one can be at it
+        with alone(executed.with_name(f".{options.notebook}.lock"), f"another make runs {executed}"):
+            return run(options, workspace, notebook, executed, running)
+    except BusyError as busy:
+        print(busy, file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace, workspace: Workspace, notebook: Path, executed: Path, running: Path) -> int:
+    """Execute the notebook as `running`, and name it `executed` in the end; returns the exit status."""
     print(f"{options.notebook} ({workspace.survey.name}) ...", flush=True)
     start, progress = time.perf_counter(), Progress(options.notebook)
     sys.stderr = os.fdopen(os.dup(2), "w")  # messages and the progress bar still reach the terminal

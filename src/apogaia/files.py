@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -19,6 +20,8 @@ import numpy as np
 from apogaia.code_dependencies import code_digest
 
 __all__ = [
+    "BusyError",
+    "alone",
     "atomic",
     "file_digest",
     "fingerprint",
@@ -34,6 +37,22 @@ __all__ = [
 
 SAMPLED_ABOVE = 64 * 2**20  # [bytes] larger products are recognised by their size and three pieces of their content
 PIECE = 2**20  # [bytes]
+
+
+class BusyError(OSError):
+    """Another process is at the same product; the message says which, and what to do."""
+
+
+@contextmanager
+def alone(lock: str | Path, busy: str) -> Iterator[None]:
+    """Keep a second process from the block: it raises `BusyError`, which says `busy`. A killed one keeps nobody out."""
+    Path(lock).parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{busy}: wait for it, or stop it") from None
+        yield
 
 
 @contextmanager
@@ -129,7 +148,12 @@ def _source_file(code: Callable | ModuleType) -> Path:
 
 
 def kept(
-    product: str | Path, make: Callable[[Path], None], settings: Mapping, inputs: Iterable[str | Path] = ()
+    product: str | Path,
+    make: Callable[..., None],
+    settings: Mapping,
+    inputs: Iterable[str | Path] = (),
+    *,
+    in_parts: bool = False,
 ) -> Path:
     """Make a product unless it is there and current, and return its path.
 
@@ -142,12 +166,20 @@ def kept(
         function's module, with all that the module imports, is part of the fingerprint.
     settings, inputs
         What `make` depends on besides, as for `fingerprint`.
+    in_parts
+        Give `make` also the `parts_folder` beside the product, as its argument ``parts``, and remove it in the end.
     """
-    inputs = list(inputs)
+    product, inputs = Path(product), list(inputs)
     key = fingerprint(settings, inputs, [make])
-    if not is_current(product, key):
+    if is_current(product, key):
+        return product
+    if not in_parts:
         mark_current(product, key, make)
-    return Path(product)
+        return product
+    folder = parts_folder(product.with_name(f"{product.name}.parts"), key)
+    mark_current(product, key, functools.partial(make, parts=folder))
+    shutil.rmtree(folder)
+    return product
 
 
 def file_digest(path: str | Path) -> bytes:

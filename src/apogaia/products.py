@@ -112,7 +112,7 @@ def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
     model, stars = _parameters_model_file(survey, workspace), workspace.stars
     settings = survey.settings("parameters", "inference")
     make = partial(predict_survey_labels, survey=survey, model=model, stars=stars)
-    return files.kept(workspace.prediction("parameters"), make, settings, [model, stars])
+    return files.kept(workspace.prediction("parameters"), make, settings, [model, stars], in_parts=True)
 
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:
@@ -160,6 +160,6 @@ def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Predic
     """
     model, stars = workspace.model(offset), workspace.stars
     make = partial(predict_survey, model=model, stars=stars, settings=survey.inference)
-    path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars])
+    path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars], in_parts=True)
     with np.load(path) as arrays:
         return Prediction(**{name: arrays[name] for name in Prediction._fields})

@@ -13,6 +13,7 @@ from astropy.io import fits
 from stand_in import Fault, StandIn
 from stand_in_archive import ArchiveOf, fetched_survey, sha1, survey_file, write_released_spectra
 
+from apogaia import files
 from apogaia.archive import fetch as archive_module
 from apogaia.archive import pull, star_spectra
 from apogaia.archive.estimate import estimate
@@ -380,7 +381,8 @@ def test_the_others_fail_after_the_spectra_have_come(simulated, tmp_path):
 
 def test_two_fetches_of_one_survey_do_not_meet(simulated, archive, tmp_path):
     workspace = Workspace(fetched_survey(simulated, archive.url), tmp_path)
-    with archive_module._alone(workspace), pytest.raises(FetchError, match="another process fetches into"):
+    held = files.alone(workspace.data / ".fetch.lock", "")
+    with held, pytest.raises(files.BusyError, match="another process fetches into"):
         fetch_survey(workspace.survey, workspace, progress=False)
 
 

@@ -24,6 +24,7 @@ from apogaia.distances.catalogue import COLUMNS as CATALOGUE_COLUMNS
 from apogaia.formats import stars_h5_columns
 from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.training_domain import TrainingDomain
+from apogaia.parameters.predictions import LabelPrediction
 from apogaia.physics.galaxy import MAP_ELEMENTS
 from apogaia.physics.literature import PAPER_SUMMARIES, PUBLISHED
 from apogaia.survey import load_survey
@@ -37,6 +38,7 @@ WALKED = (
     *("physics", "zero_point", "distances", "formats", "trained_model", "survey", "workspace"),
     *(f"reduction.{name}" for name in "continuum crossmatch quality_cuts normalised_spectra stars_h5".split()),
     *(f"model.{name}" for name in "inference jacobian model_file offset_draws training_domain".split()),
+    *(f"parameters.{name}" for name in "inference parameters_model recovery".split()),
     "model.error_calibration",
 )
 
@@ -54,6 +56,7 @@ EXCUSED = {
     "formats.apstar.SpectrumError.__init__": "the package raises it",
     "distances.comparisons.against_truth:catalogue": "from `read_distance_catalogue`",
     "distances.comparisons.against_truth:ours": "from `read_distance_catalogue`",
+    "distances.comparisons.comparison_catalogues:workspace": "a workspace",
     "distances.comparisons.match": "catalogues from `read_distance_catalogue`",
     "distances.comparisons.overview": "numbers of `Pair.numbers`",
     "distances.comparisons.pair_all": "catalogues from `read_distance_catalogue`",
@@ -80,6 +83,7 @@ EXCUSED = {
     "physics.comparison.agreement_by:groups": "names of any kind",
     "physics.comparison.robust_agreement:groups": "names of any kind",
     "physics.literature.tensions:published": "entries of `published_zero_points`",
+    "parameters.recovery.true_labels": "a table from `read_truth`",
     "physics.galaxy.map_against_truth": "grids of `binned_median`",
     "physics.lindegren.correct_parallaxes": "it changes the table in place and makes its columns plain itself",
     "physics.luminosity.fakemag_to_logsol:band": "a name",
@@ -190,6 +194,10 @@ SPECTRA = RNG.uniform(0.8, 1.1, (N, 24))
 LABELS = {name: RNG.uniform(0.01, 0.04, N) for name in ("logg_error", "fe_h", "fe_h_error")}
 LABELS |= {f"{element}_h{end}": RNG.uniform(0.01, 0.04, N) for element in MAP_ELEMENTS for end in ("", "_error")}
 PREDICTION = Prediction(FAKEMAG, ERROR, ERROR, 1.4 * ERROR)
+MAG_EDGES = np.array([8.0, 10.0, 12.0])
+ALL_LABELS = RNG.normal(0, 1, (N, 22))
+LABEL_ERROR = 0.1 * np.abs(ALL_LABELS) + 0.01
+LABEL_PREDICTION = LabelPrediction(ALL_LABELS + LABEL_ERROR, LABEL_ERROR, LABEL_ERROR, 1.4 * LABEL_ERROR)
 AXES = [np.linspace(10.0, 16.0, 5), np.linspace(1.0, 2.0, 5), np.linspace(4000.0, 5500.0, 5)]
 GRID = RNG.normal(-0.05, 0.01, (5, 5, 5))
 
@@ -378,6 +386,22 @@ NOT_RUN = {
     "model.inference.predict_reference": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
     "model.jacobian.jacobian": {"model": None, "spectra": SPECTRA},
     "model.offset_draws.offset_draws": {"model": None, "inputs": Table(INPUTS), "draws": 2, "seed": 1},
+    "parameters.inference.predict_labels": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
+    "parameters.inference.predict_labels_reference": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
+    "parameters.parameters_model.ParametersModel.predict": {"self": None, "spectra": SPECTRA, "snr": MAG},
+    "parameters.parameters_model.ParametersModel.predict_raw": {"self": None, "spectra": SPECTRA},
+    "parameters.recovery.coverage_in_bins": {
+        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": MAG_EDGES,
+        "label_error": LABEL_ERROR,
+    },
+    "parameters.recovery.recovery": {
+        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "label_error": LABEL_ERROR,
+    },
+    "parameters.recovery.scatter_in_bins": {
+        "prediction": LABEL_PREDICTION, "label": ALL_LABELS, "values": MAG, "edges": MAG_EDGES,
+    },
+    "parameters.recovery.network_labels": {"network": None, "spectra": SPECTRA},
+    "parameters.recovery.occlusion": {"network": None, "spectra": SPECTRA},
     "trained_model.TrainedModel.astra_distances": {"self": None, "files": ["a.fits"], "ebv": 0.3},
     "trained_model.TrainedModel.place": {"self": None, "spectra": SPECTRA, **INPUTS},
     "trained_model.TrainedModel.predict": {"self": None, "spectra": SPECTRA, "snr": MAG},

@@ -361,14 +361,17 @@ def test_what_nobody_expected_keeps_its_traceback(monkeypatch):
         commands.main(["reduce", "smoke"])
 
 
-@pytest.mark.parametrize("command", ["mock", "fetch", "data", "reduce", "distance", "parameters", "astra", "zeropoint"])
+@pytest.mark.parametrize(
+    "command",
+    "mock fetch data reduce distance parameters astra zeropoint models import-model".split(),
+)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit):
         commands.main([command, "--help"])
     said = capsys.readouterr().out
     assert "Exit code: 0" in said and len(said.partition("positional")[0]) > 300
     values = {line.split()[1] for line in said.splitlines() if line.startswith("  --") and len(line.split()) > 1}
-    assert not {value for value in values if value.isupper()} - {"N", "FILE", "FOLDER", "COLUMN", "ADDRESS", "MAG"}
+    assert not {value for value in values if value.isupper()} - {*"N FILE FOLDER COLUMN ADDRESS MAG SURVEY".split()}
     assert not np.any([f" {name.upper()} " in said for name in ("passes", "seed", "model", "draws", "processes")])
 
 

@@ -21,6 +21,34 @@ def test_result_is_independent_of_batch_size_and_source(tmp_path):
         assert np.flatnonzero(np.isnan(a)).tolist() == [2]
 
 
+def test_a_killed_run_resumes_with_its_parts_to_the_same_numbers(tmp_path, monkeypatch):
+    model = model_of(SMALL)
+    spectra = spectra_for(model, 8)
+    spectra[2, 5] = np.nan
+    spectra[4:6] = np.nan  # a batch without a spectrum
+    whole = inference.predict(model, spectra, passes=5, seed=1, batch_size=2, progress=False)
+    moments, rows = inference.FastDropout.moments, []
+
+    def recorded(self, batch, rows_of_batch, **settings):
+        rows.extend(rows_of_batch.tolist())
+        return moments(self, batch, rows_of_batch, **settings)
+
+    def dying(self, batch, rows_of_batch, **settings):
+        if 7 in rows_of_batch:
+            raise KeyboardInterrupt
+        return recorded(self, batch, rows_of_batch, **settings)
+
+    settings = {"passes": 5, "seed": 1, "batch_size": 2, "progress": False, "parts": tmp_path}
+    monkeypatch.setattr(inference.FastDropout, "moments", dying)
+    with pytest.raises(KeyboardInterrupt):
+        inference.predict(model, spectra, **settings)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{first:09d}.npy" for first in (0, 2, 4)]
+    monkeypatch.setattr(inference.FastDropout, "moments", recorded)
+    found = inference.predict(model, spectra, **settings)
+    np.testing.assert_array_equal(np.array(found), np.array(whole))
+    assert rows == [0, 1, 3, 6, 7]  # what was finished is not predicted again
+
+
 @pytest.mark.parametrize("function", [inference.predict, inference.predict_reference])
 def test_errors_add_in_quadrature_and_nan_stays_nan(function):
     model = model_of(SMALL)

@@ -62,12 +62,13 @@ def test_a_survey_is_predicted_row_by_row_with_calibrated_errors(files, monkeypa
     asked = {}
 
     class Trained:
-        def predict(self, spectra, snr):
-            asked["shape"], asked["snr"] = spectra.shape, np.asarray(snr)
+        def predict(self, spectra, snr, *, parts):
+            asked["shape"], asked["snr"], asked["parts"] = spectra.shape, np.asarray(snr), parts
             return prediction
 
     monkeypatch.setattr(catalogue.ParametersModel, "load", lambda path, survey: Trained())
-    catalogue.predict_survey_labels(folder / "again.npz", None, folder / "m.keras", folder / "stars.h5")
+    catalogue.predict_survey_labels(folder / "again.npz", None, folder / "m.keras", folder / "stars.h5", folder / "p")
+    assert asked["parts"] == folder / "p"
     again = catalogue.read_prediction(folder / "again.npz")
     assert asked["shape"] == (N, 7514) and np.array_equal(asked["snr"], table["snr"])
     for part, wanted in zip(again, prediction, strict=True):

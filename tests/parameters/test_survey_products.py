@@ -90,6 +90,11 @@ def write_visits(reduced, path, **more):
     return write_all_visit_astronn(survey, workspace, model_of(workspace, "parameters"), path, **options)
 
 
+def write_distances(reduced, path):
+    survey, workspace = reduced
+    return write_all_star_astronn_dist(survey, workspace.stars, model_of(workspace, "none"), path, **QUIET)
+
+
 def test_all_stars_have_a_row_and_those_with_a_spectrum_a_result(reduced, table, loaded, tmp_path):
     product = read(write_stars(reduced, tmp_path / "a.fits.gz"))
     assert list(product["obj"]) == list(table["apogee_id"]) and len(product) == tiny.N_STARS
@@ -169,6 +174,27 @@ def test_a_killed_run_resumes_to_the_same_bytes(reduced, tmp_path, monkeypatch, 
         "whole.fits.gz",
     ]
     assert write(reduced, path) == path and len(calls) == 4  # at once: it is current
+
+
+def test_distances_of_a_killed_run_resume_to_the_same_bytes(reduced, tmp_path, monkeypatch):
+    whole = write_distances(reduced, tmp_path / "whole.fits.gz").read_bytes()
+    apply = survey_products.predict_calibrated
+
+    def dying(*arguments, parts, **named):
+        apply(*arguments, parts=parts, **named)
+        assert list(parts.glob("*.npy"))
+        raise KeyboardInterrupt
+
+    path = tmp_path / "killed.fits.gz"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(survey_products, "predict_calibrated", dying)
+        write_distances(reduced, path)
+    parts = tmp_path / "killed.fits.gz.parts"
+    for part in parts.glob("*.npy"):
+        np.save(part, 0.5 * np.load(part))  # to tell that they are used
+    assert write_distances(reduced, path).read_bytes() != whole and not parts.exists()
+    path.unlink()
+    assert write_distances(reduced, path).read_bytes() == whole
 
 
 def test_spectra_that_a_killed_run_had_read_are_used(reduced, tmp_path, monkeypatch):

@@ -257,6 +257,17 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     }
 
 
+def test_figures_of_a_test_run_are_told_apart(tmp_path):
+    """The smallest survey shows that the code runs: nobody should take its figures for results."""
+    figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
+    png = [
+        plots.save(figure, Workspace(load_survey(name), tmp_path), "x").read_bytes()
+        for name in ("smoke", "mock", "dr14")
+    ]
+    assert png[0] != png[1] == png[2]
+    assert not figure.texts  # the user's figure is as it was
+
+
 def test_figure_8_states_the_agreement_of_distances_and_the_cuts():
     stars = made_up_stars("many stars")
     dist, gaia_dist = 1000 / np.asarray(stars["nn_parallax"]), parallax_to_pc(stars["parallax"])

@@ -1,6 +1,7 @@
 """`make environment`: uv where it is available, pip elsewhere, hashes checked by both, and complete only at its end."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -39,9 +40,8 @@ def calls(tmp_path, monkeypatch):
         path.write_text(STAND_IN)
         path.chmod(0o755)
 
-    def new_folder(folder, clear, **_):
-        assert clear
-        assert not (folder / ".complete").exists()  # before anything is removed
+    def new_folder(folder, **_):
+        assert [item.name for item in folder.iterdir()] == [environment.MARK]  # what an earlier set-up left is gone
         stand_in(folder / "bin" / "python")
 
     monkeypatch.setattr(environment.venv, "create", new_folder)
@@ -57,7 +57,7 @@ def calls(tmp_path, monkeypatch):
         if uv:
             stand_in(tools / "uv")
         (tmp_path / "venv").mkdir(exist_ok=True)
-        (tmp_path / "venv" / ".complete").touch()  # of an earlier set-up
+        (tmp_path / "venv" / ".complete").touch()  # of an earlier version
         status = environment.main([str(tmp_path / "venv"), "requirements.lock", *arguments])
         assert (status == 0) == (tmp_path / "venv" / ".complete").exists()
         return status, log.read_text().splitlines()
@@ -122,6 +122,59 @@ def test_an_interrupted_set_up_is_not_complete(calls, monkeypatch, capfd):
     assert "starts over" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["thesis_results.txt", "pyvenv.cfg"])
+def test_a_folder_that_is_no_environment_of_ours_is_left_alone(tmp_path, capsys, name):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / name).write_text("years of work")
+    assert environment.main([str(tmp_path / "precious"), "requirements.lock"]) == 1
+    assert [item.name for item in (tmp_path / "precious").iterdir()] == [name]
+    assert "would be emptied" in capsys.readouterr().err
+
+
+def test_an_interrupted_set_up_is_still_ours(tmp_path):
+    folder = tmp_path / "venv"
+    environment.make_empty(folder)  # as a killed run leaves it
+    (folder / "lib").mkdir()
+    (folder / "lib" / "half.py").touch()
+    (folder / "lib64").symlink_to("lib")
+    environment.make_empty(folder)
+    assert [item.name for item in folder.iterdir()] == [environment.MARK]
+
+
+def test_newer_files_alone_install_nothing_and_a_changed_project_only_itself(calls, tmp_path, monkeypatch):
+    assert calls()[0] == 0
+    python, made = tmp_path / "venv" / "bin" / "python", []
+    monkeypatch.setattr(environment, "create", lambda *_: made.append("packages"))
+    monkeypatch.setattr(environment.subprocess, "run", lambda command, **_: made.append(command))
+    again = [str(tmp_path / "venv"), "requirements.lock"]
+    assert environment.main(again) == 0 and made == []
+    states = {name: environment.wanted(Path("requirements.lock")) | {name: "other"} for name in ("project", "packages")}
+    (tmp_path / "venv" / ".complete").write_text(json.dumps(states["project"]))
+    assert environment.main(again) == 0
+    assert made == [[str(python), "-m", "pip", "install", "--quiet", *environment.PROJECT]]
+    (tmp_path / "venv" / ".complete").write_text(json.dumps(states["packages"]))
+    assert environment.main(again) == 0 and made[1:] == ["packages"]
+    assert environment.main(again) == 0 and len(made) == 2
+    another = environment.wanted(Path("requirements-cuda.lock"))
+    assert another["packages"] != states["project"]["packages"] and another["project"] != "other"
+
+
+def test_an_exported_venv_is_not_taken_for_ours():
+    """Users of environments export VENV or activate one: only the command line, or APOGAIA_VENV, chooses another."""
+    command = ["make", "--no-print-directory", "--eval", "show: ; @echo $(VENV)", "show"]
+
+    def chosen(*arguments, **variables):
+        surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "VENV", "APOGAIA_VENV"))}
+        done = subprocess.run(
+            [*command, *arguments], cwd=ROOT, env=surroundings | variables, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert chosen(VENV="/home/me/precious") == ".venv"
+    assert chosen("VENV=elsewhere", VENV="/home/me/precious") == "elsewhere"
+    assert chosen(APOGAIA_VENV="/opt/apogaia") == "/opt/apogaia"
+
+
 def test_pips_settings_are_read_in_its_order():
     listing = "\n".join(
         [
@@ -181,4 +234,8 @@ def test_keras_runs_on_jax_where_the_packages_for_nvidia_are_installed():
     assert keras_backend(gpu, "LOCK=requirements.lock") == ""
     assert keras_backend("NVIDIA=", "LOCK=requirements-cuda.lock") == ""
     container = (ROOT / "Dockerfile").read_text()
-    assert "KERAS_BACKEND=jax" in container and "XLA_PYTHON_CLIENT_PREALLOCATE=false" in container
+    assert (
+        "ARG BACKEND=jax" in container
+        and "KERAS_BACKEND=$BACKEND" in container
+        and "XLA_PYTHON_CLIENT_PREALLOCATE=false" in container
+    )

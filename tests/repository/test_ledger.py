@@ -74,6 +74,24 @@ def test_readme_results_come_from_the_files(workspace):
     assert "31 K, 0.12, 0.027 dex" in text and "of 321 bins | -0.012, 0.046 dex" in text
 
 
+def test_a_report_goes_into_build_and_the_readme_only_if_asked(workspace, monkeypatch):
+    monkeypatch.setattr(ledger, "Workspace", lambda survey: workspace)
+    monkeypatch.setattr(ledger, "figure_table", lambda workspace: "| figures |\n")
+    (workspace.root / "README.md").write_text(
+        "".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("figures", "results", "floor"))
+    )
+    old = (workspace.root / "README.md").read_text()
+    ledger.main(["mock"])
+    report = (workspace.root / "build" / "mock" / "report" / "ledger.md").read_text()
+    assert report.startswith("# Ledger") and "| figures |" in report and "0.12, 0.027 dex" in report
+    assert (workspace.root / "README.md").read_text() == old and not (workspace.root / "docs").exists()
+    workspace.figure("04_truth", "png").parent.mkdir(parents=True)
+    workspace.figure("04_truth", "png").write_bytes(b"picture")
+    ledger.main(["mock", "--docs"])
+    assert "old" not in (workspace.root / "README.md").read_text()
+    assert sorted(path.name for path in (workspace.root / "docs").iterdir()) == ["ledger.md", "truth.png"]
+
+
 def test_a_map_without_a_bin_in_common_with_its_truth_is_told_so(workspace):
     path = workspace.result("07_milky_way_maps")
     nothing = {"bins": 0, "median_difference": None, "scatter": None}

@@ -10,8 +10,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import lab_copies
 import pytest
 
+from apogaia import files
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -60,6 +62,16 @@ def test_conda_container_and_project_use_the_same_python_and_lock():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].startswith(f">={version}")
     assert "-r requirements.lock" in conda
     assert "LOCK=requirements-cuda.lock" in docker
+
+
+def test_the_image_holds_the_repository_and_nothing_else():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git repository")
+    allowed = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    top = {name.split("/")[0] for name in listed.stdout.splitlines()}
+    hidden = {".dockerignore", ".github", ".gitignore", ".pre-commit-config.yaml"}
+    assert {line[1:] for line in allowed} == (top - hidden) | {"data/README.md"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -135,6 +147,49 @@ def test_notebooks_run_for_a_users_own_survey_file(tmp_path, monkeypatch, run_no
     assert seen["survey"] == str(tmp_path / "my.toml")
     assert seen["notebook"] == str(tmp_path / "notebooks" / "01_data_reduction.ipynb")
     assert (tmp_path / "build" / "my" / "01_data_reduction.ipynb").is_file()
+
+
+def test_a_second_make_of_the_same_notebook_is_told_so(tmp_path, monkeypatch, run_notebook, capsys):
+    monkeypatch.setattr(run_notebook, "ROOT", tmp_path)
+    monkeypatch.setattr(run_notebook, "run", lambda *_: pytest.fail("it runs twice"))
+    with files.alone(tmp_path / "build" / "smoke" / ".02_joint_training.lock", ""):
+        assert run_notebook.main(["02_joint_training", "--survey", "smoke"]) == 2
+    assert re.search(r"another make runs .*02_joint_training.ipynb: wait for it, or stop it", capsys.readouterr().err)
+
+
+def test_notebooks_that_the_lab_saves_are_copies(tmp_path):
+    source, folder = tmp_path / "notebooks", tmp_path / "lab"
+    source.mkdir()
+    for name in ("01", "02"):
+        (source / f"{name}.ipynb").write_text(f"{name}, first")
+    assert lab_copies.copy_notebooks(source, folder) == []
+    (folder / "01.ipynb").write_text("my work")
+    assert lab_copies.copy_notebooks(source, folder) == []
+    assert (folder / "01.ipynb").read_text() == "my work"
+    for name in ("01", "02"):
+        (source / f"{name}.ipynb").write_text(f"{name}, second")
+    (said,) = lab_copies.copy_notebooks(source, folder)
+    assert "01.ipynb has your changes" in said and "01.new.ipynb" in said
+    found = {path.name: path.read_text() for path in folder.glob("*.ipynb")}
+    assert found == {"01.ipynb": "my work", "01.new.ipynb": "01, second", "02.ipynb": "02, second"}
+    assert lab_copies.copy_notebooks(source, folder) == []  # and said once
+    said = planned("lab")
+    assert "--notebook-dir build/lab" in said and "--notebook-dir notebooks" not in said
+
+
+def test_make_report_of_any_survey_leaves_the_readme_alone():
+    assert planned("report", "SURVEY=smoke").rstrip().endswith("tools/ledger.py smoke")
+    assert planned("readme", "SURVEY=mock").rstrip().endswith("tools/ledger.py mock --docs")
+
+
+def test_clean_needs_a_word_more_where_days_of_work_would_go(tmp_path):
+    own = tmp_path / "clean-test.toml"
+    own.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "x"\n')
+    clean = ["make", "--no-print-directory", "clean", f"SURVEY={own}"]
+    done = subprocess.run(clean, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "rm -rf" not in done.stdout and f"SURVEY={own} SURE=yes" in done.stdout
+    done = subprocess.run([*clean, "SURE=yes"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "rm -rf build/clean-test" in done.stdout
 
 
 def test_a_long_notebook_shows_epochs_and_bars_in_the_terminal(tmp_path, monkeypatch, run_notebook, capsys):

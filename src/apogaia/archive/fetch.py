@@ -6,9 +6,6 @@ complete and agrees with the archive's hash list; the manifest, written last, re
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +64,10 @@ def fetch_survey(
     Raises
     ------
     FetchError
-        If a required table is not available, the archive cannot be reached, nothing can be written (disk full, folder
-        read-only), or another process fetches the same survey.
+        If a required table is not available, the archive cannot be reached, or nothing can be written (disk full,
+        folder read-only).
+    apogaia.files.BusyError
+        If another process fetches the same survey.
     ValueError
         If the survey is not an archive survey.
     """
@@ -76,7 +75,7 @@ def fetch_survey(
         raise ValueError(
             f"survey {survey.name} is not from an archive (sources.kind = {survey.sources.kind!r}): use `apogaia data`"
         )
-    with _alone(workspace):
+    with files.alone(workspace.data / ".fetch.lock", f"another process fetches into {workspace.data}"):
         return _fetch(survey, workspace, limit, mirror, check, accept_failures, progress)
 
 
@@ -131,18 +130,6 @@ def _fetch(
     }
     files.write_json(workspace.raw_manifest, manifest)
     return report
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """Keep a second process from fetching the same survey."""
-    workspace.data.mkdir(parents=True, exist_ok=True)
-    with open(workspace.data / ".fetch.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FetchError(f"another process fetches into {workspace.data}: wait for it, or stop it") from None
-        yield
 
 
 def _fetch_gaia(survey: Survey, workspace: Workspace, allstar: Table, check: bool, progress: bool) -> list[str]:

@@ -1,1 +1,1 @@
-"""The command line: `apogaia data | mock | fetch | reduce | distance | parameters | astra | zeropoint`."""
+"""The command line: `apogaia --help` lists the commands."""

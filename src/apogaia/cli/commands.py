@@ -1,4 +1,4 @@
-"""The command line: ``apogaia data | mock | fetch | reduce | distance | parameters | astra | compare | zeropoint``."""
+"""The command line: ``apogaia data``, ``mock``, ``fetch``, ``reduce``, ``distance``, ... (`apogaia --help`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apogaia import __version__
-from apogaia.cli import astra_commands, compare_command
+from apogaia.cli import astra_commands, compare_command, model_commands
 from apogaia.cli.checks import (
     call,
     check_output,
@@ -36,8 +36,12 @@ from apogaia.cli.help_texts import (
     EPILOG,
     FETCH,
     FETCH_EPILOG,
+    IMPORT_MODEL,
+    IMPORT_MODEL_EPILOG,
     MOCK,
     MOCK_EPILOG,
+    MODELS,
+    MODELS_EPILOG,
     PARAMETERS,
     PARAMETERS_EPILOG,
     REDUCE,
@@ -178,6 +182,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     zero_point.description, zero_point.epilog = ZEROPOINT, ZEROPOINT_EPILOG
     _add_zero_point_options(zero_point)
+
+    models = _add_command(commands, "models", model_commands.models, "list published networks, or fetch one")
+    models.description, models.epilog = MODELS, MODELS_EPILOG
+    models.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    models.add_argument("name", nargs="?", metavar="NAME", help="of the network to fetch")
+    _add_file(models, "--folder", "where to put it (default: data/published/NAME)", "FOLDER")
+
+    import_model = _add_command(
+        commands, "import-model", model_commands.import_model, "a published network as a model of apogaia"
+    )
+    import_model.description, import_model.epilog = IMPORT_MODEL, IMPORT_MODEL_EPILOG
+    _add_import_options(import_model)
     return parser
 
 
@@ -275,6 +291,22 @@ def _add_parameters_options(parser: argparse.ArgumentParser) -> None:
     _add_dropout(parser)
     _add_file(parser, "--output", "write all columns to a .ecsv, .fits or .fits.gz file")
     _add_schema(parser)
+
+
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="FOLDER_OR_FILE", help="a model folder, or a file of PyTorch")
+    parser.add_argument("--output", type=Path, required=True, metavar="NAME.keras", help="the model file to write")
+    parser.add_argument(
+        "--survey",
+        metavar="SURVEY",
+        help="whose settings of spectra go with the network (default: dr14 or dr17, by the files' layout)",
+    )
+    parser.add_argument(
+        "--constant-at",
+        choices=("ones", "zeros"),
+        default="ones",
+        help="where a constant zero point is read: as the paper did (ones, the default), or as it was trained (zeros)",
+    )
 
 
 def _add_zero_point_options(parser: argparse.ArgumentParser) -> None:
@@ -472,7 +504,7 @@ def _zero_point(options: argparse.Namespace) -> int:
 
     provenance = read_provenance(model_path)
     warn_if_simulated(model_path, provenance)
-    if options.constant and provenance["offset"] != "constant":
+    if options.constant and provenance.get("offset") != "constant":
         raise ValueError(f"{model_path}: its offset is not constant; give constant.keras or leave --constant out")
     output = options.output or default_output(options.table)
     counts = add_zero_point_to_file(

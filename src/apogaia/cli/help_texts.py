@@ -14,8 +14,12 @@ __all__ = [
     "EPILOG",
     "FETCH",
     "FETCH_EPILOG",
+    "IMPORT_MODEL",
+    "IMPORT_MODEL_EPILOG",
     "MOCK",
     "MOCK_EPILOG",
+    "MODELS",
+    "MODELS_EPILOG",
     "PARAMETERS",
     "PARAMETERS_EPILOG",
     "REDUCE",
@@ -34,6 +38,7 @@ EPILOG = """examples:
   apogaia astra smoke                       the survey's products in the form of SDSS's Astra
   apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of distances against another catalogue
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
+  apogaia models                            published networks, and where they are
 """
 
 
@@ -254,4 +259,35 @@ COMPARE_EPILOG = """examples:
   apogaia compare data/mock/apogee_nn_dist.fits apogee-rc-DR14.fits
   apogaia compare distances.ecsv astraAllStarAstroNNDist-0.6.0.fits.gz --figure compared.png
   apogaia compare mine.fits apogee_distances-DR14.fits --output compared.json --max-error inf
+"""
+
+
+MODELS = """List the published networks that apogaia can read: what each is, where it is, licence and citation; or, with
+fetch, get the files of one. A file that is there already is kept; one that arrives is checked against its hash where
+that is known. Where there is no network the message says where to get the folder by hand and where to put it.
+
+Exit code: 0 if the list was printed or the files are complete, 2 if not."""
+
+
+MODELS_EPILOG = """examples:
+  apogaia models
+  apogaia models fetch dr14-constant        into data/published/dr14-constant; then `apogaia import-model`
+"""
+
+
+IMPORT_MODEL = """Write a published network as a model of apogaia, for `apogaia distance`, `parameters` and `zeropoint`:
+model folders of every generation (astroNN_model_parameter.json beside model_weights.h5 or .keras), and PyTorch's files
+of SDSS's Astra. docs/published_models.md says what is checked and what such a model can do.
+
+Nothing in the files is run, and their numbers are checked: shapes, and whether they are finite. The errors are those
+that the network states, uncalibrated, and no star is flagged as outside the training set. A constant zero point is
+printed as the paper read it and as the network was trained.
+
+Exit code: 0 if the model was written, 2 if not."""
+
+
+IMPORT_MODEL_EPILOG = """examples:
+  apogaia import-model data/published/dr14-constant --output dr14-constant.keras
+  apogaia import-model astroNN_dist_model_parameter.pt --output astra.keras
+  apogaia distance apStar-r8-2M*.fits --model dr14-constant.keras
 """

@@ -10,6 +10,7 @@ from astropy import units as u
 from keras import ops
 from tqdm.auto import tqdm
 
+from apogaia import files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.model import model_file
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-@takes(spectra=u.dimensionless_unscaled)
+@takes(spectra=u.dimensionless_unscaled, parts=file_path)
 def predict(
     model: keras.Model,
     spectra,
@@ -41,6 +42,7 @@ def predict(
     batch_size: int = 64,
     progress: bool = True,
     device: bool | None = None,
+    parts: Path | None = None,
 ) -> Prediction:
     """Luminosities of stars by Monte-Carlo dropout (paper section 2.2), on all cores of the CPU or on a GPU.
 
@@ -64,6 +66,8 @@ def predict(
     device
         Whether JAX computes the passes (`apogaia.model.fast.dropout_jax`); None: where Keras runs on JAX with an
         accelerator.
+    parts
+        As for `in_batches`; a device, which takes minutes for a whole survey, makes none.
 
     Raises
     ------
@@ -83,12 +87,19 @@ def predict(
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return network.moments(batch, rows, passes=passes, seed=seed)
 
-    return _prediction(in_batches(outputs, spectra, batch_size, progress))
+    return _prediction(in_batches(outputs, spectra, batch_size, progress, parts=parts))
 
 
-@takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled)
+@takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled, parts=file_path)
 def predict_calibrated(
-    network: keras.Model, errors: ErrorCalibration, spectra, snr, settings: InferenceSettings, *, progress: bool = True
+    network: keras.Model,
+    errors: ErrorCalibration,
+    spectra,
+    snr,
+    settings: InferenceSettings,
+    *,
+    progress: bool = True,
+    parts: Path | None = None,
 ) -> Prediction:
     """Luminosities of stars with calibrated errors: `predict`, then the model's error calibration.
 
@@ -106,6 +117,8 @@ def predict_calibrated(
         Passes, seed and batch size.
     progress
         Show a progress bar.
+    parts
+        As for `in_batches`.
     """
     prediction = predict(
         network,
@@ -114,6 +127,7 @@ def predict_calibrated(
         seed=settings.seed,
         batch_size=settings.batch_size,
         progress=progress,
+        parts=parts,
     )
     return errors.apply(prediction, snr)
 
@@ -128,8 +142,10 @@ def read_error_calibration(path: str | Path) -> ErrorCalibration:
     return ErrorCalibration.none() if values is None else ErrorCalibration(**values)
 
 
-@takes(path=file_path, model=file_path, stars=file_path)
-def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSettings) -> None:
+@takes(path=file_path, model=file_path, stars=file_path, parts=file_path)
+def predict_survey(
+    path: Path, model: Path, stars: Path, settings: InferenceSettings, parts: Path | None = None
+) -> None:
     """Write the calibrated luminosities of every row of stars.h5 to a .npz file.
 
     Parameters
@@ -142,10 +158,12 @@ def predict_survey(path: Path, model: Path, stars: Path, settings: InferenceSett
         The survey's stars.h5.
     settings
         The survey's section ``inference``.
+    parts
+        Folder from which a killed run resumes, as for `in_batches`.
     """
     network, errors = model_file.load_network(model), read_error_calibration(model)
     with stars_h5.open_stars(stars) as opened:
-        prediction = predict_calibrated(network, errors, opened.spectra, opened.table["snr"], settings)
+        prediction = predict_calibrated(network, errors, opened.spectra, opened.table["snr"], settings, parts=parts)
     np.savez(path, **prediction._asdict())
 
 
@@ -170,7 +188,14 @@ def predict_reference(
     return _prediction(in_batches(outputs, spectra, batch_size, progress))
 
 
-def in_batches(outputs, spectra, batch_size: int, progress: bool, per_star: tuple[int, ...] = ()) -> np.ndarray:
+def in_batches(
+    outputs,
+    spectra,
+    batch_size: int,
+    progress: bool,
+    per_star: tuple[int, ...] = (),
+    parts: Path | None = None,
+) -> np.ndarray:
     """Moments of the passes, (3, n, *per_star): mean, variance, and mean predicted variance; NaN without a spectrum.
 
     Parameters
@@ -185,16 +210,30 @@ def in_batches(outputs, spectra, batch_size: int, progress: bool, per_star: tupl
         Show a progress bar.
     per_star
         Shape of what the network says of a star.
+    parts
+        An `apogaia.files.parts_folder` that keeps the moments of each batch: a run that was killed resumes, to the same
+        numbers. None: nothing is kept.
     """
     n_stars = spectra.shape[0]
     moments = np.full((3, n_stars, *per_star), np.nan)
-    with tqdm(total=n_stars, unit="spectrum", disable=not progress) as bar:
-        for start in range(0, n_stars, batch_size):
-            batch = np.asarray(spectra[start : start + batch_size], np.float32)
+    todo = []
+    for start in range(0, n_stars, batch_size):
+        chunk, part = slice(start, min(start + batch_size, n_stars)), parts and parts / f"{start:09d}.npy"
+        if part and part.is_file():
+            moments[:, chunk] = np.load(part)
+        else:
+            todo.append((chunk, part))
+    left = sum(chunk.stop - chunk.start for chunk, _ in todo)
+    with tqdm(total=n_stars, initial=n_stars - left, unit="spectrum", disable=not progress) as bar:
+        for chunk, part in todo:
+            batch = np.asarray(spectra[chunk], np.float32)
             good = np.isfinite(batch).all(axis=1)
-            rows = start + np.flatnonzero(good)
+            rows = chunk.start + np.flatnonzero(good)
             if len(rows):
                 moments[:, rows] = outputs(batch[good], rows)
+            if part:
+                with files.atomic(part) as temporary:
+                    np.save(temporary, moments[:, chunk])
             bar.update(len(batch))
     return moments
 

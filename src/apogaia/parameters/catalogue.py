@@ -24,8 +24,8 @@ from apogaia.survey import Survey
 __all__ = ["label_columns", "label_with_own", "predict_survey_labels", "read_prediction", "write_parameters_catalogue"]
 
 
-@takes(path=file_path, model=file_path, stars=file_path)
-def predict_survey_labels(path: Path, survey: Survey, model: Path, stars: Path) -> None:
+@takes(path=file_path, model=file_path, stars=file_path, parts=file_path)
+def predict_survey_labels(path: Path, survey: Survey, model: Path, stars: Path, parts: Path | None = None) -> None:
     """Write the labels of every row of stars.h5, with calibrated errors, to a .npz file.
 
     Parameters
@@ -38,10 +38,12 @@ def predict_survey_labels(path: Path, survey: Survey, model: Path, stars: Path) 
         Model file.
     stars
         The survey's stars.h5.
+    parts
+        Folder from which a killed run resumes, as for `apogaia.model.inference.in_batches`.
     """
     trained = ParametersModel.load(model, survey)
     with stars_h5.open_stars(stars) as opened:
-        prediction = trained.predict(opened.spectra, opened.table["snr"])
+        prediction = trained.predict(opened.spectra, opened.table["snr"], parts=parts)
     np.savez(path, **prediction._asdict())
 
 

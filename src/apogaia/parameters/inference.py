@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from astropy import units as u
 from keras import ops
 
+from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model.fast import devices
@@ -18,7 +21,7 @@ from apogaia.parameters.predictions import LabelPrediction
 __all__ = ["predict_labels", "predict_labels_reference"]
 
 
-@takes(spectra=u.dimensionless_unscaled)
+@takes(spectra=u.dimensionless_unscaled, parts=file_path)
 def predict_labels(
     model: keras.Model,
     spectra,
@@ -28,6 +31,7 @@ def predict_labels(
     batch_size: int = 64,
     progress: bool = True,
     first_row: int = 0,
+    parts: Path | None = None,
 ) -> LabelPrediction:
     """Labels of stars by Monte-Carlo dropout (Leung & Bovy 2019a, section 3), on all cores of the CPU.
 
@@ -50,6 +54,8 @@ def predict_labels(
         Show a progress bar.
     first_row
         Row of the first of `spectra` in the survey of which they are a part.
+    parts
+        As for `apogaia.model.inference.in_batches`.
 
     Raises
     ------
@@ -64,7 +70,7 @@ def predict_labels(
     def outputs(batch: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return network.moments(batch, first_row + rows, passes=passes, seed=seed)
 
-    return LabelPrediction.from_moments(*in_batches(outputs, spectra, batch_size, progress, (len(LABELS),)))
+    return LabelPrediction.from_moments(*in_batches(outputs, spectra, batch_size, progress, (len(LABELS),), parts))
 
 
 @takes(spectra=u.dimensionless_unscaled)

@@ -79,9 +79,16 @@ class ParametersModel:
         """Loss and learning rate per epoch of the training."""
         return self.provenance["history"]
 
-    @takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled)
+    @takes(spectra=u.dimensionless_unscaled, snr=u.dimensionless_unscaled, parts=file_path)
     def predict(
-        self, spectra, snr, *, passes: int | None = None, seed: int | None = None, progress: bool = True
+        self,
+        spectra,
+        snr,
+        *,
+        passes: int | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        parts: Path | None = None,
     ) -> LabelPrediction:
         """Labels of stars by Monte-Carlo dropout, with calibrated errors.
 
@@ -95,13 +102,16 @@ class ParametersModel:
             Dropout passes and their seed; None: the survey's.
         progress
             Show a progress bar.
+        parts
+            As for `apogaia.model.inference.in_batches`.
 
         Raises
         ------
         ValueError
             If the spectra have another number of pixels than the model's.
         """
-        return self.errors.apply(self.predict_raw(spectra, passes=passes, seed=seed, progress=progress), snr)
+        raw = self.predict_raw(spectra, passes=passes, seed=seed, progress=progress, parts=parts)
+        return self.errors.apply(raw, snr)
 
     @takes(files=file_paths)
     def parameters(
@@ -175,7 +185,7 @@ class ParametersModel:
         raw = self.predict_raw(read.flux, passes=passes, seed=seed, progress=progress)
         return rows, raw, self.errors.apply(raw, np.asarray(rows["snr"]))
 
-    @takes(spectra=u.dimensionless_unscaled)
+    @takes(spectra=u.dimensionless_unscaled, parts=file_path)
     def predict_raw(
         self,
         spectra,
@@ -184,10 +194,12 @@ class ParametersModel:
         seed: int | None = None,
         progress: bool = True,
         first_row: int = 0,
+        parts: Path | None = None,
     ) -> LabelPrediction:
         """The same with the errors that the network states, before their calibration.
 
-        `first_row` is the row of the first of `spectra` in the survey of which they are a part.
+        `first_row` is the row of the first of `spectra` in the survey of which they are a part; `parts` is as for
+        `apogaia.model.inference.in_batches`.
         """
         settings = self.survey.inference
         return predict_labels(
@@ -198,4 +210,5 @@ class ParametersModel:
             batch_size=settings.batch_size,
             progress=progress,
             first_row=first_row,
+            parts=parts,
         )

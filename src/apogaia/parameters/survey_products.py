@@ -1,7 +1,7 @@
 """Astra's products of a whole survey: AstroNN of all stars and of all visits, AstroNNDist of all stars.
 
-AstroNN is made in parts of 500 stars that are files, so that a killed run resumes, to the same bytes. The dropout of a
-part follows from the survey's seed and the part's first row alone.
+All are made in parts that are files, so that a killed run resumes, to the same bytes: AstroNN in parts of 500 stars,
+AstroNNDist in batches. The dropout of a part follows from the survey's seed and its rows alone.
 """
 
 from __future__ import annotations
@@ -176,12 +176,15 @@ def write_all_star_astronn_dist(
     if files.is_current(path, key):
         return path
     network, errors = model_file.load_network(model), read_error_calibration(model)
+    folder = files.parts_folder(path.with_name(f"{path.name}.parts"), key)
     with stars_h5.open_stars(stars) as opened:
         rows = survey_rows(survey, opened.table)
         snr = np.asarray(opened.table["snr"])
-        prediction = predict_calibrated(network, errors, opened.spectra, snr, survey.inference, progress=progress)
+        prediction = predict_calibrated(
+            network, errors, opened.spectra, snr, survey.inference, progress=progress, parts=folder
+        )
     table = astronn_dist_table(rows, prediction, schema)
-    return _finish(path, key, None, table, "AstroNNDist", survey, model, schema)
+    return _finish(path, key, folder, table, "AstroNNDist", survey, model, schema)
 
 
 def _key(product: str, settings: Mapping, inputs: list[Path], schema: str) -> str:
@@ -270,11 +273,10 @@ def _labels_table(model: ParametersModel, rows: Table, arrays: Mapping[str, np.n
 
 
 def _finish(
-    path: Path, key: str, folder: Path | None, table: Table, kind: str, survey: Survey, model: Path, schema: str
+    path: Path, key: str, folder: Path, table: Table, kind: str, survey: Survey, model: Path, schema: str
 ) -> Path:
     passes = (survey.parameters if kind == "AstroNN" else survey.inference).passes
     origin = provenance(survey, model, passes, survey.inference.seed)
     files.mark_current(path, key, lambda temporary: write_astra(temporary, table, kind, origin, schema))
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,19 +71,36 @@ def use_style() -> None:
     plt.style.use(Path(str(resources.files("apogaia.plots") / "apogaia.mplstyle")))
 
 
+FEWEST_STARS = 5000  # of a simulated survey whose results mean something
+MARK_STYLE: dict[str, Any] = {
+    "ha": "center",
+    "va": "center",
+    "rotation": 20,
+    "size": "xx-large",
+    "color": "crimson",
+    "alpha": 0.18,
+    "zorder": 100,
+}
+
+
 def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
     """Write ``figures/<survey>/<name>.pdf`` and ``.png`` and return the PNG's path.
 
     `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or
     versions, and the layout is frozen before the first is written: the same figure gives the same bytes each time.
+    Figures of a simulated survey of so few stars that its numbers mean nothing are marked as such.
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].figure
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    simulation = workspace.survey.simulation
+    few = simulation is not None and simulation.n_stars < FEWEST_STARS
+    mark = figure.text(0.5, 0.5, "test run: no result" if few else "", **MARK_STYLE)
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         with atomic(workspace.figure(name, kind)) as temporary:
             figure.savefig(temporary, format=kind, metadata=entries)
+    mark.remove()
     return workspace.figure(name, "png")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from apogaia import __version__
-from apogaia.files import fingerprint, read_json, write_json
+from apogaia.files import alone, fingerprint, read_json, write_json
 from apogaia.formats.survey_tables import SPECTRUM_PLACE
 from apogaia.processes import run_in_processes, usable_cores
 from apogaia.simulate.chemistry import ELEMENTS
@@ -55,7 +55,14 @@ def simulate_survey(
     ------
     FileExistsError
         If the raw folder holds files that no simulation wrote.
+    apogaia.files.BusyError
+        If another process simulates the same survey.
     """
+    with alone(workspace.data / ".simulate.lock", f"another process simulates into {workspace.data}"):
+        _simulate(survey, workspace, processes, progress)
+
+
+def _simulate(survey: Survey, workspace: Workspace, processes: int | None, progress: bool) -> None:
     key = fingerprint(survey.settings("sources", "simulation"), code=[simulate_survey])
     started = workspace.raw_manifest.with_name("started.json")
     _claim(workspace, started, key)

@@ -174,7 +174,7 @@ def load_zero_point(
     )
 
     provenance = read_provenance(model_path)
-    if provenance["offset"] == "none":
+    if provenance.get("offset", "none") == "none":  # a model of stellar parameters has no such entry
         raise ValueError(f"{model_path}: trained without an offset; give constant.keras or multivariate.keras")
     beforehand = provenance["settings"].get("sources", {}).get("parallax_zero_point", "none")
     if beforehand != "none":
