@@ -226,8 +226,8 @@ def floor_sentence(workspace: Workspace) -> str:
     low, high = FIELD_FLOOR_UAS
     sentence = (
         f"Published zero points of one release of Gaia differ by {low:.0f} to {high:.0f} µas, and parallaxes of"
-        f" neighbours on the sky share errors as large: that is how well anyone knows Gaia's zero point. The error of"
-        f" this run's, {refit['error_uas']:.1f} µas, is the method's alone: it stands beside that, not in its place."
+        f" neighbours on the sky share errors as large: that is how well anyone knows Gaia's zero point. This run's"
+        f" error, {refit['error_uas']:.1f} µas, is that of the method alone, and does not replace it."
     )
     return textwrap.fill(sentence, 120) + "\n"
 
