@@ -151,7 +151,7 @@ def labelled_from(source):
 def test_fingerprints_hold_all_settings_that_the_makers_read(monkeypatch):
     declared = {}
 
-    def kept(product, make, settings, inputs=()):
+    def kept(product, make, settings, inputs=(), in_parts=False):
         declared[make.func.__module__] = set(settings)
         raise InterruptedError
 
@@ -177,7 +177,7 @@ def test_fingerprints_hold_all_settings_that_the_makers_read(monkeypatch):
 def test_products_are_made_by_these(monkeypatch):
     makers = {}
 
-    def kept(product, make, settings, inputs=()):
+    def kept(product, make, settings, inputs=(), in_parts=False):
         makers[product.name] = make.func.__module__
         raise InterruptedError
 

@@ -178,8 +178,8 @@ def test_notebooks_that_the_lab_saves_are_copies(tmp_path):
 
 
 def test_make_report_of_any_survey_leaves_the_readme_alone():
-    assert planned("report", "SURVEY=smoke").rstrip().endswith("tools/ledger.py smoke")
-    assert planned("readme", "SURVEY=mock").rstrip().endswith("tools/ledger.py mock --docs")
+    assert re.search(r"tools/ledger.py smoke$", planned("report", "SURVEY=smoke"), re.MULTILINE)
+    assert re.search(r"tools/ledger.py mock --docs$", planned("readme", "SURVEY=mock"), re.MULTILINE)
 
 
 def test_clean_needs_a_word_more_where_days_of_work_would_go(tmp_path):
