@@ -188,14 +188,15 @@ lint: $(READY)  ## Style, types, and which part of the package may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-REMOVED = $(wildcard $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* \
-  $(DATA)/labelled_stars.h5 $(CATALOGUE) $(ABUNDANCES)) $(if $(filter simulated,$(KIND)),$(wildcard $(DATA)/raw $(DATA)/truth.fits))
+PRODUCTS = $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(DATA)/labelled_stars.h5 \
+  $(CATALOGUE) $(ABUNDANCES)
+SIMULATED = $(DATA)/raw $(DATA)/truth.fits
 SURE ?=
 
 clean:  ## Remove all products of SURVEY, and say which; raw files of an archive survey stay. Of a real one with SURE=yes
 	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }
-	@echo "Products of $(NAME):"; du -sch $(REMOVED) 2>/dev/null || true
+	@echo "Products of $(NAME):"; du -sch $(wildcard $(PRODUCTS) $(if $(filter simulated,$(KIND)),$(SIMULATED))) 2>/dev/null || true
 	@test "$(KIND)" = simulated -o "$(SURE)" = yes || \
 	  { echo "Making them again takes days: make clean SURVEY=$(SURVEY) SURE=yes removes them"; exit 1; }
-	rm -rf $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/predictions $(DATA)/stars.* $(DATA)/labelled_stars.h5 $(CATALOGUE) $(ABUNDANCES) $(DATA)/.*.fingerprint
-	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(DATA)/raw $(DATA)/truth.fits || true
+	rm -rf $(PRODUCTS) $(DATA)/.*.fingerprint
+	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(SIMULATED) || true

@@ -170,15 +170,13 @@ def kept(
         Give `make` also the `parts_folder` beside the product, as its argument ``parts``, and remove it in the end.
     """
     product, inputs = Path(product), list(inputs)
-    key = fingerprint(settings, inputs, [make])
-    if is_current(product, key):
-        return product
-    if not in_parts:
+    key, folder = fingerprint(settings, inputs, [make]), product.with_name(f"{product.name}.parts")
+    if not is_current(product, key):
+        if in_parts:
+            make = functools.partial(make, parts=parts_folder(folder, key))
         mark_current(product, key, make)
-        return product
-    folder = parts_folder(product.with_name(f"{product.name}.parts"), key)
-    mark_current(product, key, functools.partial(make, parts=folder))
-    shutil.rmtree(folder)
+    if in_parts:
+        shutil.rmtree(folder, ignore_errors=True)  # also what a run left that was killed just before this
     return product
 
 

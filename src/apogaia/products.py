@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from apogaia import files
+from apogaia.formats.distance_catalogues import DistanceCatalogue, catalogues_in
 from apogaia.model.error_calibration import Prediction
 from apogaia.model.inference import predict_survey
 from apogaia.model.training import train_joint_model
@@ -27,6 +28,7 @@ from apogaia.parameters.parameters_model import ParametersModel
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.parameters.training import train_parameters_model
 from apogaia.reduction.labelled_stars import label_with_aspcap
+from apogaia.simulate.comparisons import simulate_comparisons
 from apogaia.survey import Survey
 from apogaia.trained_model import TrainedModel
 from apogaia.workspace import Workspace
@@ -34,6 +36,7 @@ from apogaia.zero_point.calibrated_training import train_calibrated_model
 
 __all__ = [
     "calibrated_model",
+    "comparison_catalogues",
     "label_learning_curve",
     "labelled_stars",
     "parameters_catalogue",
@@ -163,3 +166,20 @@ def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Predic
     path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars], in_parts=True)
     with np.load(path) as arrays:
         return Prediction(**{name: arrays[name] for name in Prediction._fields})
+
+
+def comparison_catalogues(survey: Survey, workspace: Workspace) -> tuple[list[DistanceCatalogue], dict[str, str]]:
+    """Catalogues of others' distances in the raw folder of a survey, and why a table there could not be read.
+
+    A simulated survey's are made first, if they are not there and current.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no raw files.
+    """
+    if not workspace.raw.is_dir():
+        raise FileNotFoundError(f"{workspace.raw} is not there yet: `apogaia data {survey.name}` makes it")
+    simulate_comparisons(survey, workspace)
+    known = {path.name for path in (workspace.allstar, workspace.gaia)}
+    return catalogues_in(workspace.raw, survey.comparisons.min_membership, known)

@@ -56,7 +56,6 @@ EXCUSED = {
     "formats.apstar.SpectrumError.__init__": "the package raises it",
     "distances.comparisons.against_truth:catalogue": "from `read_distance_catalogue`",
     "distances.comparisons.against_truth:ours": "from `read_distance_catalogue`",
-    "distances.comparisons.comparison_catalogues:workspace": "a workspace",
     "distances.comparisons.match": "catalogues from `read_distance_catalogue`",
     "distances.comparisons.overview": "numbers of `Pair.numbers`",
     "distances.comparisons.pair_all": "catalogues from `read_distance_catalogue`",

@@ -12,20 +12,17 @@ from astropy import units as u
 from astropy.table import Table
 
 from apogaia.arguments.takes import takes
-from apogaia.formats.distance_catalogues import DistanceCatalogue, catalogues_in
+from apogaia.formats.distance_catalogues import DistanceCatalogue
 from apogaia.physics.comparison import RobustAgreement, agreement_by, robust_agreement
 from apogaia.physics.luminosity import absmag_to_fakemag, extinction_correction, fakemag_to_pc
 from apogaia.physics.radii import radius_to_absmag
 from apogaia.reduction.crossmatch import cross_match
-from apogaia.simulate.comparisons import simulate_comparisons
 from apogaia.survey import ComparisonsSettings, SourcesSettings, Survey
-from apogaia.workspace import Workspace
 
 __all__ = [
     "PAPER",
     "Pair",
     "against_truth",
-    "comparison_catalogues",
     "match",
     "overview",
     "pair_all",
@@ -97,23 +94,6 @@ class Pair:
             "cut": dict(self.left_out),
             "by": self.agreement_by(),
         }
-
-
-def comparison_catalogues(survey: Survey, workspace: Workspace) -> tuple[list[DistanceCatalogue], dict[str, str]]:
-    """Catalogues of others' distances in the raw folder of a survey, and why a table there could not be read.
-
-    A simulated survey's are made first, if they are not there and current.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no raw files.
-    """
-    if not workspace.raw.is_dir():
-        raise FileNotFoundError(f"{workspace.raw} is not there yet: `apogaia data {survey.name}` makes it")
-    simulate_comparisons(survey, workspace)
-    known = {path.name for path in (workspace.allstar, workspace.gaia)}
-    return catalogues_in(workspace.raw, survey.comparisons.min_membership, known)
 
 
 def match(

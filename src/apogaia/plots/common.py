@@ -253,6 +253,17 @@ def star_density(
     return axes.pcolormesh(x_edges, y_edges, counts, norm=norm, cmap="viridis", rasterized=True)
 
 
+def one_to_one(axes: Axes, x: np.ndarray, y: np.ndarray, share: float, pixels: int) -> None:
+    """Draw stars of two measures of one quantity with the line of equality; the outer `share` [%] is off the panel."""
+    top = max(limits(x, share)[1], limits(y, share)[1])
+    edges = np.linspace(0, top, pixels + 1)
+    mappable = star_density(axes, x, y, edges, edges)
+    if mappable is not None:
+        colour_bar(mappable, axes, "stars per pixel")
+    axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
+    show_range(axes, (0, top), (0, top))
+
+
 def show_range(axes: Axes, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None) -> None:
     """Set the axes' limits with a margin of 3 % (of the decades on a logarithmic axis)."""
     for limits_given, setter, scale in ((x, axes.set_xlim, axes.get_xscale()), (y, axes.set_ylim, axes.get_yscale())):

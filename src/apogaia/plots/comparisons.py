@@ -17,14 +17,11 @@ from apogaia.plots.common import (
     LABELS,
     PAGE_WIDTH,
     AxesLike,
-    colour_bar,
-    limits,
     literal,
     one_panel,
+    one_to_one,
     panels,
     readable_decades,
-    show_range,
-    star_density,
 )
 
 LOGARITHMIC = ("dist_kpc", "snr")
@@ -41,19 +38,13 @@ def distance_pair(pair: Pair, numbers: Mapping[str, Any], *, axes: Axes | None =
     """
     axes = one_panel(axes, COLUMN_WIDTH, 3.1)
     dist, reference = pair.dist / 1000, pair.reference / 1000
-    top = max(limits(reference, 0.5)[1], limits(dist, 0.5)[1])
-    edges = np.linspace(0, top, 81)
-    mappable = star_density(axes, reference, dist, edges, edges)
-    if mappable is not None:
-        colour_bar(mappable, axes, "stars per pixel")
-    axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
+    one_to_one(axes, reference, dist, share=0.5, pixels=80)
     axes.set_title(
         f"{literal(pair.reference_title)}, {numbers['stars']:,} stars\n"
         + signed(f"offset {numbers['median_offset_percent']:+.1f} ± {numbers['median_offset_error']:.1f} %\n")
         + f"scatter {numbers['robust_scatter_percent']:.1f} ± {numbers['robust_scatter_error']:.1f} %"
     )
     axes.set(xlabel="catalogue [kpc]", ylabel=f"{literal(pair.title)} [kpc]")
-    show_range(axes, (0, top), (0, top))
     return axes
 
 

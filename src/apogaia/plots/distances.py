@@ -29,6 +29,7 @@ from apogaia.plots.common import (
     legend_above,
     limits,
     one_panel,
+    one_to_one,
     panels,
     readable_decades,
     running_median,
@@ -140,12 +141,7 @@ def distance_against_gaia(dist: np.ndarray, gaia_dist: np.ndarray, *, cuts: str 
     """
     nn_kpc, gaia_kpc = (distances / 1000 for distances in finite(dist, gaia_dist))
     axes = one_panel(axes, COLUMN_WIDTH, 3.1)
-    top = max(limits(gaia_kpc, 0.2)[1], limits(nn_kpc, 0.2)[1])
-    edges = np.linspace(0, top, 121)
-    mappable = star_density(axes, gaia_kpc, nn_kpc, edges, edges)
-    if mappable is not None:
-        colour_bar(mappable, axes, "stars per pixel")
-    axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
+    one_to_one(axes, gaia_kpc, nn_kpc, share=0.2, pixels=120)
     found = agreement(dist, gaia_dist)
     title = f"{found.stars:,} star{'s' * (found.stars != 1)}"
     if found.stars:
@@ -159,7 +155,6 @@ def distance_against_gaia(dist: np.ndarray, gaia_dist: np.ndarray, *, cuts: str 
         xlabel=r"$d_\mathrm{Gaia} = 1/\varpi_\mathrm{Gaia}$, corrected [kpc]",
         ylabel=r"$d_\mathrm{NN} = 1/\varpi_\mathrm{NN}$ [kpc]",
     )
-    show_range(axes, (0, top), (0, top))
     return axes
 
 
