@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 PATH="$PATH:$PWD/.venv/bin"  # make installs uv there if there is no other
 compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate "$@"; }
 compile - --output-file requirements-uv.lock <<< uv
-compile pyproject.toml --extra cpu --extra notebooks --extra test --output-file requirements.lock
+compile pyproject.toml --extra cpu --extra notebooks --extra docs --extra test --output-file requirements.lock
 sed -E 's/ \\$//' requirements.lock | grep -E '^[a-z0-9.-]+==' | grep -v '^tensorflow-cpu' > constraints.tmp
 trap 'rm -f constraints.tmp' EXIT
-compile pyproject.toml --extra cuda --extra notebooks --extra test --constraints constraints.tmp --output-file requirements-cuda.lock
+compile pyproject.toml --extra cuda --extra notebooks --extra docs --extra test --constraints constraints.tmp --output-file requirements-cuda.lock

@@ -49,7 +49,7 @@ def test_lock_files_are_hashed_and_name_no_index(name):
 def test_lock_holds_every_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    declared = project["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["test"]
+    declared = project["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["docs"] + extras["test"]
     names = {re.match(r"[A-Za-z0-9.-]+", item)[0].lower() for item in declared}
     assert names <= set(locked("requirements.lock"))
 
