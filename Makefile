@@ -73,10 +73,12 @@ lock:  ## Resolve the lock files anew
 
 # Which package files and surveys each notebook rests on, read from their imports; make writes it anew when one changes.
 SOURCES := $(wildcard $(addprefix src/apogaia/,*.py */*.py */*/*.py))
+ifneq ($(filter-out help,$(or $(MAKECMDGOALS),help)),)
 -include build/dependencies.mk
+endif
 build/dependencies.mk: tools/dependencies.py $(SOURCES) $(wildcard notebooks/*.ipynb src/apogaia/surveys/*.toml)
-	@mkdir -p $(@D)
-	@"$(PYTHON)" tools/dependencies.py > $@.new && mv $@.new $@
+	@"$(PYTHON)" -c 'import tomllib' 2> /dev/null || exit 0; mkdir -p $(@D); \
+	  "$(PYTHON)" tools/dependencies.py > $@.new && mv $@.new $@
 
 SURVEY_FILES = $(or $(SURVEY_FILES_$(SURVEY)),$(wildcard $(SURVEY)))
 

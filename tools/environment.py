@@ -19,14 +19,19 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = ".apogaia-environment"  # written first: what a folder that bears it holds was made here
 UV_LOCK = ROOT / "requirements-uv.lock"
 PROJECT = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+
+# GB to download and GB on the disk; measured when the lock files changed last (docs/performance.md)
+SIZES = {"requirements.lock": (0.9, 3.1), "requirements-cuda.lock": (3.7, 9.0)}
+SECONDS_BETWEEN = 15.0  # lines of progress
 
 # pip's settings that decide where packages come from, and uv's names for them. uv does not read pip's.
 UV_NAMES = {
@@ -91,7 +96,7 @@ def install_with_uv(python: str, lock: Path) -> bool:
     command = [uv, "pip", "install", "--quiet", "--python", python]
     no_index = ["--no-index"] * (settings.get("no-index", "").lower() in ("1", "true", "yes", "on"))
     for options in ([*no_index, "--require-hashes", "--requirement", str(lock)], PROJECT):
-        if subprocess.run([*command, *options], env=environment, check=False).returncode:
+        if run_and_report([*command, *options], environment, Path(python).parents[1]):
             print(f"{uv} failed", flush=True)
             return False
     return True
@@ -100,11 +105,52 @@ def install_with_uv(python: str, lock: Path) -> bool:
 def install_with_pip(python: str, lock: Path) -> None:
     """Install lock file and project with pip. Like uv, it leaves compiling to the first import."""
     for options in (["--no-compile", "--require-hashes", "--requirement", str(lock)], PROJECT):
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *options], check=True)
+        command = [python, "-m", "pip", "install", "--quiet", *options]
+        if status := run_and_report(command, os.environ, Path(python).parents[1]):
+            raise subprocess.CalledProcessError(status, command)
+
+
+def run_and_report(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> int:
+    """Run a command that fills the disk of `folder`, say now and then how far it is, and return its exit status."""
+    start, free = time.monotonic(), shutil.disk_usage(folder).free
+    process = subprocess.Popen(command, env=dict(environment))
+    try:
+        while True:
+            try:
+                return process.wait(timeout=SECONDS_BETWEEN)
+            except subprocess.TimeoutExpired:
+                written = max(0.0, (free - shutil.disk_usage(folder).free) / 1e9)
+                print(f"  {time.monotonic() - start:4.0f} s, {written:.1f} GB written", flush=True)
+    except KeyboardInterrupt:
+        process.wait()  # Ctrl-C has reached it, too
+        raise
 
 
 class NotOursError(Exception):
     """The folder holds something else."""
+
+
+class NoRoomError(Exception):
+    """The disk is too full."""
+
+
+def check_room(folder: Path, lock: Path) -> str:
+    """Say how much is downloaded and how much room it takes.
+
+    Raises
+    ------
+    NoRoomError
+        If the disk has less.
+    """
+    if lock.name not in SIZES:
+        return "gigabytes of packages"
+    download, disk = SIZES[lock.name]
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    if free < disk:
+        remedy = "make room, or give make VENV=a folder on another disk"
+        raise NoRoomError(f"{folder} takes {disk:.1f} GB, and its disk has {free:.1f} GB free: {remedy}")
+    return f"downloads {download:.1f} GB unless cached, takes {disk:.1f} GB of {free:.0f} GB free"
 
 
 def make_empty(folder: Path) -> None:
@@ -153,12 +199,12 @@ def installed(folder: Path) -> dict[str, str]:
 def bring_up_to_date(folder: Path, lock: Path, installer: str = "uv") -> None:
     """Create the environment, unless it is there and only looks older than the files that it was made from.
 
-    Raises as `create` does.
+    Raises as `create` and `check_room` do.
     """
     folder = folder.absolute()
     ours, theirs = wanted(lock), installed(folder)
     if theirs.get("packages") != ours["packages"]:
-        print(f"Creating {folder} from {lock}: gigabytes of packages, a minute or many", flush=True)
+        print(f"Creating {folder} from {lock}: {check_room(folder, lock)}; minutes", flush=True)
         create(folder, lock, installer)
     elif theirs != ours:
         (folder / ".complete").unlink()
@@ -194,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         bring_up_to_date(options.folder, options.lock, options.installer)
-    except NotOursError as error:
+    except (NotOursError, NoRoomError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

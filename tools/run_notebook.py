@@ -6,6 +6,7 @@ Epochs and progress bars are shown in the terminal, too.
 """
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from apogaia.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS_BETWEEN = 10.0  # lines of progress: short epochs and bars must not flood the terminal
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 PROGRESS = re.compile(r"epoch \d+/\d+ |.*\d%\|")  # the lines of model/fitting.py, and tqdm's bars
 
 
@@ -54,13 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
     notebook = ROOT / "notebooks" / f"{options.notebook}.ipynb"
     executed = workspace.executed_notebook(options.notebook)
     running = executed.with_suffix(".running.ipynb")
-    executed.parent.mkdir(parents=True, exist_ok=True)
     try:
+        executed.parent.mkdir(parents=True, exist_ok=True)
         # one make runs a notebook once: only another one can be at it
         with alone(executed.with_name(f".{options.notebook}.lock"), f"another make runs {executed}"):
             return run(options, workspace, notebook, executed, running)
     except BusyError as busy:
         print(busy, file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        folders = "build, data, figures and results must be folders that you can write, with room"
+        print(f"{error}: {folders}", file=sys.stderr)
         return 2
 
 

@@ -874,11 +874,11 @@ def _chain(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str
         raise SurveyError(f"{path}: extends must be the name of a survey, not {_shown(base)}")
     local = path.parent / f"{base}.toml"
     if local == path:
-        raise SurveyError(f"{path}: 'extends = {base!r}' leads back to this file: give your file another name")
+        raise SurveyError(f'{path}: extends = "{base}" leads back to this file: give your file another name')
     try:
         return [*_chain(local if local.is_file() else _find(base), (*seen, path)), (path, values)]
     except SurveyError as error:
-        raise SurveyError(f"{path}: 'extends = {base!r}': {error}") from error
+        raise SurveyError(f'{path}: extends = "{base}": {error}') from error
 
 
 _Place = tuple[str, ...]  # (key,) or (section, key)

@@ -420,6 +420,10 @@ def test_distance_tables_are_written_too(tmp_path):
     table = cat.distance_table(prediction([20.0, np.nan]), [10.0, 10.0], [0.0, 0.0], INFERENCE)
     table["file"] = ["a.fits", "b.fits"]
     cat.write_table(table, tmp_path / "t.fits")
+    cat.write_table(table, tmp_path / "t.csv")
+    plain = Table.read(tmp_path / "t.csv", format="ascii.csv")
+    assert plain.colnames == table.colnames and len(plain) == len(table)
+    np.testing.assert_array_equal(plain["dist"], table["dist"])
     cat.write_table(table, tmp_path / "t.ecsv")
     raw = fits.getdata(tmp_path / "t.fits")
     assert raw["dist"].tolist() == [pytest.approx(5000), -9999] and raw["file"].tolist() == ["a.fits", "b.fits"]
@@ -427,7 +431,7 @@ def test_distance_tables_are_written_too(tmp_path):
     back = Table.read(tmp_path / "t.ecsv")
     assert np.isnan(back["dist"][1]) and str(back["dist"].unit) == "pc"
     with pytest.raises(cat.CatalogueError, match="csv"):
-        cat.write_table(table, tmp_path / "t.csv")
+        cat.write_table(table, tmp_path / "t.txt")
 
 
 def test_describe_flags_names_the_bits():

@@ -10,7 +10,7 @@ from small_networks import small_survey, synthetic_stars
 
 from apogaia.model import inference, model_file, networks
 from apogaia.model.error_calibration import ErrorCalibration
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.model.training_set import split
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from published_networks import TARGETS, by_name, network, parameters_of
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.folder_parameters import PARAMETERS_FILE, read_folder_parameters
 
 

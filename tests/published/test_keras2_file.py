@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from published_networks import layer_names, network, write_keras2
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.keras2_file import read_keras2_file
 
 

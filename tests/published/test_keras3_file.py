@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from published_networks import layer_names, network, write_keras3
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.keras3_file import read_keras3_file
 
 

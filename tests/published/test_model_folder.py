@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from published_networks import layer_names, network, parameters_of, write_folder, write_keras2
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.model_folder import read_model_folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from published_networks import network, state_of, write_torch
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.torch_network import read_torch_network
 
 

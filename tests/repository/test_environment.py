@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,6 +121,37 @@ def test_an_interrupted_set_up_is_not_complete(calls, monkeypatch, capfd):
     with pytest.raises(FileNotFoundError):  # nothing was called
         calls()
     assert "starts over" in capfd.readouterr().err
+
+
+def test_it_says_how_much_it_downloads_and_how_far_it_is(calls, monkeypatch, capfd):
+    monkeypatch.setattr(environment, "SECONDS_BETWEEN", 0.01)
+    free = iter(range(50_000_000_000, 0, -100_000_000))
+    usage = lambda _: SimpleNamespace(free=next(free))  # noqa: E731
+    monkeypatch.setattr(environment.shutil, "disk_usage", usage)
+    monkeypatch.setattr(environment.subprocess, "Popen", Slow)
+    status, _ = calls()
+    printed = capfd.readouterr().out
+    download, disk = environment.SIZES["requirements.lock"]
+    assert status == 0
+    assert f"downloads {download:.1f} GB unless cached, takes {disk:.1f} GB of 50 GB free" in printed
+    assert re.search(r"  +0 s, 0\.1 GB written", printed)
+
+
+class Slow(subprocess.Popen):
+    def wait(self, timeout=None):
+        if timeout is not None and not getattr(self, "waited", False):
+            self.waited = True
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-cuda.lock"])
+def test_a_disk_that_is_too_full_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys, lock):
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    assert environment.main([str(tmp_path / "new" / "venv"), lock]) == 1
+    said = capsys.readouterr().err
+    assert f"takes {environment.SIZES[lock][1]:.1f} GB, and its disk has 1.0 GB free" in said and "VENV=" in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["thesis_results.txt", "pyvenv.cfg"])

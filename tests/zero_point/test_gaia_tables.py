@@ -21,6 +21,8 @@ from offset_model import RANGES, offset_model, save_offset_model
 
 from apogaia.cli.commands import main
 from apogaia.formats.streamed_tables import open_table
+from apogaia.model.model_file import save_model
+from apogaia.model.model_origin import read_provenance
 from apogaia.survey import load_survey
 from apogaia.zero_point import gaia_tables, offset_posterior
 from apogaia.zero_point.gaia_tables import (
@@ -419,6 +421,9 @@ def test_messages_name_the_remedy(tmp_path, model_path, constant_path):
     fails("'bp_rp' is not a number", text)
     fails("2 or more", table, draws=1)
     fails("--draws and --seed", table, model=save_offset_model(tmp_path / "bare.keras", settings={}))
+    calibrated, origin = tmp_path / "calibrated.keras", read_provenance(model_path)
+    save_model(offset_model(), calibrated, origin | {"offset": "calibrated", "training_range": {}})
+    fails("give multivariate.keras, or constant.keras", table, model=calibrated)
     fails("does not state the range", table, model=save_offset_model(tmp_path / "old.keras", training_range={}))
     path = write(table, tmp_path / "gaia.csv")
     with pytest.raises(ValueError, match="is the table itself"):

@@ -17,16 +17,55 @@ from apogaia.cli.checks import (
     one_line_without_backend,
     warn_if_simulated,
 )
+from apogaia.cli.help_texts import ASTRA, ASTRA_EPILOG, PARAMETERS, PARAMETERS_EPILOG
+from apogaia.cli.options import add_command, add_dropout, add_file, add_schema, add_survey, add_workers
 from apogaia.survey import Survey, load_survey
 from apogaia.workspace import Workspace
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["PRODUCTS", "distances", "parameters", "products_of_survey"]
+__all__ = ["PRODUCTS", "add", "distances"]
 
 PRODUCTS = ("AllStarAstroNN", "AllVisitAstroNN", "AllStarAstroNNDist")
 FILES = (".ecsv", ".fits", ".fits.gz")
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the parser of all."""
+    single = add_command(
+        commands,
+        "parameters",
+        parameters,
+        "Teff, log g and 20 abundances of single stars from their apStar files",
+    )
+    single.description, single.epilog = PARAMETERS, PARAMETERS_EPILOG
+    single.add_argument("files", nargs="+", type=Path, metavar="APSTAR", help="apStar or asStar files")
+    single.add_argument(
+        "--visits", action="store_true", help="a row for each visit, too, after the combined spectrum's"
+    )
+    add_file(
+        single,
+        "--model",
+        "trained model (.keras); default: data/mock/models/parameters.keras, which `make all` trains",
+    )
+    add_dropout(single)
+    add_file(single, "--output", "write all columns to a .ecsv, .fits or .fits.gz file")
+    add_schema(single)
+
+    products = add_command(commands, "astra", products_of_survey, "a survey's products in the form of SDSS's Astra")
+    products.description, products.epilog = ASTRA, ASTRA_EPILOG
+    add_survey(products)
+    products.add_argument(
+        "--product",
+        choices=PRODUCTS,
+        action="append",
+        help="this one alone (may be repeated; default: all three)",
+    )
+    add_file(products, "--parameters-model", "default: the survey's models/parameters.keras")
+    add_file(products, "--distance-model", "default: the survey's models/none.keras")
+    add_schema(products)
+    add_workers(products)
 
 
 def distances(options: argparse.Namespace) -> int:

@@ -7,15 +7,19 @@ import dataclasses
 from pathlib import Path
 
 from apogaia.cli.checks import check_output
+from apogaia.cli.help_texts import COMPARE, COMPARE_EPILOG
+from apogaia.cli.options import add_command
 from apogaia.survey import load_survey
 
-__all__ = ["add_options", "compare"]
+__all__ = ["add"]
 
 FIGURES = (".pdf", ".png", ".svg")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to its parser."""
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of all."""
+    parser = add_command(commands, "compare", _compare, "two catalogues of distances, star by star")
+    parser.description, parser.epilog = COMPARE, COMPARE_EPILOG
     for name, text in (("first", "your distances"), ("second", "those that they are compared with")):
         parser.add_argument(
             name, type=Path, metavar=name.upper(), help=f"{text}: a .fits, .fits.gz, .ecsv or .csv file"
@@ -34,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
     check_output(options, ".json")
     if options.figure and options.figure.suffix not in FIGURES:

@@ -7,6 +7,8 @@ __all__ = [
     "ASTRA_EPILOG",
     "COMPARE",
     "COMPARE_EPILOG",
+    "COMPLETION",
+    "COMPLETION_EPILOG",
     "DATA",
     "DATA_EPILOG",
     "DISTANCE",
@@ -16,6 +18,8 @@ __all__ = [
     "FETCH_EPILOG",
     "IMPORT_MODEL",
     "IMPORT_MODEL_EPILOG",
+    "INFO",
+    "INFO_EPILOG",
     "MOCK",
     "MOCK_EPILOG",
     "MODELS",
@@ -24,6 +28,8 @@ __all__ = [
     "PARAMETERS_EPILOG",
     "REDUCE",
     "REDUCE_EPILOG",
+    "TRAIN",
+    "TRAIN_EPILOG",
     "ZEROPOINT",
     "ZEROPOINT_EPILOG",
 ]
@@ -39,6 +45,10 @@ EPILOG = """examples:
   apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of distances against another catalogue
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
   apogaia models                            published networks, and where they are
+  apogaia train smoke                       train its networks: what make all does, without notebooks and figures
+  apogaia info distances.fits star.fits     what files are: model, catalogue, spectrum, survey
+  apogaia --log night.log fetch dr14        keep what a long command says
+  source <(apogaia completion bash)         complete commands and options with the Tab key
 """
 
 
@@ -290,4 +300,49 @@ IMPORT_MODEL_EPILOG = """examples:
   apogaia import-model data/published/dr14-constant --output dr14-constant.keras
   apogaia import-model astroNN_dist_model_parameter.pt --output astra.keras
   apogaia distance apStar-r8-2M*.fits --model dr14-constant.keras
+"""
+
+
+TRAIN = """Train the networks of a survey, from its raw files on: the spectra are reduced first if that is still to be
+done. Each network is written to data/<survey>/models; one that is there, made from these very stars with these
+settings, is kept. A training that was stopped resumes from its last epoch.
+
+  parameters    Teff, log g and 20 abundances; made if the survey's labels are its own (labels.source = "own")
+  none, constant, multivariate    the paper's three models: luminosity without a zero point, with one, and with one that
+                depends on G, BP-RP and Teff (left out, with a sentence, where the stars have none of these)
+  calibrated    trained with the refitted zero point: the one for distances
+
+`make all` does the same, and makes figures, numbers and the catalogue besides.
+
+Exit code: 0 if all are trained, 1 if the one asked for is left out, 2 if not (see the message), 130 if it was stopped
+by Ctrl-C."""
+
+
+TRAIN_EPILOG = """examples:
+  apogaia mock smoke && apogaia train smoke     the smallest simulated survey, a minute or two
+  apogaia train my.toml --model calibrated      the network for distances alone
+  apogaia --log train.log train dr14            hours; what it says stays in train.log
+"""
+
+
+INFO = """Tell what files are, by what they hold: model files (what taught them, their zero point), catalogues (rows,
+flags, survey), spectra, stars.h5 (how many stars have which status), survey files, and the tables of APOGEE, Gaia and
+others that the commands read.
+
+Exit code: 0 if all files are known, 2 if not (see the message)."""
+
+
+INFO_EPILOG = """examples:
+  apogaia info data/mock/models/*.keras
+  apogaia info data/mock/apogee_nn_dist.fits apStar-r8-2M00004994+1621552.fits
+"""
+
+
+COMPLETION = """Print a script that lets the shell complete commands, options and file names."""
+
+
+COMPLETION_EPILOG = """examples:
+  source <(apogaia completion bash)                                   for this shell
+  apogaia completion bash >> ~/.bash_completion                       for every new one
+  apogaia completion zsh > ~/.zsh/completions/_apogaia                in a folder of fpath
 """

@@ -5,14 +5,42 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from pathlib import Path
 
 from apogaia.cli.checks import check_output, one_line_without_backend
+from apogaia.cli.help_texts import IMPORT_MODEL, IMPORT_MODEL_EPILOG, MODELS, MODELS_EPILOG
+from apogaia.cli.options import add_command, add_file
 from apogaia.published import registry
 
-__all__ = ["import_model", "models"]
+__all__ = ["add"]
 
 
-def models(options: argparse.Namespace) -> int:
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to the parser of all."""
+    listing = add_command(commands, "models", _models, "list published networks, or fetch one")
+    listing.description, listing.epilog = MODELS, MODELS_EPILOG
+    listing.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    listing.add_argument("name", nargs="?", metavar="NAME", help="of the network to fetch")
+    add_file(listing, "--folder", "where to put it (default: data/published/NAME)", "FOLDER")
+
+    importing = add_command(commands, "import-model", _import_model, "a published network as a model of apogaia")
+    importing.description, importing.epilog = IMPORT_MODEL, IMPORT_MODEL_EPILOG
+    importing.add_argument("source", type=Path, metavar="FOLDER_OR_FILE", help="a model folder, or a file of PyTorch")
+    importing.add_argument("--output", type=Path, required=True, metavar="NAME.keras", help="the model file to write")
+    importing.add_argument(
+        "--survey",
+        metavar="SURVEY",
+        help="whose settings of spectra go with the network (default: dr14 or dr17, by the files' layout)",
+    )
+    importing.add_argument(
+        "--constant-at",
+        choices=("ones", "zeros"),
+        default="ones",
+        help="where a constant zero point is read: as the paper did (ones, the default), or as it was trained (zeros)",
+    )
+
+
+def _models(options: argparse.Namespace) -> int:
     """List the published networks, or fetch one."""
     if options.action == "fetch":
         return _fetch(options)
@@ -40,7 +68,7 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
-def import_model(options: argparse.Namespace) -> int:
+def _import_model(options: argparse.Namespace) -> int:
     """Write a published network as a model file."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     check_output(options, ".keras")

@@ -424,16 +424,24 @@ def write_catalogue(catalogue: Table, path: str | Path, provenance: Mapping) -> 
 
 @takes(path=file_path)
 def write_table(table: Table, path: str | Path) -> None:
-    """Write a table of distances, as `distance_table` gives, atomically: FITS (.fits, -9999 for unknown) or ECSV."""
+    """Write a table of distances, as `distance_table` gives, atomically.
+
+    The suffix tells the format: .fits (-9999 for unknown), .ecsv, or .csv, which keeps neither units nor meanings.
+
+    Raises
+    ------
+    CatalogueError
+        If the suffix is another.
+    """
     path = Path(path)
     if path.suffix == ".fits":
         _write_fits(_table_hdu(table), path)
-    elif path.suffix == ".ecsv":
+    elif path.suffix in (".ecsv", ".csv"):
         # paths that are not UTF-8 keep their bytes
         with files.atomic(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-            table.write(file, format="ascii.ecsv")
+            table.write(file, format=f"ascii{path.suffix}")
     else:
-        raise CatalogueError(f"{path}: a table is written to .fits or .ecsv")
+        raise CatalogueError(f"{path}: a table is written to .fits, .ecsv or .csv")
 
 
 def _table_hdu(table: Table) -> fits.BinTableHDU:

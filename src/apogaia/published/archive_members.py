@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 
 __all__ = ["read_members"]
 

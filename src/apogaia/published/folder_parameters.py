@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apogaia.formats.stars_h5_columns import ELEMENTS, OFFSET_INPUTS
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 
 __all__ = ["CENSORED", "DISTANCES", "JOINT", "PARAMETERS_FILE", "FolderParameters", "read_folder_parameters"]
 

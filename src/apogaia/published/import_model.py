@@ -16,7 +16,8 @@ from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.pixel_grid import N_PIXELS
 from apogaia.formats.stars_h5_columns import LABELS, OFFSET_INPUTS
-from apogaia.model.model_file import ModelFileError, save_model
+from apogaia.model.model_file import save_model
+from apogaia.model.model_origin import ModelFileError
 from apogaia.model.networks import build_joint_network
 from apogaia.parameters.network import CENSORED_ELEMENTS, WIDE_WINDOWS, build_censored_network
 from apogaia.published.folder_parameters import CENSORED, JOINT, PARAMETERS_FILE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import h5py
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.archive_members import read_members
 from apogaia.published.keras_layers import KerasLayers, configured_layers, read_array
 

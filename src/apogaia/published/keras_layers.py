@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.network_parts import MAX_VALUES, Dense, finite
 
 __all__ = ["KerasLayers", "configured_layers", "read_array"]

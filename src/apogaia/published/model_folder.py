@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from apogaia.formats.pixel_grid import element_window
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.parameters.network import CENSORED_ELEMENTS, WIDE_WINDOWS
 from apogaia.published.folder_parameters import CENSORED, JOINT, FolderParameters, read_folder_parameters
 from apogaia.published.keras2_file import read_keras2_file

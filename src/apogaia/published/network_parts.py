@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 
 __all__ = ["ELEMENT_NAMES", "FAKEMAG_FACTOR", "MAX_VALUES", "Dense", "PublishedNetwork", "finite"]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.published.network_parts import finite
 
 __all__ = ["Normalisation", "read_normalisation"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apogaia.model.model_file import ModelFileError
+from apogaia.model.model_origin import ModelFileError
 from apogaia.parameters.network import CENSORED_ELEMENTS, STAR_LABELS
 from apogaia.published.folder_parameters import CENSORED, DISTANCES
 from apogaia.published.network_parts import Dense, PublishedNetwork, finite

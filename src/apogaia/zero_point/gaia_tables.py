@@ -35,6 +35,7 @@ from apogaia.formats.streamed_tables import (
     open_table,
     table_suffix,
 )
+from apogaia.model.model_origin import read_provenance
 from apogaia.zero_point.offset_posterior import OffsetPosterior, ZeroPoint, constant_zero_point
 from apogaia.zero_point.surface import ZeroPointSurface, tabulate
 
@@ -168,10 +169,7 @@ def load_zero_point(
         If the model has no offset, has seen parallaxes from which a zero point was subtracted beforehand, does not
         state its training range, or is too steep for a grid.
     """
-    from apogaia.model.model_file import (
-        load_network,
-        read_provenance,  # here, since Keras takes seconds to load
-    )
+    from apogaia.model.model_file import load_network  # here, since Keras takes seconds to load
 
     provenance = read_provenance(model_path)
     if provenance.get("offset", "none") == "none":  # a model of stellar parameters has no such entry
@@ -187,6 +185,11 @@ def load_zero_point(
     if provenance["offset"] == "constant":
         return constant_zero_point(model, draws=draws, seed=seed)
     trained = provenance.get("training_range")
+    if not trained and provenance["offset"] != "multivariate":
+        raise ValueError(
+            f"{model_path}: its zero point is no function of G, BP-RP and Teff: give multivariate.keras, or"
+            " constant.keras with --constant"
+        )
     if not trained:
         raise ValueError(
             f"{model_path}: does not state the range of its training set: train it again with"
@@ -377,8 +380,6 @@ def _check_output(table: Path, output: Path) -> None:
 
 def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | None) -> dict:
     """Collect what the output says about its origin."""
-    from apogaia.model.model_file import read_provenance
-
     provenance = read_provenance(model_path)
     draws, seed = _draws_and_seed(provenance, draws, seed)
     history = {

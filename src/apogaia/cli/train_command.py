@@ -1,0 +1,64 @@
+"""``apogaia train``: the networks of a survey, without notebooks and make."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from apogaia.cli.checks import call, one_line_without_backend
+from apogaia.cli.help_texts import TRAIN, TRAIN_EPILOG
+from apogaia.cli.options import add_command, add_survey, add_workers
+from apogaia.survey import load_survey
+from apogaia.workspace import Workspace
+
+__all__ = ["add"]
+
+MODELS = ("parameters", "none", "constant", "multivariate", "calibrated")
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of all."""
+    train = add_command(commands, "train", _train, "train a survey's networks")
+    train.description, train.epilog = TRAIN, TRAIN_EPILOG
+    add_survey(train)
+    train.add_argument(
+        "--model",
+        choices=MODELS,
+        action="append",
+        help="this one alone (may be repeated; default: all that make makes)",
+    )
+    add_workers(train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    survey = load_survey(options.survey)
+    workspace = Workspace(survey)
+    if not workspace.raw_manifest.is_file():
+        raise FileNotFoundError(f"{workspace.raw_manifest} is missing: run {call('data', options.survey)} first")
+    with one_line_without_backend():
+        from apogaia import products
+    from apogaia.reduction.reduce import reduce_survey
+    from apogaia.reduction.stars_h5 import open_stars
+    from apogaia.zero_point.sample_checks import check_samples, without_multivariate
+
+    reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
+    with open_stars(products.labelled_stars(survey, workspace)) as stars:
+        check_samples(survey, stars.table)
+        left_out = without_multivariate(survey, stars.table)
+    if left_out and "multivariate" in (options.model or ["multivariate"]):
+        print(left_out, file=sys.stderr)
+    own_labels = survey.labels.source == "own"
+    wanted = options.model or [name for name in MODELS if name != "parameters" or own_labels]
+    for name in MODELS:
+        if name not in wanted or (name == "multivariate" and left_out):
+            continue
+        if name == "parameters":
+            products.parameters_model(survey, workspace)
+        elif name == "calibrated":
+            products.calibrated_model(survey, workspace)
+        else:
+            products.trained_model(survey, workspace, name)
+        print(workspace.model(name))
+    return int(bool(left_out) and options.model == ["multivariate"])
