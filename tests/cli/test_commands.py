@@ -26,6 +26,7 @@ from apogaia.archive import star_spectra
 from apogaia.archive.estimate import SECONDS_PER_FILE, Estimate, counted, estimate
 from apogaia.archive.star_spectra import wanted_spectra
 from apogaia.cli import commands, survey_commands
+from apogaia.cli.checks import one_line_without_backend
 from apogaia.formats.survey_tables import read_allstar
 from apogaia.simulate.run import simulate_survey
 from apogaia.survey import SurveyError, load_survey
@@ -390,8 +391,7 @@ def test_a_backend_that_cannot_be_imported_is_one_line_with_those_that_can(tmp_p
         capture_output=True,
         text=True,
     )
-    noise = ("port.cc", "absl", "warning: ")
-    (line,) = (line for line in done.stderr.splitlines() if not any(word in line for word in noise))
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning: "))
     assert done.returncode == 2 and line.startswith(f"apogaia {command}: ") and backend in line
     assert line.endswith("tensorflow, jax and torch train and predict, numpy predicts")
 
@@ -427,3 +427,18 @@ def test_without_a_model_of_the_default_survey_one_that_is_there_is_named(tmp_pa
     there.touch()
     assert commands.main(["distance", "a.fits"]) == 2
     assert f"--model, for instance {there}, which is there" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    command = f"{sys.executable} -m apogaia completion bash | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.split()[-1] in ("0", "141") and done.stderr == ""
+
+
+def test_of_what_libraries_write_at_their_start_only_known_lines_are_left_out(capfd):
+    lines = ["I0 port.cc:1] oneDNN custom operations are on", "WARNING: before absl::InitializeLog()", "out of memory"]
+    with pytest.raises(ZeroDivisionError), one_line_without_backend():
+        os.write(2, "\n".join(lines).encode())
+        raise ZeroDivisionError
+    print("and on it goes", file=sys.stderr)
+    assert capfd.readouterr().err == "out of memoryand on it goes\n"

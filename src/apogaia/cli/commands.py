@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ from apogaia.cli.log_file import logged
 from apogaia.cli.options import add_command
 
 STOPPED = 130  # exit code after Ctrl-C: 128 plus the number of SIGINT
+NOBODY_READS = 141  # the same of SIGPIPE
 # each adds its commands, in the order of --help
 COMMANDS = (
     survey_commands,
@@ -64,6 +66,9 @@ def _run(options: argparse.Namespace) -> int:
         then = "starts over" if options.command in ("distance", "parameters") else "resumes"
         print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # as of `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        return NOBODY_READS
     except (OSError, ValueError) as error:
         print(f"apogaia {options.command}: {error}", file=sys.stderr)
         return 2
