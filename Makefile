@@ -49,7 +49,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all smoke test data lab report readme closure stress labels simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report site readme closure stress labels simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -148,6 +148,9 @@ lab: $(READY)  ## Open copies of the notebooks (build/lab) in JupyterLab: saving
 report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, in build/
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
+
+site: $(READY)  ## The site, with what SURVEY has of notebooks, figures and numbers, in build/site; runs no analysis
+	@$(BIN)/python tools/build_site.py $(SURVEY)
 
 readme: all  ## For maintainers: README's tables, docs/ledger.md and docs/truth.png from the results of SURVEY
 	$(BIN)/python tools/ledger.py $(SURVEY) --docs
