@@ -1,8 +1,8 @@
 """Build the site: ``python tools/build_site.py SURVEY`` (`make site`), into build/site.
 
-The pages of docs/ are copied to build/site.source, with README, CONTRIBUTING, CHANGELOG and data/README.md, with what is
-written from the code (`site_pages`), and with the survey's executed notebooks, figures and numbers as far as they exist.
-Sphinx makes the site of that. Nothing is computed, and no other host is asked for anything.
+The pages of docs/ are copied to build/site.source, with CONTRIBUTING, CHANGELOG, data/README.md, with what is written
+from the code (`site_pages`), and with the survey's executed notebooks, figures and numbers as far as they exist
+(`survey_pages`). Sphinx makes the site of that. Nothing is computed, and no other host is asked for anything.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import posixpath
-import shutil
+import re
 import sys
 from pathlib import Path
 
@@ -19,10 +19,10 @@ os.environ.setdefault("KERAS_BACKEND", "numpy")  # docstrings are read, nothing 
 
 import site_pages
 import survey_pages
-from markdown_links import rewritten
+from markdown_links import in_prose, rewritten
 from sphinx.cmd.build import build_main
 
-from apogaia.files import atomic
+import apogaia
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -37,6 +37,7 @@ PAGES = {
     "data/README.md": "reference/raw_files.md",
 }
 NOT_PAGES = ("conf.py", "_static")
+_NAME = re.compile(r"(?<![}`])`(apogaia(?:\.\w+)+)`(?!`)")
 
 
 class _Source:
@@ -66,7 +67,9 @@ class _Source:
         self.write(place, self.linked(place, text, origin).encode())
 
     def linked(self, place: str, text: str, origin: str) -> str:
-        return rewritten(text, lambda target: self._target(target, place, origin))
+        """The page with links to where things are in the site; names of the package lead to their description."""
+        text = rewritten(text, lambda target: self._target(target, place, origin))
+        return in_prose(text, lambda part: _NAME.sub(lambda found: _reference(found[1]), part))
 
     def _target(self, target: str, place: str, origin: str) -> str:
         path, mark, anchor = target.partition("#")
@@ -85,6 +88,12 @@ class _Source:
                 path.unlink()
             elif path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+
+def _reference(name: str) -> str:
+    """A name of the package as a link to its description; one without a description is shown as code."""
+    home = apogaia._HOMES.get(name.removeprefix("apogaia."))
+    return f"{{py:obj}}`{name}`" if home is None else f"{{py:obj}}`{name} <apogaia.{home}.{name.split('.')[-1]}>`"
 
 
 def assemble(survey: str, folder: Path, root: Path = ROOT) -> list[str]:
@@ -137,8 +146,8 @@ def build(survey: str, folder: Path, root: Path = ROOT) -> int:
     source.mkdir(parents=True, exist_ok=True)
     missing = assemble(survey, source, root)
     # pages that did not change are not read again, so their warnings would not be seen: all are
-    code = build_main(["-W", "--keep-going", "-q", "-E", "-b", "html", "-c", str(root / "docs"), "-d", str(doctrees),
-                       str(source), str(folder)])  # fmt: skip
+    options = ["-W", "--keep-going", "-q", "-E", "-b", "html", "-c", str(root / "docs"), "-d", str(doctrees)]
+    code = build_main([*options, str(source), str(folder)])
     for line in missing:
         print(line, file=sys.stderr)
     if code:

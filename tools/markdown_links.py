@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
-__all__ = ["anchors", "links", "rewritten", "without_code"]
+__all__ = ["anchors", "in_prose", "links", "rewritten"]
 
-_LINK = re.compile(r"(?P<head>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()\s]+)(?P<tail>(?:\s+\"[^\"]*\")?\))")
+_LINK = re.compile(  # or a code span, in which there is none
+    r"`[^`\n]*`|(?P<head>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()\s]+)(?P<tail>(?:\s+\"[^\"]*\")?\))"
+)
 _FENCE = re.compile(r"^(?P<fence>```+|:::+|~~~+)")
 _OUTSIDE = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # https:, mailto:
 
 
 def _prose(text: str) -> Iterator[tuple[str, bool]]:
-    """Each line of a page, and whether it is text rather than fenced code."""
+    """Each line of a page, and whether it is text: not fenced code."""
     fence = ""
     for line in text.splitlines(keepends=True):
         found = _FENCE.match(line.lstrip())
@@ -25,36 +28,31 @@ def _prose(text: str) -> Iterator[tuple[str, bool]]:
             yield line, not fence
 
 
-def without_code(text: str) -> str:
-    """The page without its fenced code and its code spans."""
-    return re.sub(r"`[^`\n]*`", "", "".join(line for line, is_text in _prose(text) if is_text))
-
-
 def links(text: str) -> list[str]:
-    """Targets of the page's links and pictures within the repository, as they are written."""
-    return [found["target"] for found in _LINK.finditer(without_code(text)) if not _OUTSIDE.match(found["target"])]
+    """Targets of the page's links and pictures within the repository, as they are written; code has none."""
+    prose = "".join(line for line, is_text in _prose(text) if is_text)
+    targets = [found["target"] for found in _LINK.finditer(prose)]
+    return [target for target in targets if target and not _OUTSIDE.match(target)]
+
+
+def in_prose(text: str, change: Callable[[str], str]) -> str:
+    """The page with its text changed by a function, and its fenced code as it is."""
+    parts = itertools.groupby(_prose(text), key=lambda each: each[1])
+    return "".join(
+        change(part) if is_text else part
+        for is_text, part in ((kind, "".join(line for line, _ in lines)) for kind, lines in parts)
+    )
 
 
 def rewritten(text: str, target: Callable[[str], str]) -> str:
-    """The page with the target of each link within the repository replaced by what the function makes of it.
-
-    A link that wraps over two lines counts; code does not.
-    """
+    """The page with the target of each link within the repository replaced by what the function makes of it."""
 
     def replaced(found: re.Match) -> str:
-        if _OUTSIDE.match(found["target"]) or found["target"].startswith("#"):
+        if not found["target"] or _OUTSIDE.match(found["target"]) or found["target"].startswith("#"):
             return found[0]
         return found["head"] + target(unquote(found["target"])) + found["tail"]
 
-    parts: list[str] = []
-    kinds: list[bool] = []
-    for line, is_text in _prose(text):
-        if kinds and kinds[-1] == is_text:
-            parts[-1] += line
-        else:
-            parts.append(line)
-            kinds.append(is_text)
-    return "".join(_LINK.sub(replaced, part) if is_text else part for part, is_text in zip(parts, kinds, strict=True))
+    return in_prose(text, lambda part: _LINK.sub(replaced, part))
 
 
 def anchors(text: str) -> set[str]:

@@ -171,7 +171,7 @@ def survey_changes() -> str:
         remarks = " ".join(line[1:].strip() for line in text.splitlines() if re.match(r"#(?!:)", line))
         lines += [f"## {name}", "", f"*{escaped(title)}.* {escaped(remarks)}", ""]
         if not extends:
-            lines += [f"States every key: its values are those of [Keys of a survey file](survey_keys.md).", ""]
+            lines += ["States every key: its values are those of [Keys of a survey file](survey_keys.md).", ""]
             continue
         lines += [f"Takes all values of [{extends}](#{extends}) but these:", ""]
         rows = [

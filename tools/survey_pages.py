@@ -136,28 +136,22 @@ def _model_metrics(workspace: Workspace) -> str:
         ("rows of the catalogue", f"{inference['stars']:,}"),
         ("rows with a distance", f"{inference['with_distance']:,}"),
         ("rows outside the training set (flagged)", f"{inference['outside_training_set']:,}"),
-        *(
-            (f"distance against Gaia's, {sample.replace('_', ' ')} ({values['stars']:,} stars)",
-             f"median {_percent(values['median_offset_percent'])}, scatter {_percent(values['robust_scatter_percent'])}")
-            for sample, values in inference["distance_against_gaia"].items()
-        ),
-    ]  # fmt: skip
+    ]
+    for sample, found in inference["distance_against_gaia"].items():
+        quantity = f"distance against Gaia's, {sample.replace('_', ' ')} ({found['stars']:,} stars)"
+        rows.append((quantity, _median_and_scatter(found)))
     for key, sample in (("truth", "test stars"), ("truth_trained", "stars that trained")):
         for prefix, distance in (("", "network's distance"), ("weighted_", "weighted distance")):
             if truth := inference.get(key):
-                rows.append(
-                    (
-                        f"{distance} against the truth, {sample} ({truth[prefix + 'stars']:,})",
-                        f"median {_percent(truth[prefix + 'median_offset_percent'])},"
-                        f" scatter {_percent(truth[prefix + 'robust_scatter_percent'])},"
-                        f" truth within the error for {100 * truth[prefix + 'coverage_68']:.0f} %",
-                    )
-                )
+                quantity = f"{distance} against the truth, {sample} ({truth[prefix + 'stars']:,})"
+                within = f"truth within the error for {100 * truth[prefix + 'coverage_68']:.0f} %"
+                rows.append((quantity, f"{_median_and_scatter(truth, prefix)}, {within}"))
     return table(("quantity", f"survey `{workspace.survey.name}`"), rows)
 
 
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.1f} %"
+def _median_and_scatter(found: dict, prefix: str = "") -> str:
+    values = (found[f"{prefix}{name}_percent"] for name in ("median_offset", "robust_scatter"))
+    return "median {}, scatter {}".format(*("unknown" if value is None else f"{value:.1f} %" for value in values))
 
 
 def _data_counts(workspace: Workspace) -> str:
@@ -187,7 +181,7 @@ def _explorer(workspace: Workspace, shown: Shown) -> bool:
             "",
             "```{raw} html",
             '<p><a href="../explorer.html">Open it in a window of its own</a></p>',
-            '<iframe class="explorer" src="../explorer.html" title="Explorer of the catalogue" loading="lazy"></iframe>',
+            '<iframe class="explorer" src="../explorer.html" title="Explorer of the catalogue"></iframe>',
             "```",
         ]
     else:

@@ -196,7 +196,7 @@ def in_batches(
     per_star: tuple[int, ...] = (),
     parts: Path | None = None,
 ) -> np.ndarray:
-    """Moments of the passes, ``(3, n, *per_star)``: mean, variance, and mean predicted variance; NaN without a spectrum.
+    """Moments of the passes, ``(3, n, *per_star)``: mean, variance, mean predicted variance; NaN without a spectrum.
 
     Parameters
     ----------
