@@ -186,8 +186,8 @@ test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, an
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-cell-timeout=600 tests notebooks
 
 lint: $(READY)  ## Style, types, and which part of the package may import which
-	$(BIN)/ruff check src tests tools benchmarks notebooks
-	$(BIN)/ruff format --check src tests tools benchmarks notebooks
+	$(BIN)/ruff check src tests tools benchmarks notebooks docs
+	$(BIN)/ruff format --check src tests tools benchmarks notebooks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -37,6 +37,7 @@ PAGES = {
     "data/README.md": "reference/raw_files.md",
 }
 NOT_PAGES = ("conf.py", "_static")
+_PAGE = re.compile(r"(?<![\w/`\[])(?<!\]\()docs/(\w+)\.md(?![\w`])")  # named in the text of a notebook or a result
 _NAME = re.compile(r"(?<![}`])`(apogaia(?:\.\w+)+)`(?!`)")
 
 
@@ -68,8 +69,13 @@ class _Source:
 
     def linked(self, place: str, text: str, origin: str) -> str:
         """The page with links to where things are in the site; names of the package lead to their description."""
+        text = in_prose(text, lambda part: _PAGE.sub(self._named, part))
         text = rewritten(text, lambda target: self._target(target, place, origin))
         return in_prose(text, lambda part: _NAME.sub(lambda found: _reference(found[1]), part))
+
+    def _named(self, found: re.Match) -> str:
+        """A page that is named by its file, as a link with its title."""
+        return f"[](/{found[1]}.md)" if found[0] in self.pages else found[0]
 
     def _target(self, target: str, place: str, origin: str) -> str:
         path, mark, anchor = target.partition("#")

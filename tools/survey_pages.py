@@ -12,9 +12,9 @@ from site_pages import code, escaped, table
 from apogaia.files import read_json
 from apogaia.workspace import Workspace
 
-__all__ = ["Shown", "pages"]
+__all__ = ["Shown", "data_counts", "model_metrics", "pages"]
 
-NO_RESULT = "test run: its numbers mean nothing"  # as its figures are marked
+FEWEST_STARS = 5000  # of a simulated survey whose figures are not marked as a test run
 
 
 @dataclass
@@ -33,26 +33,27 @@ def pages(workspace: Workspace) -> Shown:
     name = survey.name
     about = f"Figures, numbers and notebooks of this site are those of the survey `{name}` ({escaped(survey.title)})."
     if _is_test(workspace):
-        about += f"\n\n```{{warning}}\nThis is a {NO_RESULT}. Those of `make all` do.\n```"
+        about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. Those of `make all` do.\n```"
     shown.pages["generated/survey.md"] = about + "\n"
-    absent = {
+    made = {
         "executed notebooks": _notebooks(workspace, shown),
         "figures": _gallery(workspace, shown),
         "results": _numbers(workspace, shown),
-        "the explorer": _explorer(workspace, shown),
     }
-    lost = [what for what, there in absent.items() if not there]
+    lost = [what for what, there in made.items() if not there]
     if lost:
         shown.missing.append(
             f"Not in the site, because {name} has none: {', '.join(lost)}. Remedy: make all SURVEY={name}"
         )
+    if not _explorer(workspace, shown):
+        shown.missing.append(f"Not in the site, because {name} has none: the explorer. Remedy: apogaia explore {name}")
     return shown
 
 
 def _is_test(workspace: Workspace) -> bool:
     """Whether the survey is a simulated one that only shows that the code runs (docs/design.md, decision 34)."""
     simulation = workspace.survey.simulation
-    return workspace.survey.sources.kind == "simulated" and simulation is not None and simulation.n_stars < 5000
+    return workspace.survey.sources.kind == "simulated" and simulation is not None and simulation.n_stars < FEWEST_STARS
 
 
 def _absent(workspace: Workspace, what: str) -> str:
@@ -96,11 +97,13 @@ def _gallery(workspace: Workspace, shown: Shown) -> bool:
             lines += ["", f"## {notebook.replace('_', ' ').strip() or number}", ""]
         title = path.stem.partition("_")[2].replace("_", " ").capitalize()
         text = path.with_suffix(".txt")
-        caption = " ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else f"{title}."
-        paper = f" Paper, Figure {of_paper[path.stem]}." if path.stem in of_paper else ""
+        if text.is_file():
+            caption = " ".join(text.read_text(encoding="utf-8").split())
+        else:
+            caption = f"{title}." + (f" Paper, Figure {of_paper[path.stem]}." if path.stem in of_paper else "")
         shown.files[f"figures/{path.name}"] = path
         lines += ["", f"### {title}", "", f"````{{figure}} ../figures/{path.name}", f":alt: {caption}", ""]
-        lines += [f"{escaped(caption)}{paper} `{path.stem}`", "````"]
+        lines += [f"{escaped(caption)} `{path.stem}`", "````"]
     shown.pages["results/gallery.md"] = "\n".join(lines) + "\n"
     return bool(found)
 
@@ -112,8 +115,8 @@ def _numbers(workspace: Workspace, shown: Shown) -> bool:
         shown.pages["ledger.md"] = ledger.ledger(workspace)
         shown.pages["generated/results.md"] = "\n".join([*tables, ledger.floor_sentence(workspace)])
         shown.pages["generated/figures.md"] = ledger.figure_table(workspace)
-        shown.pages["generated/model_metrics.md"] = _model_metrics(workspace)
-        shown.pages["generated/data_counts.md"] = _data_counts(workspace)
+        shown.pages["generated/model_metrics.md"] = model_metrics(workspace)
+        shown.pages["generated/data_counts.md"] = data_counts(workspace)
     except FileNotFoundError:
         for name in ("results", "figures", "model_metrics", "data_counts"):
             shown.pages[f"generated/{name}.md"] = _absent(workspace, "results")
@@ -121,7 +124,7 @@ def _numbers(workspace: Workspace, shown: Shown) -> bool:
     return True
 
 
-def _model_metrics(workspace: Workspace) -> str:
+def model_metrics(workspace: Workspace) -> str:
     """How the model of distances of this survey was trained, and what it reaches."""
     training = read_json(workspace.result("02_joint_training"))
     offset = read_json(workspace.result("03_offset_analysis"))
@@ -154,7 +157,7 @@ def _median_and_scatter(found: dict, prefix: str = "") -> str:
     return "median {}, scatter {}".format(*("unknown" if value is None else f"{value:.1f} %" for value in values))
 
 
-def _data_counts(workspace: Workspace) -> str:
+def data_counts(workspace: Workspace) -> str:
     """How many stars the survey has, and how many are left after each cut."""
     counts = read_json(workspace.result("01_data_reduction"))
     rows = [
@@ -187,7 +190,7 @@ def _explorer(workspace: Workspace, shown: Shown) -> bool:
     else:
         name = workspace.survey.name
         lines += [
-            f"The survey `{name}` has no explorer yet: `build/{name}/explorer.html` is shown here once it is made.",
+            f"The survey `{name}` has no explorer yet: `apogaia explore {name}` makes it, `make site` then shows it.",
         ]
     shown.pages["results/explorer.md"] = "\n".join(lines) + "\n"
     return made.is_file()

@@ -18,6 +18,7 @@ import survey_pages
 
 from apogaia.cli import commands
 from apogaia.distances import catalogue
+from apogaia.files import write_json
 from apogaia.survey import SECTIONS, load_survey, survey_names
 from apogaia.workspace import Workspace
 
@@ -141,7 +142,10 @@ def test_pages_of_the_repository_lead_to_pages_of_the_site(html):
 def test_figures_have_captions_and_what_is_missing_is_said(built, html):
     folder, said = built
     pictures = {Path(picture["src"]).name: picture["alt"] for picture in html["results/gallery.html"].pictures}
-    assert pictures == {"01_kiel.png": "Stars by Teff and log g; <few> of them.", "01_samples.png": "Samples."}
+    assert pictures == {
+        "01_kiel.png": "Stars by Teff and log g; <few> of them.",
+        "01_samples.png": "Samples. Paper, Figure 2.",
+    }
     assert said.splitlines() == ["Not in the site, because smoke has none: results. Remedy: make all SURVEY=smoke"]
     assert "explored" in (folder / "explorer.html").read_text()
     assert html["results/explorer.html"].loaded.count("../explorer.html") == 1
@@ -201,7 +205,37 @@ def test_numbers_of_the_cards_are_those_of_the_results(tmp_path):
     workspace = Workspace(load_survey("mock"), tmp_path)
     shown = survey_pages.pages(workspace)
     assert "make all SURVEY=mock" in shown.pages["generated/model_metrics.md"]
-    assert shown.missing[0].count("\n") == 0 and "results" in shown.missing[0]
+    assert [line.count("\n") for line in shown.missing] == [0, 0] and "results" in shown.missing[0]
+    counts = dict.fromkeys(
+        ("stars", "with_spectrum", "with_gaia_match", "with_parallax_and_ks", "training", "training_multivariate"),
+        12345,
+    )
+    write_json(workspace.result("01_data_reduction"), counts | {"test": 777, "statuses": {"OK": 1, "BLANK": 22}})
+    table = survey_pages.data_counts(workspace)
+    assert (
+        "| training set | 12,345 |" in table
+        and "| test set | 777 |" in table
+        and "| no spectrum: `BLANK` | 22 |" in table
+    )
+    distance = {"stars": 10, "median_offset_percent": 1.23, "robust_scatter_percent": None}
+    truth = {f"{prefix}{key}": value for prefix in ("", "weighted_") for key, value in distance.items()}
+    truth |= {"coverage_68": 0.685, "weighted_coverage_68": 0.5}
+    results = {
+        "02_joint_training": {"calibrated": {"gradient_stars": 3456, "validation_stars": 78}},
+        "03_offset_analysis": {"calibrated": {"value_uas": -51.23, "error_uas": 4.56}},
+        "04_inference_catalogue": {
+            "stars": 99,
+            "with_distance": 88,
+            "outside_training_set": 7,
+            "truth": truth,
+            "distance_against_gaia": {"giants": distance},
+        },
+    }
+    for name, values in results.items():
+        write_json(workspace.result(name), values)
+    table = survey_pages.model_metrics(workspace)
+    assert "3,456" in table and "-51.2 ± 4.6 µas" in table and "median 1.2 %, scatter unknown" in table
+    assert "truth within the error for 50 %" in table
 
 
 def test_pages_that_are_gone_leave_the_source(root, tmp_path):

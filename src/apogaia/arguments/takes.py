@@ -29,7 +29,7 @@ def takes(**kinds: Kind | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     >>> @takes(parallax=u.mas)
     ... def distance(parallax):
     ...     return 1000 / parallax
-    >>> print(distance(0.001 * u.arcsec))
+    >>> print(f"{distance(0.001 * u.arcsec):.1f}")
     1000.0
     """
 
