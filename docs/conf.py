@@ -37,11 +37,12 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from another
 
 default_role = "py:obj"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written, without folders of the machine that builds
 autodoc_typehints = "none"  # docstrings say what an argument is, with its unit
 autodoc_mock_imports = [name for name in ("jax", "distributed") if find_spec(name) is None]
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+maximum_signature_line_length = 100
 
 # ---------------------------------------------------------------- the pages' look
 

@@ -15,8 +15,6 @@ import re
 import sys
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "numpy")  # docstrings are read, nothing is trained: TensorFlow need not load
-
 import site_pages
 import survey_pages
 from markdown_links import in_prose, rewritten
@@ -148,6 +146,7 @@ def assemble(survey: str, folder: Path, root: Path = ROOT) -> list[str]:
 
 def build(survey: str, folder: Path, root: Path = ROOT) -> int:
     """Build the site into a folder; returns Sphinx's exit code, 0 if there was no warning."""
+    os.environ.setdefault("KERAS_BACKEND", "numpy")  # docstrings are read, nothing is trained: TensorFlow need not load
     source, doctrees = (folder.with_name(f"{folder.name}.{kind}") for kind in ("source", "doctrees"))
     source.mkdir(parents=True, exist_ok=True)
     missing = assemble(survey, source, root)
