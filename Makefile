@@ -49,7 +49,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all smoke test data lab report readme closure stress labels simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all smoke test data lab report site readme closure stress labels simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -151,6 +151,9 @@ report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, i
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
+site: $(READY)  ## The site, with what SURVEY has of notebooks, figures and numbers, in build/site; runs no analysis
+	@$(BIN)/python tools/build_site.py $(SURVEY)
+
 readme: all  ## For maintainers: README's tables, docs/ledger.md and docs/truth.png from the results of SURVEY
 	$(BIN)/python tools/ledger.py $(SURVEY) --docs
 
@@ -185,8 +188,8 @@ test: $(READY) lint smoke  ## Style, unit tests, the smoke survey end to end, an
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-cell-timeout=600 tests notebooks
 
 lint: $(READY)  ## Style, types, and which part of the package may import which
-	$(BIN)/ruff check src tests tools benchmarks notebooks
-	$(BIN)/ruff format --check src tests tools benchmarks notebooks
+	$(BIN)/ruff check src tests tools benchmarks notebooks docs
+	$(BIN)/ruff format --check src tests tools benchmarks notebooks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

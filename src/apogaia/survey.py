@@ -756,6 +756,11 @@ def load_survey(survey: str | Path | Survey) -> Survey:
     SurveyError
         If there is no such survey, or with all faults of the file and of those that it extends, a line each: unknown,
         missing, wrongly typed or wrongly united keys, values out of range, and values that do not go together.
+
+    Examples
+    --------
+    >>> load_survey("dr14").cuts.snr_split
+    200.0
     """
     if isinstance(survey, Survey):
         return survey  # a notebook's cell may run twice

@@ -25,11 +25,12 @@ def takes(**kinds: Kind | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Examples
     --------
+    >>> from astropy import units as u
     >>> @takes(parallax=u.mas)
     ... def distance(parallax):
     ...     return 1000 / parallax
-    >>> distance(0.001 * u.arcsec)
-    np.float64(1000.0)
+    >>> print(f"{distance(0.001 * u.arcsec):.1f}")
+    1000.0
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

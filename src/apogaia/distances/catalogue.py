@@ -169,7 +169,13 @@ _PROVENANCE = {
 
 
 def describe_flags(flags: int) -> list[str]:
-    """One line for each bit that is set: its value, name and meaning."""
+    """One line for each bit that is set: its value, name and meaning.
+
+    Examples
+    --------
+    >>> describe_flags(4)
+    ['     4 MISSING_EXTINCTION: no extinction: taken as zero']
+    """
     return [f"{flag:6d} {flag.name}: {meaning}" for flag, meaning in FLAG_MEANINGS.items() if int(flags) & flag]
 
 

@@ -196,12 +196,12 @@ def in_batches(
     per_star: tuple[int, ...] = (),
     parts: Path | None = None,
 ) -> np.ndarray:
-    """Moments of the passes, (3, n, *per_star): mean, variance, and mean predicted variance; NaN without a spectrum.
+    """Moments of the passes, ``(3, n, *per_star)``: mean, variance, mean predicted variance; NaN without a spectrum.
 
     Parameters
     ----------
     outputs
-        Function of finite spectra (m, pixels) and their rows (m,) that gives the three, each (m, *per_star).
+        Function of finite spectra (m, pixels) and their rows (m,) that gives the three, each ``(m, *per_star)``.
     spectra
         (n, pixels), an array or an HDF5 dataset, read batch by batch.
     batch_size

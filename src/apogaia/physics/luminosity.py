@@ -45,7 +45,13 @@ _MAS_PC = 1000.0  # parallax [mas] times distance [pc]
 
 @takes(mag=u.mag, parallax=u.mas, parallax_error=u.mas)
 def mag_to_fakemag(mag, parallax, parallax_error=None):
-    """Luminosity [mas] from an extinction-corrected magnitude and a parallax of any sign [mas] (Eq. 1)."""
+    """Luminosity [mas] from an extinction-corrected magnitude and a parallax of any sign [mas] (Eq. 1).
+
+    Examples
+    --------
+    >>> print(mag_to_fakemag(10.0, 1.0))  # seen at Ks = 10 from 1 kpc
+    100.0
+    """
     factor = 10 ** (0.2 * _float(mag))
     return _with_error(_float(parallax) * factor, parallax_error, factor)
 
@@ -62,6 +68,16 @@ def fakemag_to_pc(fakemag, mag, fakemag_error=None):
     """Distance [pc] from luminosity [mas] and extinction-corrected magnitude (Eq. 1); NaN where fakemag <= 0.
 
     The error is ``distance * fakemag_error / fakemag``.
+
+    Examples
+    --------
+    >>> print(fakemag_to_pc(100.0, 10.0))
+    1000.0
+    >>> print(fakemag_to_pc(0.1 * u.arcsec, 10 * u.mag))
+    1000.0
+    >>> distance, error = fakemag_to_pc([100.0, 50.0], 10.0, 5.0)
+    >>> print(distance, error)
+    [1000. 2000.] [ 50. 200.]
     """
     fakemag = _positive(fakemag)
     with np.errstate(over="ignore"):  # a vanishing luminosity is infinitely far away
@@ -80,7 +96,13 @@ def parallax_to_pc(parallax, parallax_error=None):
 
 @takes(fakemag=u.mas, fakemag_error=u.mas)
 def fakemag_to_absmag(fakemag, fakemag_error=None):
-    """Absolute magnitude of a luminosity [mas] (Eq. 1); NaN where fakemag <= 0."""
+    """Absolute magnitude of a luminosity [mas] (Eq. 1); NaN where fakemag <= 0.
+
+    Examples
+    --------
+    >>> print(fakemag_to_absmag([100.0, 10.0, -1.0]))
+    [ 0. -5. nan]
+    """
     fakemag = _positive(fakemag)
     return _with_error(5 * (np.log10(fakemag) - 2), fakemag_error, _MAG_PER_LN / fakemag)
 
@@ -137,6 +159,11 @@ def extinction_correction(k_mag, a_k_mag):
     """Extinction-corrected Ks magnitude.
 
     Missing extinction (NaN, or one of the placeholders below -1 that APOGEE writes) counts as zero (section 3.1).
+
+    Examples
+    --------
+    >>> print(extinction_correction([10.5, 10.5], [0.5, -9999.0]))
+    [10.  10.5]
     """
     return _float(k_mag) - np.where(has_extinction(a_k_mag), a_k_mag, 0.0)
 
@@ -158,7 +185,13 @@ def rjce_a_k(h_mag, w2_mag):
 
 @takes(residuals=any_unit)
 def robust_scatter(residuals):
-    """``1.4826 median |r - median r|`` of the finite residuals (Eq. 10); a Gaussian's standard deviation."""
+    """``1.4826 median |r - median r|`` of the finite residuals (Eq. 10); a Gaussian's standard deviation.
+
+    Examples
+    --------
+    >>> robust_scatter([-1.0, 0.0, 1.0, 100.0, np.nan])
+    1.4826
+    """
     residuals = _float(residuals)
     residuals = residuals[np.isfinite(residuals)]
     if not residuals.size:
@@ -168,7 +201,13 @@ def robust_scatter(residuals):
 
 @takes(parallax=u.mas, zero_point=u.mas)
 def corrected_parallax(parallax, zero_point):
-    """Subtract the zero point from a Gaia parallax: ``parallax - zero_point``, both [mas] (Eq. 2)."""
+    """Subtract the zero point from a Gaia parallax: ``parallax - zero_point``, both [mas] (Eq. 2).
+
+    Examples
+    --------
+    >>> print(corrected_parallax(0.5, -0.0523))
+    0.5523
+    """
     return _float(parallax) - _float(zero_point)
 
 
@@ -192,6 +231,14 @@ def weighted_parallax(nn_parallax, nn_error, gaia_parallax, gaia_error, zero_poi
     -------
     parallax, error
         In mas.
+
+    Examples
+    --------
+    >>> parallax, error = weighted_parallax(0.50, 0.04, 0.45, 0.03, -0.05)
+    >>> print(f"{parallax:.3f} +- {error:.3f} mas")
+    0.500 +- 0.024 mas
+    >>> print(*weighted_parallax(0.50, 0.04, np.nan, np.nan, -0.05))  # Gaia has none
+    0.5 0.04
     """
     values = np.broadcast_arrays(
         _float(nn_parallax), _float(nn_error), corrected_parallax(gaia_parallax, zero_point), _float(gaia_error)
