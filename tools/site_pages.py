@@ -54,7 +54,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def command_line() -> str:
     """Every command with its help, from the parser itself."""
-    parser = commands._parser()
+    parser = commands.parser()
     choices = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     summaries = {action.dest: action.help or "" for action in choices._choices_actions}
     lines = ["# Command line", "", escaped(parser.description or ""), ""]

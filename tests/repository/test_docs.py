@@ -76,7 +76,7 @@ def test_commands_of_the_pages_are_understood(page, capsys):
     for line in commands_of(page):
         arguments = shlex.split(line.replace("$SAS_BASE_DIR", "/sas").replace("FILE...", "FILE"))[1:]
         try:
-            commands._parser().parse_args(arguments)
+            commands.parser().parse_args(arguments)
         except SystemExit:
             pytest.fail(f"{page.name}: {line}: {capsys.readouterr().err.splitlines()[-1]}")
 

@@ -161,7 +161,7 @@ def test_figures_have_captions_and_what_is_missing_is_said(built, html):
 
 def test_command_line_page_has_every_command_and_option():
     text = site_pages.command_line()
-    parser = commands._parser()
+    parser = commands.parser()
     choices = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
     for name, command in choices.items():
         section = text.partition(f"\n## apogaia {name}\n")[2].partition("\n## ")[0]
