@@ -1,4 +1,4 @@
-"""What this analysis gives beside what the paper publishes: the ledger, and the README's figure and tables.
+"""What this analysis gives beside what the paper publishes: the ledger, and the README's picture and table.
 
 ``python tools/ledger.py SURVEY`` writes them from the results of a survey into its report in build/ (`make report`),
 and with ``--docs`` into README.md and docs/ (`make readme`). A tolerance is what a reproduction with the real data
@@ -178,15 +178,15 @@ def notebook_seconds(workspace: Workspace, notebook: str) -> float:
     return json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
 
 
-def figure_table(workspace: Workspace) -> str:
-    """Paper figure -> notebook -> file -> seconds, as Markdown."""
+def figure_table(workspace: Workspace, root: str = "") -> str:
+    """Paper figure -> notebook -> file -> seconds, as Markdown; `root` leads from the page to the repository."""
     lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
     lines.append("|---|---|---|---|")
     for figure, notebook, name in FIGURES:
         if notebook in _MAY_BE_ABSENT and not workspace.executed_notebook(notebook).is_file():
             continue
         seconds = notebook_seconds(workspace, notebook)
-        link = f"[{notebook}](notebooks/{notebook}.ipynb)"
+        link = f"[{notebook}]({root}notebooks/{notebook}.ipynb)"
         lines.append(f"| {figure or '-'} | {link} | `{name}.pdf` | {seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
@@ -308,12 +308,12 @@ def main(arguments: list[str] | None = None) -> None:
             parts.insert(1, result_lines(workspace))  # beside the truth
         _write(report, "\n".join(parts))
         return
-    _write(workspace.root / "docs" / "ledger.md", ledger(workspace))
+    figures = f"\n## Figures\n\n{figure_table(workspace, '../')}"
+    _write(workspace.root / "docs" / "ledger.md", ledger(workspace) + figures)
     with atomic(workspace.root / "docs" / "truth.png") as temporary:
         shutil.copyfile(workspace.figure("04_truth", "png"), temporary)
     readme = workspace.root / "README.md"
     text = readme.read_text(encoding="utf-8")
-    text = replace_block(text, "figures", figure_table(workspace))
     text = replace_block(text, "floor", floor_sentence(workspace))
     _write(readme, replace_block(text, "results", result_lines(workspace)))
 

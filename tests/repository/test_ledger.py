@@ -76,20 +76,21 @@ def test_readme_results_come_from_the_files(workspace):
 
 def test_a_report_goes_into_build_and_the_readme_only_if_asked(workspace, monkeypatch):
     monkeypatch.setattr(ledger, "Workspace", lambda survey: workspace)
-    monkeypatch.setattr(ledger, "figure_table", lambda workspace: "| figures |\n")
+    monkeypatch.setattr(ledger, "figure_table", lambda workspace, root="": f"| figures {root} |\n")
     (workspace.root / "README.md").write_text(
-        "".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("figures", "results", "floor"))
+        "".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("results", "floor"))
     )
     old = (workspace.root / "README.md").read_text()
     ledger.main(["mock"])
     report = (workspace.root / "build" / "mock" / "report" / "ledger.md").read_text()
-    assert report.startswith("# Ledger") and "| figures |" in report and "0.12, 0.027 dex" in report
+    assert report.startswith("# Ledger") and "| figures  |" in report and "0.12, 0.027 dex" in report
     assert (workspace.root / "README.md").read_text() == old and not (workspace.root / "docs").exists()
     workspace.figure("04_truth", "png").parent.mkdir(parents=True)
     workspace.figure("04_truth", "png").write_bytes(b"picture")
     ledger.main(["mock", "--docs"])
     assert "old" not in (workspace.root / "README.md").read_text()
     assert sorted(path.name for path in (workspace.root / "docs").iterdir()) == ["ledger.md", "truth.png"]
+    assert (workspace.root / "docs" / "ledger.md").read_text().endswith("\n## Figures\n\n| figures ../ |\n")
 
 
 def test_a_map_without_a_bin_in_common_with_its_truth_is_told_so(workspace):
@@ -110,7 +111,7 @@ def test_blocks_are_replaced_and_the_rest_is_kept():
 def test_readme_and_make_name_the_same_notebooks_and_blocks():
     root = Path(__file__).resolve().parents[2]
     readme = (root / "README.md").read_text()
-    ledger.replace_block(ledger.replace_block(readme, "figures", ""), "results", "")
+    ledger.replace_block(ledger.replace_block(readme, "floor", ""), "results", "")
     for _, notebook, name in ledger.FIGURES:
         source = (root / "notebooks" / f"{notebook}.ipynb").read_text()
         assert f'\\"{name}\\"' in source  # the notebook saves the figure under this name
@@ -156,8 +157,9 @@ def test_the_notebooks_give_every_number_of_the_ledger():
             values = values[part]
 
 
-def test_readme_says_how_the_default_survey_differs_from_the_paper_s():
-    readme = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text().split())
+def test_the_differences_tell_how_the_default_survey_differs_from_the_paper_s():
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "differences.md"
+    readme = " ".join(page.read_text().split())
     mock, papers = load_survey("mock").training, [load_survey(name) for name in ("dr14", "dr14-light", "mock-dr14")]
     assert f"`mock` has {mock.epochs} epochs and a plateau patience of {mock.plateau_patience}," in readme
     assert {(survey.training.epochs, survey.training.plateau_patience) for survey in papers} == {(40, 2)}
