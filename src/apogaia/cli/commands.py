@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apogaia import __version__
-from apogaia.cli import astra_commands, compare_command, model_commands
+from apogaia.cli import astra_commands, compare_command, explore_command, model_commands
 from apogaia.cli.checks import (
     call,
     check_output,
@@ -34,6 +34,8 @@ from apogaia.cli.help_texts import (
     DISTANCE,
     DISTANCE_EPILOG,
     EPILOG,
+    EXPLORE,
+    EXPLORE_EPILOG,
     FETCH,
     FETCH_EPILOG,
     IMPORT_MODEL,
@@ -176,6 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     compare = _add_command(commands, "compare", compare_command.compare, "two catalogues of distances, star by star")
     compare.description, compare.epilog = COMPARE, COMPARE_EPILOG
     compare_command.add_options(compare)
+
+    explore = _add_command(commands, "explore", explore_command.explore, "a catalogue as one web page to look at")
+    explore.description, explore.epilog = EXPLORE, EXPLORE_EPILOG
+    explore_command.add_options(explore)
 
     zero_point = _add_command(
         commands, "zeropoint", _zero_point, "the parallax zero point of every star in a Gaia table"
