@@ -272,7 +272,7 @@ class Explorer {
     });
     const more = rows.length > LISTED ? `The ${LISTED} with the highest SNR:` : "Highest SNR first:";
     content.replaceChildren(table, node("p", more), ...names);
-    if (!this.selected.mask[this.chosen]) this.choose(bySnr[0]);
+    if (!this.selected.mask[this.chosen]) this.choose(bySnr.find(row => row in this.facts.spectra) ?? bySnr[0]);
   }
 
   // Error bars of the chosen star, and of the selected ones as long as they can be told apart.
@@ -331,7 +331,7 @@ class Explorer {
     if (!set.length) return [node("p", "No flag is set.", { class: "flag" })];
     return set.map(([, name, meaning]) => {
       const line = node("p", undefined, { class: "flag" });
-      line.append(node("b", name), ` ${meaning}`);
+      line.append(node("b", name), `: ${meaning}`);
       return line;
     });
   }

@@ -141,9 +141,9 @@ def _parallaxes(table: ExplorerTable, made: Figures) -> figure:
         _range(table.values("gaia")[both], also=(0.0,), far=FAR_PARALLAX),
     )
     plot = _figure("Parallaxes: network and Gaia", x, y)
-    plot.line([-100, 1000], [-100, 1000], line_color="black", line_dash="dashed", line_width=1, level="annotation")
     plot.add_layout(Span(location=0, dimension="width", line_color="#bbbbbb", level="underlay"))
     _add_stars(plot, made, "parallaxes", "nn_parallax", "gaia")
+    plot.line([-100, 1000], [-100, 1000], line_color="black", line_dash="dashed", line_width=1)
     errors = {"source": made.models["errors"], "line_color": ERROR_BAR, "line_alpha": 0.6}
     plot.segment("low_x", "y", "high_x", "y", **errors)
     plot.segment("x", "low_y", "x", "high_y", **errors)

@@ -24,7 +24,7 @@ from apogaia.survey import MapsSettings
 
 __all__ = ["command_line", "notes", "write_page"]
 
-EXACT = ("ra", "dec")  # of which four digits are too few
+EXACT = ("ra", "dec")  # where rounding would be seen
 FIRST_COLOUR = ("fe_h", "logg", "relative_error", "dist")  # the first that there is
 SCRIPTS = ("unpack.js", "raster.js", "explorer.js")
 GRADIENT_STOPS = 17
