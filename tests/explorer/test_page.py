@@ -73,6 +73,11 @@ def test_the_notes_count_what_is_shown_and_what_is_not(table):
     shown = np.isfinite(table.values("x")).sum()
     assert f"{shown} stars are on the map; the others have no distance" in said
     assert f"{table.bad.sum()} stars are flagged" in said
+    assert "Error bars" in said
+    rc = replace(table, columns={"dist": table.columns["dist"]})
+    spectrum = EmbeddedSpectra(np.array([3]), np.ones((1, 9)), np.ones((1, 9)), "m.keras")
+    said_of_rc = "\n".join(notes(rc, spectrum, MAPS))
+    assert "those with the highest SNR" in said_of_rc and "Error bars" not in said_of_rc and "m.keras" in said_of_rc
     few = sampled(table, 40)
     assert f"A random sample of 40 of the {len(table)} rows" in notes(few, None, MAPS)[0]
     without = replace(table, columns={key: one for key, one in table.columns.items() if key != "logg"})

@@ -9,6 +9,7 @@ from astropy.table import Table
 from apogaia.distances.catalogue import BAD, read_catalogue, write_table
 from apogaia.explorer.table import read_table, sampled
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.parameters import astra
 from apogaia.physics.galaxy import galactocentric
 from apogaia.survey import load_survey
 
@@ -80,12 +81,18 @@ def test_catalogues_of_others_are_shown_in_part(tmp_path):
     assert table.values("nn_parallax") == pytest.approx([1, 0.5, 1 / 3, 0.25])
 
 
-def test_astras_flags_are_told_in_their_own_words(tmp_path):
-    columns = {"sdss4_apogee_id": ["2M1", "2M2"], "ra": [1.0, 2], "dec": [3.0, 4], "L_fakemag": [9.0, 9]}
-    Table(columns | {"dist": [500.0, 600], "dist_err": [50.0, 60], "result_flags": [0, 1]}).write(tmp_path / "a.fits")
-    table = read_table(tmp_path / "a.fits", MAPS)
-    assert table.bad.tolist() == [False, True] and table.meanings[4][1] == "no E(B-V): taken as zero"
-    assert table.values("relative_error") == pytest.approx([10, 10])
+def test_a_product_of_astra_has_its_own_flags_and_says_what_made_it(tmp_path):
+    rows = Table({"sdss4_apogee_id": ["2M1", "2M2"], "obj": ["2M1", "2M2"], "ra": [1.0, 2], "dec": [3.0, 4]})
+    rows["snr"], rows["k_mag"], rows["ebv"] = [90.0, 80], [10.0, 10], [np.nan, 0.1]
+    made = astra.astronn_dist_table(rows, catalogue_rows.prediction([50.0, 60], np.array([0.01, 0.5])))
+    (tmp_path / "m.keras").write_bytes(b"model")
+    survey = load_survey("smoke")
+    astra.write_astra(tmp_path / "a.fits.gz", made, "AstroNNDist", astra.provenance(survey, tmp_path / "m.keras", 5, 1))
+    table = read_table(tmp_path / "a.fits.gz", MAPS)
+    assert table.bad.tolist() == [False, True] and table.flags.tolist() == [4, 1]
+    assert table.meanings[4][1] == "no E(B-V): taken as zero"
+    assert table.values("dist")[0] == pytest.approx(1000 * 10 ** (0.2 * 10) / 50, rel=1e-5)  # no extinction
+    assert table.origin["survey"].startswith("smoke: ") and len(table.origin["model"]) == 64
 
 
 def test_what_cannot_be_shown_is_refused_with_the_remedy(tmp_path, folder):

@@ -89,7 +89,7 @@ def explore(options: argparse.Namespace) -> int:
         shown,
         spectra,
         maps,
-        title=str(whole.origin.get("survey", path.name)),
+        title=whole.origin.get("survey", path.name),
         simulated=simulated,
         notes=page.notes(shown, spectra, maps, said),
         command=page.command_line(options.catalogue, {"data": options.data, "parameters": options.parameters}),
@@ -144,7 +144,7 @@ def _spectra(table: ExplorerTable, options: argparse.Namespace, data: Path) -> t
     from apogaia.explorer.spectra import find_model, read_spectra
 
     made_with = table.origin.get("model")
-    model = find_model(data / "models", str(made_with) if made_with else None)
+    model = find_model(data / "models", made_with)
     said = []
     if model is None:
         which = "that the catalogue was made with" if made_with else "calibrated.keras"
@@ -155,7 +155,7 @@ def _spectra(table: ExplorerTable, options: argparse.Namespace, data: Path) -> t
 
 def _is_simulated(table: ExplorerTable, survey: Survey | None) -> bool:
     """Whether the stars are simulated, as far as survey or catalogue tell."""
-    name, _, title = str(table.origin.get("survey", "")).partition(":")
+    name, _, title = table.origin.get("survey", "").partition(":")
     if survey is None and name in survey_names():
         survey = load_survey(name)
     return survey.sources.kind == "simulated" if survey else "simulated" in title

@@ -133,15 +133,19 @@ def notes(
         f"The map is seen from the north Galactic pole: the Sun is at x = −{maps.sun_distance} kpc, and y points in the"
         " direction of rotation. Dotted circles are 4 kpc apart."
     )
-    made.append(
-        "The parallax of Gaia is less its zero point. Error bars (one standard deviation) are drawn for the chosen star"
-        " and for selections of up to 300 stars. Colours span the 2nd to the 98th percentile."
-    )
-    if spectra is not None and len(spectra.rows):
-        made.append(f"The page holds {len(spectra.rows):,} spectra, {CHOICE}; and those asked for by name.")
-    if spectra is not None and spectra.model:
+    made.append("Colours span the 2nd to the 98th percentile of the stars that are not flagged.")
+    if table.has("nn_parallax", "gaia"):
         made.append(
-            f"Sensitivity: derivative of fakemag with respect to the flux of each pixel, model {spectra.model}."
+            "The parallax of Gaia is less its zero point. Error bars (one standard deviation) are drawn for the chosen"
+            " star and for selections of up to 300 stars."
+        )
+    if spectra is not None and len(spectra.rows):
+        choice = CHOICE if table.has("teff", "logg") else "those with the highest SNR"
+        made.append(f"The page holds {len(spectra.rows):,} spectra, {choice}, and those asked for by name.")
+    if spectra is not None and spectra.model:
+        unnamed = "" if table.origin.get("model") else "; the catalogue does not say which model made it"
+        made.append(
+            f"Sensitivity: derivative of fakemag with respect to the flux of a pixel ({spectra.model}{unnamed})."
         )
     return [*made, *said]
 

@@ -91,18 +91,26 @@ class Raster {
     const { xs, ys, layers: { order, layer }, colours: { index, palette } } = this;
     const [scaleX, scaleY] = [width / (right - left), height / (high - low)];
     let visible = 0;
-    for (const i of order) visible += xs[i] > left && xs[i] < right && ys[i] > low && ys[i] < high ? 1 : 0;
+    for (let k = 0; k < order.length; k++) {
+      const i = order[k];
+      if (xs[i] > left && xs[i] < right && ys[i] > low && ys[i] < high) visible++;
+    }
     const { reach, pixels } = disc(diameterFor(visible) * ratio);
     const bytes = new Uint8ClampedArray(4 * width * height);
-    for (const i of order) {
+    for (let k = 0; k < order.length; k++) { // plain loops: this is where the time goes
+      const i = order[k];
       const column = Math.floor((xs[i] - left) * scaleX);
       const row = Math.floor((ys[i] - low) * scaleY);
       if (!(column >= -reach && column < width + reach && row >= -reach && row < height + reach)) continue;
       const { opacity, coloured } = LAYERS[layer[i]];
       const place = coloured ? 3 * index[i] : NO_COLOUR;
-      const [red, green, blue] = place < 0 ? [GREY_LEVEL, GREY_LEVEL, GREY_LEVEL] : [palette[place], palette[place + 1], palette[place + 2]];
-      for (const { dx, dy, cover } of pixels) {
-        const [c, r] = [column + dx, row + dy];
+      const red = place < 0 ? GREY_LEVEL : palette[place];
+      const green = place < 0 ? GREY_LEVEL : palette[place + 1];
+      const blue = place < 0 ? GREY_LEVEL : palette[place + 2];
+      for (let p = 0; p < pixels.length; p++) {
+        const { dx, dy, cover } = pixels[p];
+        const c = column + dx;
+        const r = row + dy;
         if (c < 0 || c >= width || r < 0 || r >= height) continue;
         const at = 4 * (r * width + c);
         const above = cover * opacity;

@@ -43,7 +43,7 @@ class ExplorerTable:
 
     path: Path
     kind: str  # what catalogue it is
-    origin: Mapping[str, object]  # provenance as the file states it: survey, model, ...
+    origin: Mapping[str, str]  # survey and fingerprint of the model, as far as the file states them
     ids: np.ndarray  # (n,) names of the stars
     columns: Mapping[str, ExplorerColumn]
     texts: Mapping[str, np.ndarray]  # label -> (n,)
@@ -99,6 +99,7 @@ _COLUMNS: dict[str, tuple[str, str, str, int, str]] = {
     "pmdec": ("proper motion in Dec", "mas/yr", "Position and motion", 2, "pmdec_error"),
     "pmdec_error": ("error of proper motion in Dec", "mas/yr", "Position and motion", 2, ""),
 }
+_CARDS = {"survey": "SURVEY", "model": "MODELKEY"}  # of this project's files
 _SPELLED = {"CI": "C I", "TiII": "Ti II"}
 _TEXTS = {
     "telescope": "telescope",
@@ -130,7 +131,8 @@ def read_table(path: Path, maps: MapsSettings, parameters: Path | None = None) -
     if found.quantity != "dist":
         raise ReductionError(f"{path} ({found.title}) has radii and no distances: give a catalogue of distances")
     table = found.table
-    if found.form.kind in ("apogaia", "astronn") and "location_id" in _names(path):
+    names, origin = _stated(path)
+    if found.form.kind in ("apogaia", "astronn") and names >= {name for name, _, _ in own.TABLE_1}:
         table = own.read_catalogue(path)
     columns = {
         key: ExplorerColumn(label, unit, group, decimals, np.asarray(table[key], float), error)
@@ -146,7 +148,7 @@ def read_table(path: Path, maps: MapsSettings, parameters: Path | None = None) -
     return ExplorerTable(
         path=path,
         kind=found.title,
-        origin=dict(table.meta),
+        origin=origin,
         ids=np.asarray(table["apogee_id"]).astype(str),
         columns=columns,
         texts=_texts(table),
@@ -177,12 +179,15 @@ def sampled(table: ExplorerTable, n_stars: int, kept: Iterable[str] = ()) -> Exp
     )
 
 
-def _names(path: Path) -> set[str]:
-    """Names of the columns of a FITS file; none of a file of another kind."""
-    if path.suffix not in (".fits", ".fit"):
-        return set()
+def _stated(path: Path) -> tuple[set[str], dict[str, str]]:
+    """Names of the columns of a FITS file, and what its header says of its survey and model; nothing of other files."""
+    if not path.name.endswith((".fits", ".fit", ".fits.gz")):
+        return set(), {}
     with fits.open(path) as hdus:
-        return {name.lower() for name in hdus[1].columns.names}
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        filled = next((hdu for hdu in tables if hdu.header["NAXIS2"]), tables[0])  # Astra's first one is empty
+        origin = {key: str(filled.header[card]) for key, card in _CARDS.items() if card in filled.header}
+        return set(filled.columns.names), origin
 
 
 def _abundances(path: Path, table: Table) -> dict[str, ExplorerColumn]:
