@@ -172,6 +172,11 @@ class Workspace:
         """The notebook as papermill ran it for this survey."""
         return self.root / "build" / self.survey.name / f"{name}.ipynb"
 
+    @property
+    def explorer(self) -> Path:
+        """The page of `apogaia explore`."""
+        return self.root / "build" / self.survey.name / "explorer.html"
+
     def figure(self, name: str, kind: str = "pdf") -> Path:
         """A figure named after its notebook: ``figure("03_offset_surface")``."""
         return self.root / "figures" / self.survey.name / f"{name}.{kind}"

@@ -365,7 +365,7 @@ def test_what_nobody_expected_keeps_its_traceback(monkeypatch):
 
 @pytest.mark.parametrize(
     "command",
-    "mock fetch data reduce train distance parameters astra compare zeropoint models import-model info".split(),
+    "mock fetch data reduce train distance parameters astra compare explore zeropoint models import-model info".split(),
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit):
@@ -374,7 +374,7 @@ def test_every_command_explains_itself(command, capsys):
     assert "Exit code: 0" in said and len(said.partition("positional")[0]) > 300
     values = {line.split()[1] for line in said.splitlines() if line.startswith("  --") and len(line.split()) > 1}
     assert not {value for value in values if value.isupper()} - {
-        *"N X FILE FOLDER COLUMN ADDRESS MAG ARCSEC SURVEY".split()
+        *"N X ID FILE FOLDER COLUMN ADDRESS MAG ARCSEC SURVEY".split()
     }
     assert not np.any([f" {name.upper()} " in said for name in ("passes", "seed", "model", "draws", "processes")])
 

@@ -14,6 +14,8 @@ __all__ = [
     "DISTANCE",
     "DISTANCE_EPILOG",
     "EPILOG",
+    "EXPLORE",
+    "EXPLORE_EPILOG",
     "FETCH",
     "FETCH_EPILOG",
     "IMPORT_MODEL",
@@ -43,6 +45,7 @@ EPILOG = """examples:
   apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
   apogaia astra smoke                       the survey's products in the form of SDSS's Astra
   apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of distances against another catalogue
+  apogaia explore mock                      the catalogue as one web page: map, Kiel diagram, single stars
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
   apogaia models                            published networks, and where they are
   apogaia train smoke                       train its networks: what make all does, without notebooks and figures
@@ -269,6 +272,32 @@ COMPARE_EPILOG = """examples:
   apogaia compare data/mock/apogee_nn_dist.fits apogee-rc-DR14.fits
   apogaia compare distances.ecsv astraAllStarAstroNNDist-0.6.0.fits.gz --figure compared.png
   apogaia compare mine.fits apogee_distances-DR14.fits --output compared.json --max-error inf
+"""
+
+
+EXPLORE = """Write one web page in which to look at a catalogue: a face-on map of the Galaxy, the Kiel diagram, and the
+network's parallax against Gaia's. Stars that are selected in one figure are selected in all, and any column gives the
+colours. A click or an APOGEE id shows one star: its numbers, its flags in words, its spectrum, and the sensitivity of
+the network to each pixel (the derivative of fakemag with respect to the flux).
+
+CATALOGUE is the name of a survey that was run in this folder (mock), or a file. This project's catalogue has all
+columns; any other that `apogaia compare` reads works, too, with what its columns allow. The page is one file: it needs
+no network, and you may send it to others.
+
+A page holds at most --stars stars. Of a larger catalogue it holds a random sample, and says so. It holds the spectra of
+a few hundred stars (20 kB each), taken from stars.h5: from each cell of the Kiel diagram in turn the star with the
+highest SNR. --star adds any other. The sensitivity needs the model that made the catalogue; it is found in models/ by
+its hash.
+
+Exit code: 0 if the page was written, 2 if not (see the message)."""
+
+
+EXPLORE_EPILOG = """examples:
+  apogaia explore mock                                       build/mock/explorer.html
+  apogaia explore data/mock/apogee_nn_dist.fits --output here.html
+  apogaia explore mock --star 2M23184784-0518143             with this star's spectrum
+  apogaia explore mine.fits --data data/dr14 --spectra 1000  stars.h5 and models/ are elsewhere
+  apogaia explore astraAllStarAstroNNDist-0.6.0.fits.gz --stars 50000
 """
 
 
