@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",  # MathJax and its fonts lie in the site: no page asks another host for anything
 ]
-exclude_patterns = ["generated/**", "whole/**"]  # parts that pages include, and files that are no pages
+exclude_patterns = ["generated/**", "whole/**", "files/**"]  # parts that pages include, and files that are no pages
 nitpicky = False
 
 # ---------------------------------------------------------------- Markdown and notebooks

@@ -178,16 +178,15 @@ def notebook_seconds(workspace: Workspace, notebook: str) -> float:
     return json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
 
 
-def figure_table(workspace: Workspace, root: str = "") -> str:
-    """Paper figure -> notebook -> file -> seconds, as Markdown; `root` leads from the page to the repository."""
+def figure_table(workspace: Workspace) -> str:
+    """Paper figure -> notebook -> file -> seconds, as Markdown."""
     lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
     lines.append("|---|---|---|---|")
     for figure, notebook, name in FIGURES:
         if notebook in _MAY_BE_ABSENT and not workspace.executed_notebook(notebook).is_file():
             continue
         seconds = notebook_seconds(workspace, notebook)
-        link = f"[{notebook}]({root}notebooks/{notebook}.ipynb)"
-        lines.append(f"| {figure or '-'} | {link} | `{name}.pdf` | {seconds:.0f} |")
+        lines.append(f"| {figure or '-'} | {notebook} | `{name}.pdf` | {seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -308,8 +307,7 @@ def main(arguments: list[str] | None = None) -> None:
             parts.insert(1, result_lines(workspace))  # beside the truth
         _write(report, "\n".join(parts))
         return
-    figures = f"\n## Figures\n\n{figure_table(workspace, '../')}"
-    _write(workspace.root / "docs" / "ledger.md", ledger(workspace) + figures)
+    _write(workspace.root / "docs" / "ledger.md", f"{ledger(workspace)}\n## Figures\n\n{figure_table(workspace)}")
     with atomic(workspace.root / "docs" / "truth.png") as temporary:
         shutil.copyfile(workspace.figure("04_truth", "png"), temporary)
     readme = workspace.root / "README.md"

@@ -76,21 +76,21 @@ def test_readme_results_come_from_the_files(workspace):
 
 def test_a_report_goes_into_build_and_the_readme_only_if_asked(workspace, monkeypatch):
     monkeypatch.setattr(ledger, "Workspace", lambda survey: workspace)
-    monkeypatch.setattr(ledger, "figure_table", lambda workspace, root="": f"| figures {root} |\n")
+    monkeypatch.setattr(ledger, "figure_table", lambda workspace: "| figures |\n")
     (workspace.root / "README.md").write_text(
         "".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n" for name in ("results", "floor"))
     )
     old = (workspace.root / "README.md").read_text()
     ledger.main(["mock"])
     report = (workspace.root / "build" / "mock" / "report" / "ledger.md").read_text()
-    assert report.startswith("# Ledger") and "| figures  |" in report and "0.12, 0.027 dex" in report
+    assert report.startswith("# Ledger") and "| figures |" in report and "0.12, 0.027 dex" in report
     assert (workspace.root / "README.md").read_text() == old and not (workspace.root / "docs").exists()
     workspace.figure("04_truth", "png").parent.mkdir(parents=True)
     workspace.figure("04_truth", "png").write_bytes(b"picture")
     ledger.main(["mock", "--docs"])
     assert "old" not in (workspace.root / "README.md").read_text()
     assert sorted(path.name for path in (workspace.root / "docs").iterdir()) == ["ledger.md", "truth.png"]
-    assert (workspace.root / "docs" / "ledger.md").read_text().endswith("\n## Figures\n\n| figures ../ |\n")
+    assert (workspace.root / "docs" / "ledger.md").read_text().endswith("\n## Figures\n\n| figures |\n")
 
 
 def test_a_map_without_a_bin_in_common_with_its_truth_is_told_so(workspace):
@@ -200,4 +200,4 @@ def test_figures_of_a_notebook_that_has_not_run_are_left_out_where_it_is_newer_t
     table = ledger.figure_table(workspace)
     assert "09_comparisons" not in table and "07_milky_way_maps" in table
     write_json(workspace.executed_notebook("09_comparisons"), {"metadata": {"papermill": {"duration": 7.0}}})
-    assert "| 9 | [09_comparisons]" in ledger.figure_table(workspace)
+    assert "| 9 | 09_comparisons |" in ledger.figure_table(workspace)

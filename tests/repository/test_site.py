@@ -33,7 +33,8 @@ PICTURE = bytes.fromhex(  # one pixel
 def root(tmp_path_factory):
     """A repository with a small survey's products: a notebook, two figures, one with its caption, and an explorer."""
     folder = tmp_path_factory.mktemp("site")
-    for name in ("docs", "data/README.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"):
+    pages = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
+    for name in ("docs", "notebooks", "data/README.md", *pages):
         source = ROOT / name
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)

@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         module.add(commands)
     completion = add_command(commands, "completion", _completion, "the shell's completion of commands and options")
     completion.description, completion.epilog = COMPLETION, COMPLETION_EPILOG
-    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="which shell")
     return parser
 
 
