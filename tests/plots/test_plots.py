@@ -1,6 +1,8 @@
 """Figures: labels with units, odd samples, display binning, the same bytes on each saving."""
 
+import re
 import warnings
+from base64 import b64decode
 from pathlib import Path
 
 import matplotlib
@@ -29,10 +31,13 @@ from apogaia.physics.comparison import agreement
 from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
 from apogaia.physics.literature import PAPER_SUMMARIES, published_zero_points
 from apogaia.physics.luminosity import parallax_to_pc, robust_scatter
+from apogaia.plots.captions import caption_of, captions, count_outside, outside_sentence
+from apogaia.plots.common import mark_test_run
 from apogaia.plots.spectra import MARKED_LINES
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MAPS = load_survey("smoke").maps
 SAMPLES = ("empty", "all NaN", "ten stars", "with NaN", "many stars")
 
@@ -243,8 +248,8 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     def saved(name: str, figure=None):
         if figure is None:
             figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
-        path = plots.save(figure, workspace, name)
-        assert path == workspace.figure(name, "png")
+        plots.save(figure, workspace, name, caption="Stars.")
+        path = workspace.figure(name, "png")
         return figure, path.read_bytes(), path.with_suffix(".pdf").read_bytes()
 
     figure, png, pdf = saved("01_kiel")
@@ -253,19 +258,95 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     assert saved("01_kiel", figure)[1:] == (png, pdf)  # the same figure again
     assert saved("01_kiel_again")[1:] == (png, pdf)  # a new figure of the same stars
     assert {path.name for path in workspace.figure("x").parent.iterdir()} == {
-        f"{name}.{kind}" for name in ("01_kiel", "01_kiel_again") for kind in ("png", "pdf")
+        f"{name}.{kind}" for name in ("01_kiel", "01_kiel_again") for kind in ("png", "pdf", "txt")
     }
 
 
 def test_figures_of_a_test_run_are_told_apart(tmp_path):
     """The smallest survey shows that the code runs: nobody should take its figures for results."""
     figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
-    png = [
-        plots.save(figure, Workspace(load_survey(name), tmp_path), "x").read_bytes()
-        for name in ("smoke", "mock", "dr14")
-    ]
-    assert png[0] != png[1] == png[2]
-    assert not figure.texts  # the user's figure is as it was
+    files = []
+    for name in ("smoke", "mock", "dr14"):
+        workspace = Workspace(load_survey(name), tmp_path)
+        plots.save(figure, workspace, "x", caption="Stars.")
+        files.append((workspace.figure("x", "png").read_bytes(), workspace.figure("x", "txt").read_text()))
+    pictures, words = zip(*files, strict=True)
+    assert pictures[0] != pictures[1] == pictures[2]
+    assert ["Test run" in text for text in words] == [True, False, False]
+    assert not figure.axes[0].texts  # the user's figure is as it was
+
+
+def test_the_mark_of_a_test_run_lies_within_each_panel():
+    for width, columns in ((7.1, 1), (7.1, 6), (3.5, 1)):
+        figure, axes = plt.subplots(1, columns, figsize=(width, 2.5), squeeze=False, layout="constrained")
+        axes[0, 0].figure.draw_without_rendering()
+        marks = mark_test_run(figure)
+        assert len(marks) == columns
+        for panel, mark in zip(axes.flat, marks, strict=True):
+            inner, outer = mark.get_window_extent(), panel.get_window_extent()
+            assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
+
+
+# --- captions ---------------------------------------------------------------------------------------------------------
+
+
+def saved_by_notebooks() -> set[str]:
+    sources = [path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("[0-9]*.ipynb")]
+    return {name for source in sources for name in re.findall(r'plots\.save\([^)]*?\\"(\w+)\\"', source)}
+
+
+def test_every_figure_of_the_notebooks_has_a_caption_and_every_caption_a_figure():
+    assert saved_by_notebooks() == set(captions())
+    assert len(captions()) > 35
+
+
+@pytest.mark.parametrize("survey", ["mock", "dr17"])
+def test_captions_are_plain_text_with_all_fields_filled(survey):
+    figure = plt.figure()
+    for name in captions():
+        words = caption_of(name, load_survey(survey), figure)
+        assert not set(words) & set("{}*_$`<>[]\n") - set("_[]" if name[:2] in ("01", "06", "07") else ""), name
+        assert f"Survey: {survey} ({'simulated' if survey == 'mock' else 'real'}; APOGEE DR1" in words
+
+
+def test_a_figure_without_a_caption_is_not_saved(tmp_path):
+    workspace = Workspace(load_survey("smoke"), root=tmp_path)
+    with pytest.raises(ValueError, match=r"'01_mine' has no caption: add one to plots/captions.toml, or give save"):
+        plots.save(plt.subplots()[1], workspace, "01_mine")
+    assert not workspace.figure("01_mine").parent.exists()
+
+
+def test_the_caption_says_how_many_points_are_beyond_the_axes():
+    figure, axes = plt.subplots(1, 2)
+    values = np.array([0.5, 2.0, 0.7, np.nan])
+    for panel in axes:
+        panel.set(xlim=(1, 0), ylim=(0, 1))
+    assert outside_sentence(figure) == ""
+    count_outside(axes[0], values)
+    assert outside_sentence(figure) == "Points beyond the axes: 1 of 3."
+    count_outside(axes[1], values, np.array([-1.0, 0.5, 0.5, 0.5]))
+    assert outside_sentence(figure) == "Points beyond the axes, panel by panel: 1 of 3, 2 of 3."
+    axes[0].set_xlim(0, 3)
+    axes[1].set(xlim=(0, 3), ylim=(-1, 1))
+    for panel in axes:
+        count_outside(panel, values, np.full(4, 0.5))
+    assert outside_sentence(figure) == ""
+
+
+def test_a_notebook_shows_the_saved_figure_once_with_its_caption_as_alternative_text(tmp_path):
+    shell = pytest.importorskip("IPython.testing.globalipapp").get_ipython()
+    workspace = Workspace(load_survey("mock"), root=tmp_path)
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(shell), "kernel", object(), raising=False)
+        patch.setattr("IPython.display.display", lambda *data, **options: shown.append((data[0], options)))
+        assert plots.save(plt.subplots()[1], workspace, "01_kiel") is None
+    (picture, options), (words, _) = shown
+    text = workspace.figure("01_kiel", "txt").read_text().strip()
+    assert b64decode(picture["image/png"]) == workspace.figure("01_kiel", "png").read_bytes()
+    assert options["metadata"]["image/png"]["alt"] == picture["text/plain"] == text
+    assert words.data == f"**Figure 01_kiel.** {text}"
+    assert not plt.get_fignums()  # or the notebook would draw it again
 
 
 def test_figure_8_states_the_agreement_of_distances_and_the_cuts():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,14 +17,17 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from scipy.stats import binned_statistic, binned_statistic_2d
 
 from apogaia.files import atomic
+from apogaia.plots.captions import caption_of, is_test_run
 from apogaia.workspace import Workspace
 
 COLUMN_WIDTH = 3.5  # inch: a journal's single column
 PAGE_WIDTH = 7.1  # inch: both columns
+SCREEN_DPI = 130  # of a figure in a notebook: a page is as wide as its text
 
 MODEL_COLOURS = {"none": "#D55E00", "constant": "#0072B2", "multivariate": "#009E73", "parameters": "#0072B2"}
 MODEL_LABELS = {
@@ -71,37 +76,78 @@ def use_style() -> None:
     plt.style.use(Path(str(resources.files("apogaia.plots") / "apogaia.mplstyle")))
 
 
-FEWEST_STARS = 5000  # of a simulated survey whose results mean something
+MARK = "test run: no result"
 MARK_STYLE: dict[str, Any] = {
     "ha": "center",
     "va": "center",
     "rotation": 20,
-    "size": "xx-large",
+    "size": "x-large",
     "color": "crimson",
-    "alpha": 0.18,
+    "alpha": 0.3,
     "zorder": 100,
 }
+NARROW = 1.6  # inch: in narrower panels the mark takes two lines
 
 
-def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
-    """Write ``figures/<survey>/<name>.pdf`` and ``.png`` and return the PNG's path.
+def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str, *, caption: str | None = None) -> None:
+    """Write ``figures/<survey>/<name>.pdf``, ``.png`` and the caption ``.txt``; a notebook shows figure and caption.
 
-    `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or
-    versions, and the layout is frozen before the first is written: the same figure gives the same bytes each time.
-    Figures of a simulated survey of so few stars that its numbers mean nothing are marked as such.
+    The files hold no dates or versions, and the layout is frozen before the first is written: the same figure gives the
+    same bytes each time. Figures of a simulated survey of so few stars that its numbers mean nothing are marked.
+
+    Parameters
+    ----------
+    drawn
+        A figure, or what a plot function returned: its axes or an array of them.
+    workspace
+        Of the survey.
+    name
+        Of the files, and of the caption in plots/captions.toml.
+    caption
+        Of a figure that has none there.
+
+    Raises
+    ------
+    ValueError
+        If the figure has no caption.
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].figure
+    words = caption_of(name, workspace.survey, figure, caption)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    simulation = workspace.survey.simulation
-    few = simulation is not None and simulation.n_stars < FEWEST_STARS
-    mark = figure.text(0.5, 0.5, "test run: no result" if few else "", **MARK_STYLE)
+    marks = mark_test_run(figure) if is_test_run(workspace.survey) else []
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         with atomic(workspace.figure(name, kind)) as temporary:
             figure.savefig(temporary, format=kind, metadata=entries)
-    mark.remove()
-    return workspace.figure(name, "png")
+    for mark in marks:
+        mark.remove()
+    with atomic(workspace.figure(name, "txt")) as temporary:
+        temporary.write_text(words + "\n", encoding="utf-8")
+    show_in_notebook(figure, workspace.figure(name, "png"), words)
+
+
+def mark_test_run(figure: Figure) -> list[Text]:
+    """Write across each panel that it shows no result."""
+    marks = []
+    for panel in figure.axes:
+        if panel.get_visible() and panel.axison:
+            width = panel.get_position().width * figure.get_figwidth()
+            text = MARK if width > NARROW else MARK.replace(": ", ":\n")
+            marks.append(panel.text(0.5, 0.5, text, transform=panel.transAxes, **MARK_STYLE))
+    return marks
+
+
+def show_in_notebook(figure: Figure, png: Path, words: str) -> None:
+    """Display the file, with the caption as its alternative text and below it; outside a notebook do nothing."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
+        return
+    content = {"image/png": b64encode(png.read_bytes()).decode(), "text/plain": words}
+    size = {"alt": words, "width": round(figure.get_figwidth() * SCREEN_DPI)}
+    ipython.display.display(content, raw=True, metadata={"image/png": size})
+    ipython.display.display(ipython.display.Markdown(f"**Figure {png.stem}.** {words}"))
+    plt.close(figure)  # or the notebook would show it once more
 
 
 def one_panel(axes: Axes | None, width: float = COLUMN_WIDTH, height: float = 2.8, layout: str = "constrained") -> Axes:
