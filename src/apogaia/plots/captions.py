@@ -62,11 +62,17 @@ def is_test_run(survey: Survey) -> bool:
     return survey.simulation is not None and survey.simulation.n_stars < FEWEST_STARS
 
 
-def count_outside(axes: Axes, x: np.ndarray, y: np.ndarray | None = None) -> None:
-    """Remember how many points (x, y), or values x of a histogram, lie beyond the limits that the axes have now."""
+def count_outside(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+) -> None:
+    """Remember how many points (x, y), or values x of a histogram, are beyond the ranges, or the axes."""
     inside = np.isfinite(x)
     known = inside if y is None else inside & np.isfinite(y)
-    for values, limits in ((x, axes.get_xlim()), (y, axes.get_ylim())):
+    for values, limits in ((x, x_range or axes.get_xlim()), (y, y_range or axes.get_ylim())):
         if values is not None:
             inside = inside & (values >= min(limits)) & (values <= max(limits))
     axes.set_gid(f"outside {int(np.sum(known & ~inside))} of {int(np.sum(known))}")
