@@ -99,7 +99,7 @@ def precision_kiel(
         "absolute difference from Gaia": (teff, logg, error_percent),
     }
     scale = (0.0, limits(uncertainty_percent, 5.0)[1])
-    return kiel_diagrams(samples, label="network's parallax [%]", value_limits=scale, axes=axes)
+    return kiel_diagrams(samples, label="share of the parallax [%]", value_limits=scale, axes=axes)
 
 
 def binned_scatter(

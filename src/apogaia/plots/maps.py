@@ -232,7 +232,7 @@ def name_marks(axes: Axes, maps: MapsSettings) -> None:
     texts = [("GC", 0.25, -0.25, "left", "top"), ("Sun", -maps.sun_distance - 0.3, 0.3, "right", "bottom")]
     texts += [("5 kpc", 5 * low, 5 * low, "right", "top")]
     texts += [(f"{maps.sun_distance:.1f} kpc", maps.sun_distance * low, maps.sun_distance * low, "right", "top")]
-    texts += [("bar", 2.0, -1.5, "center", "center")]
+    texts += [("bar", 2.4, -2.3, "center", "center")]
     for text, x, y, across, along in texts:
         axes.text(x, y, text, ha=across, va=along, path_effects=HALO, clip_on=True)
 

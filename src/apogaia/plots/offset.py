@@ -44,6 +44,7 @@ OFFSET_LABEL = r"$\varpi_\mathrm{offset}$ [$\mathrm{\mu as}$]"
 
 PAPER_COLOUR = "#7B3294"
 BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#999999")
+APART = 1.05  # factor between equal learning rates
 BOX_HALF_HEIGHT = 4.0  # uas, of a published value without an error: thick enough to be seen
 FIGURE_4_REGIONS = tuple(entry for entry in LITERATURE if entry.name in ("quasars", "Cepheids", "eclipsing binaries"))
 ELLIPSE_STYLES = (("#D55E00", "-"), ("#CC79A7", "--"), ("#000000", "-."))
@@ -97,11 +98,10 @@ def learning_curves(
     axes = panels(axes, 1, 2 + with_offset, PAGE_WIDTH, 2.5).ravel()
     for turn, (offset, history) in enumerate(histories.items()):
         colour = MODEL_COLOURS[offset]
-        # equal rates lie on each other: each is drawn where the others have gaps
-        dashes = "-" if len(histories) == 1 else (4 * turn, (4, 4 * (len(histories) - 1)))
         axes[0].plot(*epochs_and(history, "loss"), color=colour, label=MODEL_LABELS[offset])
         axes[0].plot(*epochs_and(history, "val_loss"), "--", color=colour)
-        axes[1].plot(*epochs_and(history, "learning_rate"), linestyle=dashes, color=colour)
+        epochs, rate = epochs_and(history, "learning_rate")
+        axes[1].plot(epochs, APART**turn * rate, color=colour)  # equal rates would hide each other
         if with_offset:
             epochs, zero_point = epochs_and(history, "offset")
             axes[2].plot(epochs, 1000 * zero_point, color=colour)
@@ -213,7 +213,7 @@ def offset_dependence(
     axes
         As many axes, or None.
     """
-    axes = panels(axes, 1, len(quantities), PAGE_WIDTH, 3.5, sharey=True).ravel()
+    axes = panels(axes, 1, len(quantities), PAGE_WIDTH, 3.8, sharey=True).ravel()
     norm = Normalize(*limits(error_uas, 2.0))
     drawn, medians = [], []
     for panel, (quantity, values) in zip(axes, quantities.items(), strict=True):
@@ -221,7 +221,6 @@ def offset_dependence(
         x_range, y_range = limits(x, 0.5), limits(offset, 0.2)
         stars = {"ranges": (x_range, y_range), "pixels": (70, 80)}
         drawn.append(colour_stars(panel, x, offset, error, norm, "cividis", **stars))
-        draw_boxes(panel, quantity, x_range, literature)
         for style, colour, (label, curves) in zip(
             ("-", "--", "-."), ("#D55E00", PAPER_COLOUR, "#000000"), (summaries or {}).items(), strict=False
         ):
@@ -233,6 +232,7 @@ def offset_dependence(
             medians.append(running_median(values, truth_uas, edges))
             middles = 0.5 * (edges[1:] + edges[:-1])
             panel.plot(middles, medians[-1], ":", color=TRUTH_COLOUR, linewidth=1.8, label="truth, running median")
+        draw_boxes(panel, quantity, x_range, literature)
         panel.set_xlabel(LABELS[quantity])
         count_outside(panel, x, offset, x_range, y_range)
         show_range(panel, x_range)
@@ -245,7 +245,7 @@ def offset_dependence(
     show_range(axes[0], y=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
     axes[0].set_ylabel(OFFSET_LABEL)
     shared_bar(drawn, axes, r"uncertainty [$\mathrm{\mu as}$]")
-    legend_of_panels(axes, 3)
+    legend_of_panels(axes, 2)
     return axes
 
 
@@ -255,10 +255,10 @@ def draw_boxes(
     """Shade the zero points of other works over the range of their stars, where any of it is `shown`."""
     for colour, one in zip(cycle(BOX_COLOURS), literature):
         low, high = getattr(one, quantity)
-        if low < shown[1] and high > shown[0]:
+        left, right = max(low, shown[0]), min(high, shown[1])
+        if right - left > 0.05 * (shown[1] - shown[0]):  # and not a sliver at the edge
             half = one.error_uas if np.isfinite(one.error_uas) else BOX_HALF_HEIGHT
-            corner = max(low, shown[0]), one.value_uas - half
-            box = Rectangle(corner, min(high, shown[1]) - corner[0], 2 * half, facecolor=colour, alpha=0.45)
+            box = Rectangle((left, one.value_uas - half), right - left, 2 * half, facecolor=colour, alpha=0.4)
             box.set(edgecolor=colour, linewidth=0.8, label=value_and_source(one))
             axes.add_patch(box)
 
@@ -317,7 +317,7 @@ def offset_map(
     axes[0].set_ylabel(LABELS["g_mag"])
     axes[0].invert_yaxis()
     shared_bar(drawn, axes, OFFSET_LABEL)
-    legend_of_panels(axes, 3)
+    legend_of_panels(axes, 2)
     return axes
 
 
