@@ -446,6 +446,20 @@ def test_a_notebook_shows_the_saved_figure_once_with_its_caption_as_alternative_
     assert not plt.get_fignums()  # or the notebook would draw it again
 
 
+def test_the_report_gives_pictures_their_alternative_text(caplog):
+    """As make report converts the notebooks."""
+    exporters, nbformat = (pytest.importorskip(name) for name in ("nbconvert.exporters", "nbformat.v4"))
+    metadata = {"image/png": {"alt": 'points: "stars" & bars', "width": 455}}
+    output = nbformat.new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata=metadata)
+    notebook = nbformat.new_notebook(cells=[nbformat.new_code_cell("1", outputs=[output])])
+    basedirs = [str(NOTEBOOKS.parent / "tools")]
+    exporter = exporters.HTMLExporter(template_name="report_template", extra_template_basedirs=basedirs)
+    body, _ = exporter.from_notebook_node(notebook)
+    assert 'alt="points: &quot;stars&quot; &amp; bars"' in body or "alt='points: \"stars\" &amp; bars'" in body
+    assert "Alternative text is missing" not in caplog.text
+    assert "--template report_template" in (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8")
+
+
 def test_figure_8_states_the_agreement_of_distances_and_the_cuts():
     stars = made_up_stars("many stars")
     dist, gaia_dist = 1000 / np.asarray(stars["nn_parallax"]), parallax_to_pc(stars["parallax"])

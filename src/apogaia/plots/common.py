@@ -211,10 +211,15 @@ def shared_bar(mappables: Sequence[ScalarMappable], axes: np.ndarray, label: str
 
 def pointed_ends(mappables: Sequence[ScalarMappable]) -> str:
     """Which ends of a colour bar are pointed: those beyond which there are values."""
-    arrays = [np.ma.masked_invalid(np.ma.asarray(mappable.get_array())).compressed() for mappable in mappables]
-    values, norm = np.concatenate(arrays), mappables[0].norm
+    values, norm = np.concatenate([finite_values(mappable) for mappable in mappables]), mappables[0].norm
     low, high = (values.min() < norm.vmin, values.max() > norm.vmax) if values.size else (False, False)
     return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(low), int(high)]
+
+
+def finite_values(mappable: ScalarMappable) -> np.ndarray:
+    """What the colours stand for, without gaps."""
+    array: np.ma.MaskedArray = np.ma.masked_invalid(np.ma.asarray(mappable.get_array()))
+    return array.compressed()
 
 
 def finished_bar(bar: Colorbar) -> Colorbar:
@@ -229,9 +234,9 @@ def finished_bar(bar: Colorbar) -> Colorbar:
 def common_scale(mappables: Sequence[ScalarMappable | None]) -> list[ScalarMappable]:
     """Give the densities of several panels one colour scale; returns those that are there."""
     drawn = [mappable for mappable in mappables if mappable is not None]
-    tops = [np.ma.masked_invalid(np.ma.asarray(mappable.get_array())).max() for mappable in drawn]
+    top = max((finite_values(mappable).max(initial=10) for mappable in drawn), default=10)
     for mappable in drawn:
-        mappable.set_clim(1, max(10, *tops))
+        mappable.set_clim(1, top)
     return drawn
 
 

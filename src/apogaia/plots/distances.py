@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,8 +70,8 @@ def snr_gain_map(
     inside = (x > x_edges[0]) & (x < x_edges[-1]) & (y > y_edges[0]) & (y < y_edges[-1])
     norm = Normalize(-LARGEST_GAIN, LARGEST_GAIN)
     ranges = (x_edges[0], x_edges[-1]), (y_edges[0], y_edges[-1])
-    stars = {"ranges": ranges, "pixels": (130, 130)}
-    mappable = colour_stars(axes, x[inside], y[inside], gain[inside], norm, "RdBu_r", **stars)
+    stars = x[inside], y[inside], gain[inside]
+    mappable = colour_stars(axes, *stars, norm=norm, cmap="RdBu_r", ranges=ranges, pixels=(130, 130))
     count_outside(axes, x, y, *ranges)
     colour_bar(mappable, axes, GAIN_LABEL)
     axes.plot(-maps.sun_distance, 0, "o", color="white", markeredgecolor="black", markersize=4, label="Sun")
@@ -124,7 +125,7 @@ def binned_scatter(
     axes = one_panel(axes, COLUMN_WIDTH, 2.3)
     x, residual, uncertainty = finite(values, residual_percent, uncertainty_percent)
     edges, middles = bins_of(quantity, x)
-    curves = {
+    curves: dict[str, tuple[Callable[[np.ndarray], float], np.ndarray, dict[str, Any]]] = {
         "robust scatter": (robust_scatter, residual, {"fmt": "o"}),
         "stated uncertainty": (np.median, uncertainty, {"fmt": "s", "color": "#D55E00", "markerfacecolor": "white"}),
         "median difference": (np.median, residual, {"fmt": "^", "color": "#009E73"}),

@@ -141,8 +141,8 @@ def face_on_map(
     x, y, values = finite(x, y, values)
     size = 2.0 if x.size > FEW_STARS else 6
     norm = Normalize(*limits(values, 2.0))
-    edge = {"edgecolors": "black", "linewidths": 0.1}
-    mappable = axes.scatter(x, y, s=size, c=values, norm=norm, cmap="viridis", rasterized=True, **edge)
+    mappable = axes.scatter(x, y, s=size, c=values, norm=norm, cmap="viridis", rasterized=True)
+    mappable.set(edgecolors="black", linewidths=0.1)
     colour_bar(mappable, axes, label)
     axes.plot(-maps.sun_distance, 0, "*", color="white", markeredgecolor="black", markersize=8)
     small = {"size": plt.rcParams["xtick.labelsize"], "path_effects": HALO}

@@ -157,15 +157,15 @@ def parallax_difference(
     ranges = limits(x, 0.5), limits(points, 1.0)
     many = x.size > FEW_STARS
     size, alpha = (1, 0.35) if many else (5, 0.6)
-    axes.scatter(
-        x, points, s=size, color=POINT_COLOUR, alpha=alpha, rasterized=True, label="test stars, constant offset"
-    )
+    axes.scatter(x, points, s=size, color=POINT_COLOUR, alpha=alpha, rasterized=True)
+    axes.plot([], [], "o", color=POINT_COLOUR, markersize=3, label="test stars, constant offset")
     edges, fewest = np.linspace(*ranges[0], 41 if many else 13), 20 if many else 5
     middles = 0.5 * (edges[1:] + edges[:-1])
     for offset, difference in differences.items():
         colour = MODEL_COLOURS[offset]
         median = running_median(gaia_parallax, difference, edges, fewest)
-        error = binned(*finite(gaia_parallax, difference), edges, error_of_median, fewest)
+        known_x, known_y = finite(gaia_parallax, difference)
+        error = binned(known_x, known_y, edges, error_of_median, fewest)
         axes.fill_between(middles, median - error, median + error, color=colour, alpha=0.3, linewidth=0)
         axes.plot(middles, median, color=colour, label=f"median, {MODEL_LABELS[offset]}")
     line_x = np.linspace(*ranges[0], 2)
@@ -176,8 +176,6 @@ def parallax_difference(
     count_outside(axes, x, points, *ranges)
     show_range(axes, *ranges)
     legend_above(axes, 4)
-    for handle in axes.get_legend().legend_handles[:1]:
-        handle.set(sizes=[8], alpha=1)
     return axes
 
 
@@ -219,8 +217,7 @@ def offset_dependence(
     for panel, (quantity, values) in zip(axes, quantities.items(), strict=True):
         x, offset, error = finite(values, zero_point_uas, error_uas)
         x_range, y_range = limits(x, 0.5), limits(offset, 0.2)
-        stars = {"ranges": (x_range, y_range), "pixels": (70, 80)}
-        drawn.append(colour_stars(panel, x, offset, error, norm, "cividis", **stars))
+        drawn.append(colour_stars(panel, x, offset, error, norm, "cividis", ranges=(x_range, y_range), pixels=(70, 80)))
         for style, colour, (label, curves) in zip(
             ("-", "--", "-."), ("#D55E00", PAPER_COLOUR, "#000000"), (summaries or {}).items(), strict=False
         ):

@@ -136,11 +136,12 @@ def kiel_diagrams(
     stars = {title: finite(*columns) for title, columns in samples.items()}
     teff, logg, values = (np.concatenate(column) for column in zip(*stars.values(), strict=True))
     norm = Normalize(*(value_limits or limits(values)))
-    drawn = []
-    for panel, (title, columns) in zip(axes, stars.items(), strict=True):
-        drawn.append(colour_stars(panel, *columns, norm))
-        panel.set_title(f"{title}, {len(columns[0]):,} stars")
-        show_kiel_range(panel, teff, logg, *columns[:2])
+    drawn, ranges = [], (limits(teff, 0.05), limits(logg, 0.05))
+    for panel, (title, (x, y, colour)) in zip(axes, stars.items(), strict=True):
+        drawn.append(colour_stars(panel, x, y, colour, norm, ranges=ranges))
+        panel.set_title(f"{title}, {len(x):,} stars")
+        show_kiel_range(panel, teff, logg)
+        count_outside(panel, x, y, *ranges)
     for panel in axes[1:]:
         panel.set_ylabel("")
     binned = any(len(columns[0]) > FEW_STARS for columns in stars.values())
@@ -148,11 +149,11 @@ def kiel_diagrams(
     return axes
 
 
-def show_kiel_range(axes: Axes, teff: np.ndarray, logg: np.ndarray, *stars: np.ndarray) -> None:
-    """Label the axes and turn them to the Kiel diagram's directions; count the stars of the panel beyond them."""
+def show_kiel_range(axes: Axes, teff: np.ndarray, logg: np.ndarray) -> None:
+    """Label the axes, turn them to the Kiel diagram's directions, and count the stars beyond them."""
     ranges = limits(teff, 0.05), limits(logg, 0.05)
     axes.set(xlabel=LABELS["teff"], ylabel=LABELS["logg"])
-    count_outside(axes, *(stars or (teff, logg)), *ranges)
+    count_outside(axes, teff, logg, *ranges)
     show_range(axes, *ranges)
     axes.set(xlim=axes.get_xlim()[::-1], ylim=axes.get_ylim()[::-1])
 
