@@ -148,7 +148,8 @@ lab: $(READY)  ## Open copies of the notebooks (build/lab) in JupyterLab: saving
 	$(BIN)/jupyter lab --notebook-dir build/lab $(LAB)
 
 report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, in build/
-	$(BIN)/jupyter nbconvert --log-level WARN --to html --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
+	$(BIN)/jupyter nbconvert --log-level WARN --to html --template report_template \
+	  --TemplateExporter.extra_template_basedirs=tools --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
 site: $(READY)  ## The site, with what SURVEY has of notebooks, figures and numbers, in build/site; runs no analysis

@@ -10,11 +10,10 @@ import ledger
 from site_pages import code, escaped, table
 
 from apogaia.files import read_json
+from apogaia.plots.captions import is_test_run
 from apogaia.workspace import Workspace
 
 __all__ = ["Shown", "data_counts", "model_metrics", "pages"]
-
-FEWEST_STARS = 5000  # of a simulated survey whose figures are not marked as a test run
 
 
 @dataclass
@@ -32,7 +31,7 @@ def pages(workspace: Workspace) -> Shown:
     survey = workspace.survey
     name = survey.name
     about = f"Figures, numbers and notebooks of this site are those of the survey `{name}` ({escaped(survey.title)})."
-    if _is_test(workspace):
+    if is_test_run(workspace.survey):
         about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. Those of `make all` do.\n```"
     shown.pages["generated/survey.md"] = about + "\n"
     made = {
@@ -48,12 +47,6 @@ def pages(workspace: Workspace) -> Shown:
     if not _explorer(workspace, shown):
         shown.missing.append(f"Not in the site, because {name} has none: the explorer. Remedy: apogaia explore {name}")
     return shown
-
-
-def _is_test(workspace: Workspace) -> bool:
-    """Whether the survey is a simulated one that only shows that the code runs (docs/design.md, decision 34)."""
-    simulation = workspace.survey.simulation
-    return workspace.survey.sources.kind == "simulated" and simulation is not None and simulation.n_stars < FEWEST_STARS
 
 
 def _absent(workspace: Workspace, what: str) -> str:

@@ -1,6 +1,9 @@
 """Figures: labels with units, odd samples, display binning, the same bytes on each saving."""
 
+import io
+import re
 import warnings
+from base64 import b64decode
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +18,9 @@ from astropy.table import Table
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.patches import Ellipse
+from matplotlib.testing.compare import calculate_rms
+from matplotlib.text import Text
+from matplotlib.ticker import NullFormatter
 
 from apogaia import plots
 from apogaia.distances.comparisons import Pair
@@ -29,11 +35,15 @@ from apogaia.physics.comparison import agreement
 from apogaia.physics.galaxy import MAP_ELEMENTS, binned_median, map_edges
 from apogaia.physics.literature import PAPER_SUMMARIES, published_zero_points
 from apogaia.physics.luminosity import parallax_to_pc, robust_scatter
+from apogaia.plots.captions import caption_of, captions, count_outside, outside_sentence
+from apogaia.plots.common import mark_test_run
 from apogaia.plots.spectra import MARKED_LINES
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MAPS = load_survey("smoke").maps
+STYLE = Path(plots.__file__).with_name("apogaia.mplstyle")
 SAMPLES = ("empty", "all NaN", "ten stars", "with NaN", "many stars")
 
 
@@ -77,9 +87,16 @@ def made_up_stars(sample: str) -> Table:
     return Table(columns)
 
 
+def made_up_pair(n: int, kind: str = "BPG"):
+    rng = np.random.default_rng(4)
+    reference = rng.uniform(300, 8000, n)
+    dist = 0.95 * reference * np.exp(0.1 * rng.normal(size=n))
+    quantities = {"dist_kpc": reference / 1000, "logg": rng.normal(2.5, 0.5, n), "snr": rng.lognormal(5, 0.5, n)}
+    return Pair("this work", kind, dist, 0.1 * dist, reference, 0.1 * reference, quantities, None, n, {"log g": 0})
+
+
 def figure_functions(t: Table) -> dict:
     """Every figure, drawn from the table, but for the face-on picture: that takes seconds, and a test of its own."""
-    summaries = {"paper": PAPER_SUMMARIES["teff"]}
     dist = 1000 / t["nn_parallax"]
     grid = binned_median(t["x"], t["y"], t["fe_h"], MAPS)[0]
     flux = 1 + 0.01 * np.resize(np.asarray(t["fe_h"]) if len(t) else [np.nan], 7514)
@@ -95,9 +112,12 @@ def figure_functions(t: Table) -> dict:
     error = np.abs(right) / 100 + 0.01
     labels = LabelPrediction(right + error * np.sin(np.arange(right.size)).reshape(right.shape), error, error, error)
     return {
-        "sample_histograms": lambda: plots.sample_histograms(t[: len(t) // 2], t[len(t) // 2 :]),
+        "sample_histograms": lambda: plots.sample_histograms(t[t["snr"] > 150], t[t["snr"] <= 150], snr_split=150),
         "kiel_diagram": lambda: plots.kiel_diagram(t["teff"], t["logg"], t["fe_h"]),
-        "kiel_diagram density": lambda: plots.kiel_diagram(t["teff"], t["logg"]),
+        "kiel_diagrams": lambda: plots.kiel_diagrams(
+            {"all": (t["teff"], t["logg"], t["fe_h"]), "half": (t["teff"][::2], t["logg"][::2], t["fe_h"][::2])}
+        ),
+        "kiel_diagram_density": lambda: plots.kiel_diagram(t["teff"], t["logg"]),
         "cut_flow": lambda: plots.cut_flow(
             Table(
                 {
@@ -118,10 +138,15 @@ def figure_functions(t: Table) -> dict:
             t["parallax"], t["nn_parallax"], t["nn_parallax"], zero_point=-0.05
         ),
         "offset_dependence": lambda: plots.offset_dependence(
-            "teff", t["teff"], t["zero_point"], t["percent"], summaries=summaries, truth_uas=t["zero_point"]
+            {name: t[name] for name in ("g_mag", "bp_rp", "teff")},
+            t["zero_point"],
+            t["percent"],
+            summaries={"this work": PAPER_SUMMARIES},
+            truth_uas=t["zero_point"],
         ),
-        "offset_map bp_rp": lambda: plots.offset_map("bp_rp", t["bp_rp"], t["g_mag"], t["zero_point"]),
-        "offset_map teff": lambda: plots.offset_map("teff", t["teff"], t["g_mag"], t["zero_point"]),
+        "offset_map": lambda: plots.offset_map(
+            {name: t[name] for name in ("bp_rp", "teff")}, t["g_mag"], t["zero_point"]
+        ),
         "distance_comparison": lambda: plots.distance_comparison(dist, dist * (1 - dist / 1e6)),
         "snr_gain_map": lambda: plots.snr_gain_map(t["x"], t["y"], 30 * t["fe_h"], MAPS),
         "precision_kiel": lambda: plots.precision_kiel(t["teff"], t["logg"], t["percent"], t["percent"]),
@@ -149,6 +174,7 @@ def figure_functions(t: Table) -> dict:
         "abundance_plane": lambda: plots.abundance_plane(t["fe_h"], -0.2 * t["fe_h"]),
         "coverage": lambda: plots.coverage("logg", t["logg"], t["fe_h"]),
         "abundance_map": lambda: plots.abundance_map(grid, MAPS),
+        "compared_maps": lambda: plots.compared_maps({"found": grid, "true": grid}, MAPS),
         "abundance_maps": lambda: plots.abundance_maps(dict.fromkeys(MAP_ELEMENTS[:6], grid), MAPS),
         "orbits": lambda: plots.orbits(
             *np.full((4, 2, 5), t["x"][0] if len(t) else 8.0), names=["a", "b"], sun_distance=8.1
@@ -167,13 +193,14 @@ WITHOUT_UNIT = {
     "nominal coverage",
     "actual coverage",
     "(distance − truth) / uncertainty",
-    "stars per unit (curve: Gaussian)",
+    "share of stars per unit",
     "stars per pixel",
     "training stars",
     "SNR of the visit",
     "label",
     "hidden window",
     "median change / median error",
+    r"$\partial$ fakemag / $\partial$ flux, each scaled to its largest value",
     "SNR: network (model error) − Gaia\nblue: Gaia better, red: network better",
     "number of stars that survive (blue) and that the cut removes (grey)",
 }
@@ -196,6 +223,81 @@ def test_every_figure_is_drawn_and_its_labels_bear_units(sample):
         assert labels - {""}, name
         assert all(label.endswith("]") and "[" in label for label in with_unit), (name, with_unit)
         plt.close(figure)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+# How far a picture may be from its baseline, as the root mean square of the differences of pixels (0 to 255). It has
+# no text, whose pixels differ among versions of the fonts' renderer; a removed line or marker makes 0.8 or more.
+TOLERANCE = 0.5
+
+
+def compared_figures() -> dict:
+    """Those of `figure_functions`, for many stars, and those of other catalogues."""
+    numbers = {kind: made_up_pair(3000, kind) for kind in ("BPG", "RC")}
+    pairs = [(pair, pair.numbers()) for pair in numbers.values()]
+    found = {"offset_percent": 5.2, "offset_error": 0.3, "injected_offset_percent": 5.0}
+    found |= {"contaminants_percent": 2.0, "contaminants_error": 0.3, "injected_contaminants_percent": 3.0}
+    return figure_functions(made_up_stars("many stars")) | {
+        "kiel_diagram_few": lambda: plots.kiel_diagram(
+            *(made_up_stars("with NaN")[c] for c in ("teff", "logg", "fe_h"))
+        ),
+        "distance_pairs": lambda: plots.distance_pairs(pairs),
+        "offsets_by": lambda: plots.offsets_by({one["second"]: one["by"] for _, one in pairs}),
+        "pair_figure": lambda: plots.pair_figure(*pairs[0]),
+        "injected_and_found": lambda: plots.injected_and_found({"BPG": found, "RC": found}),
+        "published_zero_points": lambda: plots.published_zero_points(
+            published_zero_points("dr2"), {"refit": (-53.0, 4.0), "recipe": (-20.0, 1.0)}, truth_uas=-52.0
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(compared_figures()))
+@pytest.mark.mpl_image_compare(
+    baseline_dir="baseline", tolerance=TOLERANCE, style=str(STYLE), savefig_kwargs={"dpi": 45}, deterministic=True
+)
+def test_picture(name):
+    """As in tests/plots/baseline; CONTRIBUTING.md says how to make the baselines again."""
+    return without_text(np.ravel(np.asarray(compared_figures()[name](), dtype=object))[0].figure)
+
+
+def without_text(figure):
+    for axes in figure.findobj(plt.Axes):
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(NullFormatter())
+            axis.set_minor_formatter(NullFormatter())
+    for text in figure.findobj(Text):
+        text.set_text("")
+    return figure
+
+
+def test_every_baseline_belongs_to_a_figure():
+    names = {f"test_picture_{name}.png" for name in compared_figures()}
+    assert {path.name for path in (Path(__file__).parent / "baseline").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("name", "remove"),
+    [
+        ("distance_against_gaia", lambda axes: axes[0].lines[0]),
+        ("offset_dependence", lambda axes: axes[0].lines[-1]),
+        ("parallax_difference", lambda axes: axes[0].lines[-1]),
+        ("binned_scatter", lambda axes: axes[0].containers[-1].lines[0]),
+        ("snr_gain_map", lambda axes: axes[0].patches[0]),
+        ("published_zero_points", lambda axes: axes[0].figure.legends[0]),
+    ],
+)
+def test_a_removed_element_is_seen(name, remove):
+    def picture():
+        content = io.BytesIO()
+        figure.savefig(content, dpi=45)
+        return 255 * plt.imread(io.BytesIO(content.getvalue()))
+
+    axes = np.ravel(np.asarray(compared_figures()[name](), dtype=object))
+    figure = without_text(axes[0].figure)
+    whole = picture()
+    remove(axes).set_visible(False)
+    assert calculate_rms(whole, picture()) > TOLERANCE
 
 
 def test_figures_use_the_axes_they_are_given():
@@ -243,8 +345,8 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     def saved(name: str, figure=None):
         if figure is None:
             figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
-        path = plots.save(figure, workspace, name)
-        assert path == workspace.figure(name, "png")
+        plots.save(figure, workspace, name, caption="Stars.")
+        path = workspace.figure(name, "png")
         return figure, path.read_bytes(), path.with_suffix(".pdf").read_bytes()
 
     figure, png, pdf = saved("01_kiel")
@@ -253,26 +355,117 @@ def test_saved_twice_gives_the_same_bytes(tmp_path):
     assert saved("01_kiel", figure)[1:] == (png, pdf)  # the same figure again
     assert saved("01_kiel_again")[1:] == (png, pdf)  # a new figure of the same stars
     assert {path.name for path in workspace.figure("x").parent.iterdir()} == {
-        f"{name}.{kind}" for name in ("01_kiel", "01_kiel_again") for kind in ("png", "pdf")
+        f"{name}.{kind}" for name in ("01_kiel", "01_kiel_again") for kind in ("png", "pdf", "txt")
     }
 
 
 def test_figures_of_a_test_run_are_told_apart(tmp_path):
     """The smallest survey shows that the code runs: nobody should take its figures for results."""
     figure = plots.kiel_diagram(*(made_up_stars("many stars")[c] for c in ("teff", "logg", "fe_h"))).figure
-    png = [
-        plots.save(figure, Workspace(load_survey(name), tmp_path), "x").read_bytes()
-        for name in ("smoke", "mock", "dr14")
-    ]
-    assert png[0] != png[1] == png[2]
-    assert not figure.texts  # the user's figure is as it was
+    files = []
+    for name in ("smoke", "mock", "dr14"):
+        workspace = Workspace(load_survey(name), tmp_path)
+        plots.save(figure, workspace, "x", caption="Stars.")
+        files.append((workspace.figure("x", "png").read_bytes(), workspace.figure("x", "txt").read_text()))
+    pictures, words = zip(*files, strict=True)
+    assert pictures[0] != pictures[1] == pictures[2]
+    assert ["Test run" in text for text in words] == [True, False, False]
+    assert not figure.axes[0].texts  # the user's figure is as it was
+
+
+def test_the_mark_of_a_test_run_lies_within_each_panel():
+    for width, columns in ((7.1, 1), (7.1, 6), (3.5, 1)):
+        figure, axes = plt.subplots(1, columns, figsize=(width, 2.5), squeeze=False, layout="constrained")
+        axes[0, 0].figure.draw_without_rendering()
+        marks = mark_test_run(figure)
+        assert len(marks) == columns
+        for panel, mark in zip(axes.flat, marks, strict=True):
+            inner, outer = mark.get_window_extent(), panel.get_window_extent()
+            assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
+
+
+# --- captions ---------------------------------------------------------------------------------------------------------
+
+
+def saved_by_notebooks() -> set[str]:
+    sources = [path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("[0-9]*.ipynb")]
+    return {name for source in sources for name in re.findall(r'plots\.save\([^)]*?\\"(\w+)\\"', source)}
+
+
+def test_every_figure_of_the_notebooks_has_a_caption_and_every_caption_a_figure():
+    assert saved_by_notebooks() == set(captions())
+    assert len(captions()) > 35
+
+
+@pytest.mark.parametrize("survey", ["mock", "dr17"])
+def test_captions_are_plain_text_with_all_fields_filled(survey):
+    figure = plt.figure()
+    for name in captions():
+        words = caption_of(name, load_survey(survey), figure)
+        assert not set(words) & set("{}*_$`<>[]\n") - set("_[]" if name[:2] in ("01", "06", "07") else ""), name
+        assert f"Survey: {survey} ({'simulated' if survey == 'mock' else 'real'}; APOGEE DR1" in words
+
+
+def test_a_figure_without_a_caption_is_not_saved(tmp_path):
+    workspace = Workspace(load_survey("smoke"), root=tmp_path)
+    with pytest.raises(ValueError, match=r"'01_mine' has no caption: add one to plots/captions.toml, or give save"):
+        plots.save(plt.subplots()[1], workspace, "01_mine")
+    assert not workspace.figure("01_mine").parent.exists()
+
+
+def test_the_caption_says_how_many_points_are_beyond_the_axes():
+    figure, axes = plt.subplots(1, 2)
+    values = np.array([0.5, 2.0, 0.7, np.nan])
+    for panel in axes:
+        panel.set(xlim=(1, 0), ylim=(0, 1))
+    assert outside_sentence(figure) == ""
+    count_outside(axes[0], values)
+    assert outside_sentence(figure) == "Points beyond the axes: 1 of 3."
+    count_outside(axes[1], values, np.array([-1.0, 0.5, 0.5, 0.5]))
+    assert outside_sentence(figure) == "Points beyond the axes, panel by panel: 1 of 3, 2 of 3."
+    axes[0].set_xlim(0, 3)
+    axes[1].set(xlim=(0, 3), ylim=(-1, 1))
+    for panel in axes:
+        count_outside(panel, values, np.full(4, 0.5))
+    assert outside_sentence(figure) == ""
+
+
+def test_a_notebook_shows_the_saved_figure_once_with_its_caption_as_alternative_text(tmp_path):
+    shell = pytest.importorskip("IPython.testing.globalipapp").get_ipython()
+    workspace = Workspace(load_survey("mock"), root=tmp_path)
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(shell), "kernel", object(), raising=False)
+        patch.setattr("IPython.display.display", lambda *data, **options: shown.append((data[0], options)))
+        assert plots.save(plt.subplots()[1], workspace, "01_kiel") is None
+    (picture, options), (words, _) = shown
+    text = workspace.figure("01_kiel", "txt").read_text().strip()
+    assert b64decode(picture["image/png"]) == workspace.figure("01_kiel", "png").read_bytes()
+    assert options["metadata"]["image/png"]["alt"] == picture["text/plain"] == text
+    assert words.data == f"**Figure 01_kiel.** {text}"
+    assert not plt.get_fignums()  # or the notebook would draw it again
+
+
+def test_the_report_gives_pictures_their_alternative_text(caplog):
+    """As make report converts the notebooks."""
+    exporters, nbformat = (pytest.importorskip(name) for name in ("nbconvert.exporters", "nbformat.v4"))
+    metadata = {"image/png": {"alt": 'points: "stars" & bars', "width": 455}}
+    output = nbformat.new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata=metadata)
+    notebook = nbformat.new_notebook(cells=[nbformat.new_code_cell("1", outputs=[output])])
+    basedirs = [str(NOTEBOOKS.parent / "tools")]
+    exporter = exporters.HTMLExporter(template_name="report_template", extra_template_basedirs=basedirs)
+    body, _ = exporter.from_notebook_node(notebook)
+    assert 'alt="points: &quot;stars&quot; &amp; bars"' in body or "alt='points: \"stars\" &amp; bars'" in body
+    assert "Alternative text is missing" not in caplog.text
+    assert "--template report_template" in (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8")
 
 
 def test_figure_8_states_the_agreement_of_distances_and_the_cuts():
     stars = made_up_stars("many stars")
     dist, gaia_dist = 1000 / np.asarray(stars["nn_parallax"]), parallax_to_pc(stars["parallax"])
     gaia_dist[:3] = np.nan
-    axes = plots.distance_against_gaia(dist, gaia_dist, cuts="giants: log g < 3.5\nerrors")
+    axes, below = plots.distance_against_gaia(dist, gaia_dist, cuts="giants: log g < 3.5\nerrors")
+    assert below.get_ylabel() == "difference [%]"
     quantity, numbers = axes.get_title(loc="left").split("\n")
     found = agreement(dist, gaia_dist)
     assert f"{found.stars:,} stars" in quantity
@@ -284,21 +477,25 @@ def test_figure_8_states_the_agreement_of_distances_and_the_cuts():
 
 def test_figure_8_gives_distances_too_long_a_positive_offset():
     gaia_dist = np.linspace(300, 3000, 40)
-    assert "median +10.0 %" in plots.distance_against_gaia(1.1 * gaia_dist, gaia_dist).get_title(loc="left")
-    assert "median −10.0 %" in plots.distance_against_gaia(0.9 * gaia_dist, gaia_dist).get_title(loc="left")
+    assert "median +10.0 %" in plots.distance_against_gaia(1.1 * gaia_dist, gaia_dist)[0].get_title(loc="left")
+    assert "median −10.0 %" in plots.distance_against_gaia(0.9 * gaia_dist, gaia_dist)[0].get_title(loc="left")
 
 
-def test_binned_scatter_draws_robust_scatter_and_typical_uncertainty():
+def test_binned_scatter_draws_robust_scatter_typical_uncertainty_and_bias():
     rng = np.random.default_rng(6)
     teff = np.repeat([4000.0, 5400.0], 500)
     residual = rng.normal(0, 1, 1000) * np.repeat([5.0, 10.0], 500) + 3
     uncertainty = np.repeat([6.0, 11.0], 500)
     axes = plots.binned_scatter("teff", teff, residual, uncertainty)
-    points, _, (bars,) = axes.containers[0]
-    expected = [robust_scatter(residual[:500]), robust_scatter(residual[500:])]
-    np.testing.assert_allclose(points.get_ydata(), expected)
-    half_lengths = [0.5 * np.ptp(segment[:, 1]) for segment in bars.get_segments()]
-    np.testing.assert_allclose(half_lengths, [6, 11])
+    halves = residual[:500], residual[500:]
+    drawn = {container.get_label(): container for container in axes.containers}
+    np.testing.assert_allclose(drawn["robust scatter"][0].get_ydata(), [robust_scatter(half) for half in halves])
+    np.testing.assert_allclose(drawn["stated uncertainty"][0].get_ydata(), [6, 11])
+    np.testing.assert_allclose(drawn["median difference"][0].get_ydata(), [np.median(half) for half in halves])
+    bars = drawn["median difference"][2][0].get_segments()  # the standard error of the median of 500 stars
+    np.testing.assert_allclose(
+        [0.5 * np.ptp(bar[:, 1]) for bar in bars], [1.25 * 5 / 500**0.5, 1.25 * 10 / 500**0.5], rtol=0.1
+    )
 
 
 def test_truth_figure_shows_the_nominal_coverage_of_honest_errors():
@@ -435,9 +632,59 @@ def test_text_sizes_are_in_the_style_file_alone():
 
 def test_the_truth_is_in_the_frame_wherever_the_stars_are():
     g_mag = np.linspace(11, 17, 600)
-    axes = plots.offset_dependence("g_mag", g_mag, 50.0 + g_mag, np.ones(600), truth_uas=np.full(600, 15.0))
+    everywhere = {"truth_uas": np.full(600, 15.0), "literature": ()}
+    (axes,) = plots.offset_dependence({"g_mag": g_mag}, 50.0 + g_mag, np.ones(600), **everywhere)
     low, high = axes.get_ylim()
-    assert low < 15 - 0.05 * (high - low)
+    assert low < 15 - 0.04 * (high - low)
+
+
+def test_published_zero_points_stand_where_their_stars_are_with_value_error_and_reference():
+    """Boxes over the shown part of their range, ellipses around it; what lies beyond the axes has no box."""
+    stars = {"g_mag": np.linspace(11, 15, 900)}
+    (axes,) = plots.offset_dependence(stars, np.linspace(-60, -20, 900), np.ones(900))
+    drawn = {patch.get_label(): patch for patch in axes.patches}
+    assert not any(label.startswith(("quasars", "Cepheids")) for label in drawn)  # G = 17 to 21, and up to 11
+    box = drawn["RGB: −52.8 ± 2.4 µas, Zinn et al. (2018)"]
+    assert (box.get_y(), box.get_y() + box.get_height()) == pytest.approx((-55.2, -50.4))
+    assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((11.02, 13), abs=0.01)
+    (axes,) = plots.offset_map({"bp_rp": np.linspace(0.5, 4, 900)}, stars["g_mag"], np.ones(900))
+    labels = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert labels[:2] == ["quasars: −29 µas, Lindegren et al. (2018)", "Cepheids: −46 ± 13 µas, Riess et al. (2018)"]
+
+
+def test_negative_parallaxes_are_shown_and_the_samples_are_parted_at_an_edge():
+    rng = np.random.default_rng(3)
+    parallax = np.append(rng.gamma(2, 0.3, 2000), np.full(20, -0.05))
+    star = Table({"snr": np.linspace(20, 600, 2020), "parallax": parallax, "parallax_error": np.full(2020, 0.05)})
+    star["log_luminosity"] = 1.0
+    axes = plots.sample_histograms(star[star["snr"] > 200], star[star["snr"] < 200], snr_split=200.0)
+    for panel, edge in zip(axes.flat[:3], (200.0, 0.0, 0.0), strict=True):
+        corners = np.unique(panel.patches[0].get_xy()[:, 0])
+        assert np.abs(corners - edge).min() < 1e-9
+    assert axes[0, 1].get_xlim()[0] < -0.05
+    assert np.sum([np.ptp(patch.get_xy()[:, 1]) > 0 for patch in axes[0, 1].patches]) > 0
+    assert "Points beyond the axes" in outside_sentence(axes[0, 0].figure)
+
+
+def test_panels_of_one_quantity_share_one_colour_bar():
+    stars = made_up_stars("many stars")
+    one = (stars["teff"], stars["logg"], stars["fe_h"])
+    axes = plots.kiel_diagrams({"one": one, "other": (*one[:2], stars["fe_h"] + 1)})
+    meshes = [panel.collections[0] for panel in axes]
+    assert meshes[0].get_clim() == meshes[1].get_clim()
+    bars = [panel for panel in axes[0].figure.axes if panel.get_label() == "<colorbar>"]
+    assert [bar.get_ylabel() for bar in bars] == ["median [Fe/H] [dex]"]
+
+
+def test_curves_of_the_jacobian_are_told_apart_and_their_scales_stated():
+    curve = np.sin(np.arange(7514.0))
+    axes = plots.jacobian({"luminous": 0.01 * curve, "faint": 50 * curve})
+    above, below = (line.get_ydata() for line in axes[0].lines[:2])
+    assert above.min() > below.max()
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == [
+        "luminous (largest: 0.01 mas)",
+        "faint (largest: 50 mas)",
+    ]
 
 
 def test_an_unknown_quantity_is_refused_with_the_known_ones():
@@ -450,9 +697,9 @@ def test_an_unknown_quantity_is_refused_with_the_known_ones():
 def test_names_of_stars_are_shown_as_they_are():
     names = ["$x_1$ costs $", "größer\nals_alles", "_hidden", "a^{b", r"\frac{1}"]
     axes = plots.orbits(*np.full((4, 5, 3), 8.0), names=names, sun_distance=8.1)
-    axes[0].figure.draw_without_rendering()
-    shown = axes[0].get_legend().get_texts()
-    assert [text.get_text().strip().replace(r"\$", "$") for text in shown] == [" ".join(name.split()) for name in names]
+    axes[0, 0].figure.draw_without_rendering()
+    shown = [panel.get_title(loc="left").strip().replace(r"\$", "$") for panel in axes[0]]
+    assert shown == [" ".join(name.split()) for name in names]
 
 
 def test_labels_and_windows_stand_where_their_names_are():
@@ -478,14 +725,6 @@ def test_recovery_shows_teff_in_thousand_kelvin():
 
 
 # --- other catalogues and the literature ------------------------------------------------------------------------------
-
-
-def made_up_pair(n: int, kind: str = "BPG"):
-    rng = np.random.default_rng(4)
-    reference = rng.uniform(300, 8000, n)
-    dist = 0.95 * reference * np.exp(0.1 * rng.normal(size=n))
-    quantities = {"dist_kpc": reference / 1000, "logg": rng.normal(2.5, 0.5, n), "snr": rng.lognormal(5, 0.5, n)}
-    return Pair("this work", kind, dist, 0.1 * dist, reference, 0.1 * reference, quantities, None, n, {"log g": 0})
 
 
 @pytest.mark.parametrize("n", [1, 12, 300, 5000])

@@ -31,7 +31,7 @@ from apogaia.plots.distances import (
     truth_comparison,
     zero_point_consistency,
 )
-from apogaia.plots.maps import abundance_map, abundance_maps, face_on_map, orbits
+from apogaia.plots.maps import abundance_map, abundance_maps, compared_maps, face_on_map, orbits
 from apogaia.plots.offset import (
     distance_comparison,
     fit_residuals,
@@ -49,7 +49,7 @@ from apogaia.plots.parameters import (
     training_size,
     visits,
 )
-from apogaia.plots.samples import cut_flow, kiel_diagram, sample_histograms, status_bars
+from apogaia.plots.samples import cut_flow, kiel_diagram, kiel_diagrams, sample_histograms, status_bars
 from apogaia.plots.spectra import jacobian, spectrum_example
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "abundance_plane",
     "binned_median_map",
     "binned_scatter",
+    "compared_maps",
     "coverage",
     "coverage_panels",
     "cut_flow",
@@ -73,6 +74,7 @@ __all__ = [
     "injected_and_found",
     "jacobian",
     "kiel_diagram",
+    "kiel_diagrams",
     "label_coverage",
     "label_recovery",
     "learning_curves",

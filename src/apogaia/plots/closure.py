@@ -73,7 +73,7 @@ def recovered_zero_points(recovered: Mapping[str, Mapping], *, axes: AxesLike = 
     for panel in axes:
         panel.axhline(0, color=TRUTH_COLOUR, linewidth=0.8, linestyle=":")
         panel.set(xlabel=INJECTED_LABEL, ylabel=DIFFERENCE_LABEL)
-    axes[0].set_title("all recipes")
+    axes[0].set_title("all recipes (points of one value moved apart)")
     axes[1].set_title("the refit alone, enlarged")
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:

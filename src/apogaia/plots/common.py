@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -9,20 +11,25 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from scipy.stats import binned_statistic, binned_statistic_2d
 
 from apogaia.files import atomic
+from apogaia.plots.captions import caption_of, count_outside, is_test_run
 from apogaia.workspace import Workspace
 
 COLUMN_WIDTH = 3.5  # inch: a journal's single column
 PAGE_WIDTH = 7.1  # inch: both columns
+SCREEN_DPI = 130  # of a figure in a notebook: a page is as wide as its text
 
 MODEL_COLOURS = {"none": "#D55E00", "constant": "#0072B2", "multivariate": "#009E73", "parameters": "#0072B2"}
 MODEL_LABELS = {
@@ -33,6 +40,9 @@ MODEL_LABELS = {
 }
 TRUTH_COLOUR = "#000000"
 POINT_COLOUR = "#7F8C99"  # stars behind curves
+HALO: list[AbstractPathEffect] = [
+    withStroke(linewidth=2, foreground="white", alpha=0.7)
+]  # keeps marks legible on dark bins
 
 
 class Labels(dict[str, str]):
@@ -71,37 +81,78 @@ def use_style() -> None:
     plt.style.use(Path(str(resources.files("apogaia.plots") / "apogaia.mplstyle")))
 
 
-FEWEST_STARS = 5000  # of a simulated survey whose results mean something
+MARK = "test run: no result"
 MARK_STYLE: dict[str, Any] = {
     "ha": "center",
     "va": "center",
     "rotation": 20,
-    "size": "xx-large",
+    "size": "x-large",
     "color": "crimson",
-    "alpha": 0.18,
+    "alpha": 0.3,
     "zorder": 100,
 }
+NARROW = 1.6  # inch: in narrower panels the mark takes two lines
 
 
-def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str) -> Path:
-    """Write ``figures/<survey>/<name>.pdf`` and ``.png`` and return the PNG's path.
+def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str, *, caption: str | None = None) -> None:
+    """Write ``figures/<survey>/<name>.pdf``, ``.png`` and the caption ``.txt``; a notebook shows figure and caption.
 
-    `drawn` is a figure, or what a plot function returned: its axes or an array of them. The files hold no dates or
-    versions, and the layout is frozen before the first is written: the same figure gives the same bytes each time.
-    Figures of a simulated survey of so few stars that its numbers mean nothing are marked as such.
+    The files hold no dates or versions, and the layout is frozen before the first is written: the same figure gives the
+    same bytes each time. Figures of a simulated survey of so few stars that its numbers mean nothing are marked.
+
+    Parameters
+    ----------
+    drawn
+        A figure, or what a plot function returned: its axes or an array of them.
+    workspace
+        Of the survey.
+    name
+        Of the files, and of the caption in plots/captions.toml.
+    caption
+        Of a figure that has none there.
+
+    Raises
+    ------
+    ValueError
+        If the figure has no caption.
     """
     figure = drawn if isinstance(drawn, Figure) else np.ravel(np.asarray(drawn, dtype=object))[0].figure
+    words = caption_of(name, workspace.survey, figure, caption)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    simulation = workspace.survey.simulation
-    few = simulation is not None and simulation.n_stars < FEWEST_STARS
-    mark = figure.text(0.5, 0.5, "test run: no result" if few else "", **MARK_STYLE)
+    marks = mark_test_run(figure) if is_test_run(workspace.survey) else []
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         with atomic(workspace.figure(name, kind)) as temporary:
             figure.savefig(temporary, format=kind, metadata=entries)
-    mark.remove()
-    return workspace.figure(name, "png")
+    for mark in marks:
+        mark.remove()
+    with atomic(workspace.figure(name, "txt")) as temporary:
+        temporary.write_text(words + "\n", encoding="utf-8")
+    show_in_notebook(figure, workspace.figure(name, "png"), words)
+
+
+def mark_test_run(figure: Figure) -> list[Text]:
+    """Write across each panel that it shows no result."""
+    marks = []
+    for panel in figure.axes:
+        if panel.get_visible() and panel.axison and panel.get_label() != "<colorbar>":
+            width = panel.get_position().width * figure.get_figwidth()
+            text = MARK if width > NARROW else MARK.replace(": ", ":\n")
+            marks.append(panel.text(0.5, 0.5, text, transform=panel.transAxes, **MARK_STYLE))
+    return marks
+
+
+def show_in_notebook(figure: Figure, png: Path, words: str) -> None:
+    """Display the file, with the caption as its alternative text and below it; outside a notebook do nothing."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
+        return
+    content = {"image/png": b64encode(png.read_bytes()).decode(), "text/plain": words}
+    size = {"alt": words, "width": round(figure.get_figwidth() * SCREEN_DPI)}
+    ipython.display.display(content, raw=True, metadata={"image/png": size})
+    ipython.display.display(ipython.display.Markdown(f"**Figure {png.stem}.** {words}"))
+    plt.close(figure)  # or the notebook would show it once more
 
 
 def one_panel(axes: Axes | None, width: float = COLUMN_WIDTH, height: float = 2.8, layout: str = "constrained") -> Axes:
@@ -141,17 +192,52 @@ def colour_bar(mappable: ScalarMappable, axes: Axes, label: str, *, above: bool 
 
     Its ends are pointed where stars are beyond the colours' range.
     """
-    values: np.ma.MaskedArray = np.ma.masked_invalid(np.ma.asarray(mappable.get_array()))
-    low, high = (values.min() < mappable.norm.vmin, values.max() > mappable.norm.vmax) if values.count() else (0, 0)
-    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(low), int(high)]
     place = axes.inset_axes((0, 1.04, 1, 0.07) if above else (1.03, 0, 0.045, 1))
     orientation, side = ("horizontal", "top") if above else ("vertical", "right")
     bar = axes.figure.colorbar(
-        mappable, cax=place, label=label, extend=extend, orientation=orientation, ticklocation=side
+        mappable, cax=place, label=label, extend=pointed_ends([mappable]), orientation=orientation, ticklocation=side
     )
+    return finished_bar(bar)
+
+
+def shared_bar(mappables: Sequence[ScalarMappable], axes: np.ndarray, label: str) -> Colorbar | None:
+    """Add one labelled colour bar at the right of all axes, whose mappables share their scale; without any, none."""
+    if not mappables:
+        return None
+    figure, extend = axes.flat[0].figure, pointed_ends(mappables)
+    bar = figure.colorbar(mappables[0], ax=list(axes.flat), label=label, extend=extend, aspect=25, pad=0.015)
+    return finished_bar(bar)
+
+
+def pointed_ends(mappables: Sequence[ScalarMappable]) -> str:
+    """Which ends of a colour bar are pointed: those beyond which there are values."""
+    values, norm = np.concatenate([finite_values(mappable) for mappable in mappables]), mappables[0].norm
+    low, high = (values.min() < norm.vmin, values.max() > norm.vmax) if values.size else (False, False)
+    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[int(low), int(high)]
+
+
+def finite_values(mappable: ScalarMappable) -> np.ndarray:
+    """What the colours stand for, without gaps."""
+    array: np.ma.MaskedArray = np.ma.masked_invalid(np.ma.asarray(mappable.get_array()))
+    return array.compressed()
+
+
+def finished_bar(bar: Colorbar) -> Colorbar:
+    """The bar, opaque although the points may be transparent, and with readable numbers on a logarithmic scale."""
     if bar.solids is not None:
-        bar.solids.set_alpha(1)  # although the points may be transparent
+        bar.solids.set_alpha(1)
+    if isinstance(bar.norm, LogNorm):
+        readable_decades(bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis)
     return bar
+
+
+def common_scale(mappables: Sequence[ScalarMappable | None]) -> list[ScalarMappable]:
+    """Give the densities of several panels one colour scale; returns those that are there."""
+    drawn = [mappable for mappable in mappables if mappable is not None]
+    top = max((finite_values(mappable).max(initial=10) for mappable in drawn), default=10)
+    for mappable in drawn:
+        mappable.set_clim(1, top)
+    return drawn
 
 
 def readable_decades(axis: Axis, steps: tuple[int, ...] = (1, 2, 5)) -> None:
@@ -180,6 +266,16 @@ def legend_above(axes: Axes, columns: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2)
+
+
+def legend_of_panels(axes: np.ndarray, columns: int) -> None:
+    """One legend above all panels, with each label once."""
+    entries: dict[str, Artist] = {}
+    for panel in axes.flat:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        axes.flat[0].figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
 
 
 def finite(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -226,15 +322,23 @@ def binned_median_map(
 
 
 def colour_stars(
-    axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, norm: Normalize, cmap: str = "viridis"
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    values: np.ndarray,
+    norm: Normalize,
+    cmap: str = "viridis",
+    *,
+    ranges: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    pixels: tuple[int, int] = (150, 150),
 ) -> ScalarMappable:
-    """Draw stars coloured by `values`: points for few stars, else the median in each of 150 x 150 pixels."""
+    """Draw stars coloured by `values`: points for few stars, else the median in each pixel of the ranges of x and y."""
     x, y, values = finite(x, y, values)
     if x.size <= FEW_STARS:
         size = 6 if x.size > 300 else 12
         return axes.scatter(x, y, s=size, c=values, norm=norm, cmap=cmap, rasterized=True)
-    x_edges = np.linspace(*limits(x, 0.05), 151)
-    y_edges = np.linspace(*limits(y, 0.05), 151)
+    x_range, y_range = ranges or (limits(x, 0.05), limits(y, 0.05))
+    x_edges, y_edges = np.linspace(*x_range, pixels[0] + 1), np.linspace(*y_range, pixels[1] + 1)
     medians = binned_median_map(x, y, values, x_edges, y_edges)
     return axes.pcolormesh(x_edges, y_edges, medians, norm=norm, cmap=cmap, rasterized=True)
 
@@ -245,7 +349,8 @@ def star_density(
     """Draw the number of stars per rectangle on a logarithmic colour scale; for few stars, points, returning None."""
     x, y = finite(x, y)
     if x.size <= FEW_STARS:
-        axes.scatter(x, y, s=6 if x.size > 300 else 12, color=MODEL_COLOURS["constant"], alpha=0.6, rasterized=True)
+        size, alpha = (4, 0.4) if x.size > 300 else (12, 0.6)
+        axes.scatter(x, y, s=size, color=MODEL_COLOURS["constant"], alpha=alpha, rasterized=True)
         return None
     counts = np.histogram2d(y, x, [y_edges, x_edges])[0]
     counts[counts == 0] = np.nan
@@ -261,6 +366,7 @@ def one_to_one(axes: Axes, x: np.ndarray, y: np.ndarray, share: float, pixels: i
     if mappable is not None:
         colour_bar(mappable, axes, "stars per pixel")
     axes.plot([0, top], [0, top], color="#D55E00", linewidth=0.8)
+    count_outside(axes, x, y, (0, top), (0, top))
     show_range(axes, (0, top), (0, top))
 
 

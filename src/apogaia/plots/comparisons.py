@@ -17,6 +17,7 @@ from apogaia.plots.common import (
     LABELS,
     PAGE_WIDTH,
     AxesLike,
+    legend_of_panels,
     literal,
     one_panel,
     one_to_one,
@@ -71,7 +72,7 @@ def offsets_by(compared: Mapping[str, Mapping[str, Sequence[Mapping]]], axes: Ax
     axes
         Six axes, or None.
     """
-    axes = panels(axes, 2, 3, PAGE_WIDTH, 4.4, sharey=False)
+    axes = panels(axes, 2, 3, PAGE_WIDTH, 4.4)
     for (title, by), marker in zip(compared.items(), cycle(MARKERS)):
         for column, (quantity, label) in enumerate(X_LABELS.items()):
             bins = by.get(quantity, ())
@@ -90,6 +91,11 @@ def offsets_by(compared: Mapping[str, Mapping[str, Sequence[Mapping]]], axes: Ax
                 readable_decades(panel.xaxis)
         axes[0, column].axhline(0, color="black", linewidth=0.5, linestyle=":")
         axes[1, column].set_ylim(bottom=0)
+    for row in axes:  # on one scale, so that the panels can be compared
+        every = [bound for panel in row for bound in panel.get_ylim()]
+        for panel in row:
+            panel.set_ylim(min(every), max(every))
+            panel.tick_params(labelleft=panel is row[0])
     axes[0, 0].set_ylabel(OFFSET_LABEL)
     axes[1, 0].set_ylabel(SCATTER_LABEL)
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -181,7 +187,14 @@ def published_zero_points(
         floor = FIELD_FLOOR_UAS[1]
         axes.axvspan(value - floor, value + floor, color="#7F8C99", alpha=0.2, linewidth=0,
                      label=f"± {floor:.0f} µas, the field's floor")  # fmt: skip
-        axes.axvspan(value - error, value + error, color="#009E73", alpha=0.3, linewidth=0, label="our error")
+        axes.axvspan(
+            value - error,
+            value + error,
+            color="#009E73",
+            alpha=0.3,
+            linewidth=0,
+            label=f"error of the {next(iter(ours))}",
+        )
     if truth_uas is not None:
         axes.axvline(truth_uas, color="black", linestyle=":", linewidth=0.9, label="injected")
     for place, (value, error) in zip(places, ours.values(), strict=False):
@@ -193,9 +206,10 @@ def published_zero_points(
     axes.set_yticks(places, names)
     axes.set_ylim(-0.7, count - 0.3)
     axes.set_xlabel(r"zero point, Gaia $-$ true parallax [$\mathrm{\mu as}$]")
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    axes.plot([], [], "s", color="#009E73", markersize=4, label="this work")
+    axes.plot([], [], "o-", color="#0072B2", markersize=3.5, linewidth=2.2, label="published, statistical error")
+    axes.plot([], [], "-", color="#0072B2", linewidth=0.8, label="with systematic error")
+    legend_of_panels(np.array([axes]), 3)
     return axes
 
 

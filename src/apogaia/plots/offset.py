@@ -8,12 +8,15 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 
 from apogaia.physics.literature import LITERATURE, LiteratureZeroPoint, QuadraticSummary
+from apogaia.physics.luminosity import robust_scatter
+from apogaia.plots.captions import count_outside
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,
+    HALO,
     LABELS,
     MODEL_COLOURS,
     MODEL_LABELS,
@@ -21,21 +24,28 @@ from apogaia.plots.common import (
     POINT_COLOUR,
     TRUTH_COLOUR,
     AxesLike,
-    colour_bar,
+    binned,
     colour_stars,
+    common_scale,
     finite,
     legend_above,
+    legend_of_panels,
     limits,
     one_panel,
     panels,
     readable_decades,
     running_median,
+    shared_bar,
     show_range,
     star_density,
 )
 
 OFFSET_LABEL = r"$\varpi_\mathrm{offset}$ [$\mathrm{\mu as}$]"
 
+PAPER_COLOUR = "#7B3294"
+BOX_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#999999")
+APART = 1.05  # factor between equal learning rates
+BOX_HALF_HEIGHT = 4.0  # uas, of a published value without an error: thick enough to be seen
 FIGURE_4_REGIONS = tuple(entry for entry in LITERATURE if entry.name in ("quasars", "Cepheids", "eclipsing binaries"))
 ELLIPSE_STYLES = (("#D55E00", "-"), ("#CC79A7", "--"), ("#000000", "-."))
 
@@ -58,6 +68,7 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
         panel.axhline(0, color="black", linewidth=0.5, linestyle=":")
         panel.errorbar(middle, mean, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8)
         panel.set_xlabel(LABELS[quantity])
+        panel.tick_params(labelleft=panel is axes[0])
         if quantity == "snr":
             panel.set_xscale("log")
             readable_decades(panel.xaxis, (1, 3))  # more labels would touch
@@ -85,12 +96,12 @@ def learning_curves(
     """
     with_offset = any(len(history.get("offset", ())) for history in histories.values())
     axes = panels(axes, 1, 2 + with_offset, PAGE_WIDTH, 2.5).ravel()
-    for width, (offset, history) in zip((3.0, 2.0, 1.0), histories.items(), strict=False):
+    for turn, (offset, history) in enumerate(histories.items()):
         colour = MODEL_COLOURS[offset]
         axes[0].plot(*epochs_and(history, "loss"), color=colour, label=MODEL_LABELS[offset])
         axes[0].plot(*epochs_and(history, "val_loss"), "--", color=colour)
-        # equal rates stay visible beneath each other
-        axes[1].plot(*epochs_and(history, "learning_rate"), color=colour, linewidth=width)
+        epochs, rate = epochs_and(history, "learning_rate")
+        axes[1].plot(epochs, APART**turn * rate, color=colour)  # equal rates would hide each other
         if with_offset:
             epochs, zero_point = epochs_and(history, "offset")
             axes[2].plot(epochs, 1000 * zero_point, color=colour)
@@ -100,7 +111,7 @@ def learning_curves(
     axes[1].set_yscale("log")
     readable_decades(axes[1].yaxis)
     if with_offset:
-        axes[2].set_ylabel(OFFSET_LABEL)
+        axes[2].set_ylabel(f"constant {OFFSET_LABEL}")
         if truth_uas is not None:
             axes[0].plot([], [], ":", color=TRUTH_COLOUR, label="injected offset")
             axes[2].axhline(truth_uas, color=TRUTH_COLOUR, linestyle=":")
@@ -143,111 +154,167 @@ def parallax_difference(
         "constant": np.asarray(nn_parallax_constant) - (np.asarray(gaia_parallax) - zero_point),
     }
     x, points = finite(gaia_parallax, differences["constant"])
-    first, last = limits(x, 0.5)
-    axes.scatter(x, points, s=1 if x.size > FEW_STARS else 5, color=POINT_COLOUR, alpha=0.35, rasterized=True)
-    edges = np.linspace(first, last, 41 if x.size > FEW_STARS else 13)
+    ranges = limits(x, 0.5), limits(points, 1.0)
+    many = x.size > FEW_STARS
+    size, alpha = (1, 0.35) if many else (5, 0.6)
+    axes.scatter(x, points, s=size, color=POINT_COLOUR, alpha=alpha, rasterized=True)
+    axes.plot([], [], "o", color=POINT_COLOUR, markersize=3, label="test stars, constant offset")
+    edges, fewest = np.linspace(*ranges[0], 41 if many else 13), 20 if many else 5
     middles = 0.5 * (edges[1:] + edges[:-1])
     for offset, difference in differences.items():
-        median = running_median(gaia_parallax, difference, edges)
-        axes.plot(middles, median, color="white", linewidth=3)
-        axes.plot(middles, median, color=MODEL_COLOURS[offset], label=f"median, {MODEL_LABELS[offset]}")
-    half_height = 1.3 * max(abs(limit) for limit in limits(points, 2.0))
-    line_x = np.array([min(first, 0.0), min(half_height, last)])
+        colour = MODEL_COLOURS[offset]
+        median = running_median(gaia_parallax, difference, edges, fewest)
+        known_x, known_y = finite(gaia_parallax, difference)
+        error = binned(known_x, known_y, edges, error_of_median, fewest)
+        axes.fill_between(middles, median - error, median + error, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(middles, median, color=colour, label=f"median, {MODEL_LABELS[offset]}")
+    line_x = np.linspace(*ranges[0], 2)
     axes.plot(line_x, zero_point - line_x, color="#CC79A7", label=r"$\varpi_\mathrm{NN} = 0$")
     axes.axhline(0, color="black", linewidth=0.5, linestyle=":")
-    axes.set(xlabel=LABELS["parallax"], ylabel=r"$\varpi_\mathrm{NN} - \varpi_\mathrm{Gaia}$ [mas]")
-    show_range(axes, x=(first, last), y=(-half_height, half_height))
-    legend_above(axes, 3)
+    difference = r"$\varpi_\mathrm{NN} - (\varpi_\mathrm{Gaia} - \varpi_\mathrm{offset})$ [mas]"
+    axes.set(xlabel=LABELS["parallax"], ylabel=difference)
+    count_outside(axes, x, points, *ranges)
+    show_range(axes, *ranges)
+    legend_above(axes, 4)
     return axes
+
+
+def error_of_median(values: np.ndarray) -> float:
+    """Standard error of the median of values with Gaussian errors."""
+    return float(np.sqrt(np.pi / 2 / len(values)) * robust_scatter(values))
 
 
 def offset_dependence(
-    quantity: str,
-    values: np.ndarray,
+    quantities: Mapping[str, np.ndarray],
     zero_point_uas: np.ndarray,
     error_uas: np.ndarray,
     *,
-    summaries: Mapping[str, QuadraticSummary] | None = None,
+    summaries: Mapping[str, Mapping[str, QuadraticSummary]] | None = None,
     truth_uas: np.ndarray | None = None,
-    axes: Axes | None = None,
-) -> Axes:
-    """The multivariate offset against one of its inputs, coloured by its uncertainty (paper Figure 4, left).
+    literature: Sequence[LiteratureZeroPoint] = LITERATURE,
+    axes: AxesLike = None,
+) -> np.ndarray:
+    """The multivariate offset against each of its inputs, coloured by its uncertainty (paper Figure 4, left).
 
     Parameters
     ----------
-    quantity
-        "g_mag", "bp_rp" or "teff".
-    values
-        That quantity of each star [mag, mag, K].
+    quantities
+        "g_mag", "bp_rp", "teff" (any of them) of each star [mag, mag, K]: a panel each.
     zero_point_uas, error_uas
         Offset of each star and its uncertainty [uas].
     summaries
-        Label and `apogaia.physics.literature.QuadraticSummary` of curves to draw over their ranges: ours, the paper's.
+        By label, such as "this work" and "paper", and by quantity: curves to draw over their ranges.
     truth_uas
         The injected offset of each star of a simulated survey [uas]; its running median is drawn.
+    literature
+        Zero points of other works, drawn as boxes over the range of their stars.
+    axes
+        As many axes, or None.
     """
-    axes = one_panel(axes, COLUMN_WIDTH, 2.7)
-    x, offset, error = finite(values, zero_point_uas, error_uas)
-    mappable = colour_stars(axes, x, offset, error, Normalize(*limits(error, 2.0)), "cividis")
-    colour_bar(mappable, axes, r"uncertainty [$\mathrm{\mu as}$]")
-    first, last = limits(x, 0.5)
-    for style, (label, summary) in zip(("-", "--", "-."), (summaries or {}).items(), strict=False):
-        grid = np.linspace(max(first, summary.x_range[0]), min(last, summary.x_range[1]), 200)
-        axes.plot(grid, summary.zero_point_uas(grid), color="white", linewidth=3)
-        axes.plot(grid, summary.zero_point_uas(grid), style, color="#D55E00", label=label)
-    if truth_uas is not None:
-        edges = np.linspace(first, last, 26 if x.size > FEW_STARS else 9)
-        median = running_median(values, truth_uas, edges)
-        axes.plot(
-            0.5 * (edges[1:] + edges[:-1]), median, ":", color=TRUTH_COLOUR, linewidth=1.8, label="truth (median)"
-        )
-    axes.set(xlabel=LABELS[quantity], ylabel=OFFSET_LABEL)
-    low, high = limits(offset, 0.2)
-    if truth_uas is not None and np.isfinite(median).any():  # the truth in full, wherever the stars are
-        low, high = min(low, np.nanmin(median)), max(high, np.nanmax(median))
-    show_range(axes, x=(first, last), y=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
-    if quantity == "teff":
-        axes.invert_xaxis()
-    legend_above(axes, 3)
+    axes = panels(axes, 1, len(quantities), PAGE_WIDTH, 3.8, sharey=True).ravel()
+    norm = Normalize(*limits(error_uas, 2.0))
+    drawn, medians = [], []
+    for panel, (quantity, values) in zip(axes, quantities.items(), strict=True):
+        x, offset, error = finite(values, zero_point_uas, error_uas)
+        x_range, y_range = limits(x, 0.5), limits(offset, 0.2)
+        drawn.append(colour_stars(panel, x, offset, error, norm, "cividis", ranges=(x_range, y_range), pixels=(70, 80)))
+        for style, colour, (label, curves) in zip(
+            ("-", "--", "-."), ("#D55E00", PAPER_COLOUR, "#000000"), (summaries or {}).items(), strict=False
+        ):
+            if curve := curves.get(quantity):
+                grid = np.linspace(max(x_range[0], curve.x_range[0]), min(x_range[1], curve.x_range[1]), 200)
+                panel.plot(grid, curve.zero_point_uas(grid), style, color=colour, label=label, path_effects=HALO)
+        if truth_uas is not None:
+            edges = np.linspace(*x_range, 26 if x.size > FEW_STARS else 9)
+            medians.append(running_median(values, truth_uas, edges))
+            middles = 0.5 * (edges[1:] + edges[:-1])
+            panel.plot(middles, medians[-1], ":", color=TRUTH_COLOUR, linewidth=1.8, label="truth, running median")
+        draw_boxes(panel, quantity, x_range, literature)
+        panel.set_xlabel(LABELS[quantity])
+        count_outside(panel, x, offset, x_range, y_range)
+        show_range(panel, x_range)
+        if quantity == "teff":
+            panel.invert_xaxis()
+    # the truth and the published values in full, wherever the stars are
+    shown = [limits(zero_point_uas, 0.2), *([limits(np.concatenate(medians), 0)] if medians else [])]
+    shown += [(one.value_uas, one.value_uas) for one in literature]
+    low, high = min(low for low, _ in shown), max(high for _, high in shown)
+    show_range(axes[0], y=(low - 0.05 * (high - low), high + 0.05 * (high - low)))
+    axes[0].set_ylabel(OFFSET_LABEL)
+    shared_bar(drawn, axes, r"uncertainty [$\mathrm{\mu as}$]")
+    legend_of_panels(axes, 2)
     return axes
 
 
+def draw_boxes(
+    axes: Axes, quantity: str, shown: tuple[float, float], literature: Sequence[LiteratureZeroPoint]
+) -> None:
+    """Shade the zero points of other works over the range of their stars, where any of it is `shown`."""
+    for colour, one in zip(cycle(BOX_COLOURS), literature):
+        low, high = getattr(one, quantity)
+        left, right = max(low, shown[0]), min(high, shown[1])
+        if right - left > 0.05 * (shown[1] - shown[0]):  # and not a sliver at the edge
+            half = one.error_uas if np.isfinite(one.error_uas) else BOX_HALF_HEIGHT
+            box = Rectangle((left, one.value_uas - half), right - left, 2 * half, facecolor=colour, alpha=0.4)
+            box.set(edgecolor=colour, linewidth=0.8, label=value_and_source(one))
+            axes.add_patch(box)
+
+
+def value_and_source(one: LiteratureZeroPoint) -> str:
+    """For a legend: which stars, value, error and reference."""
+    error = f" ± {one.error_uas:g}" if np.isfinite(one.error_uas) else ""
+    value = f"{one.value_uas:g}{error}".replace("-", "−")
+    return f"{one.name}: {value} µas, {one.reference}"
+
+
 def offset_map(
-    quantity: str,
-    values: np.ndarray,
+    quantities: Mapping[str, np.ndarray],
     g_mag: np.ndarray,
     zero_point_uas: np.ndarray,
     *,
     literature: Sequence[LiteratureZeroPoint] = FIGURE_4_REGIONS,
-    axes: Axes | None = None,
-) -> Axes:
-    """The multivariate offset [uas] over `quantity` ("bp_rp" or "teff") and G (paper Figure 4, right).
+    axes: AxesLike = None,
+) -> np.ndarray:
+    """The multivariate offset [uas] over G and each of "bp_rp" and "teff" (paper Figure 4, right).
 
-    Ellipses show roughly where the objects behind zero points in the literature are; the legend gives those [uas].
+    Ellipses show roughly where the objects behind zero points in the literature are; the legend gives those.
+
+    Parameters
+    ----------
+    quantities
+        BP-RP [mag] and Teff [K] of each star, by name: a panel each.
+    g_mag, zero_point_uas
+        G [mag] and offset [uas] of each star.
+    literature
+        Whose ellipses are drawn.
+    axes
+        As many axes, or None.
     """
-    axes = one_panel(axes, COLUMN_WIDTH, 3.0)
-    x, g, offset = finite(values, g_mag, zero_point_uas)
-    mappable = colour_stars(axes, x, g, offset, Normalize(*limits(offset, 2.0)))
-    colour_bar(mappable, axes, OFFSET_LABEL)
-    x_range, g_range = list(limits(x, 0.1)), list(limits(g, 0.1))
-    for (colour, style), entry in zip(cycle(ELLIPSE_STYLES), literature):
-        (left, right), (bright, faint) = getattr(entry, quantity), entry.g_mag
-        if not np.isfinite([left, right]).all():
-            continue
-        middle = 0.5 * (left + right), 0.5 * (bright + faint)
-        ellipse = Ellipse(middle, right - left, faint - bright, fill=False, edgecolor=colour, linestyle=style)
-        ellipse.set(linewidth=1.2)
-        axes.add_patch(ellipse)
-        label = f"{entry.name} {entry.value_uas:g}".replace("-", "−")
-        axes.plot([], [], linestyle=style, color=colour, label=label)
-        x_range += [left, right]
-        g_range += [bright, faint]
-    axes.set(xlabel=LABELS[quantity], ylabel=LABELS["g_mag"])
-    show_range(axes, (min(x_range), max(x_range)), (min(g_range), max(g_range)))
-    axes.invert_yaxis()
-    if quantity == "teff":
-        axes.invert_xaxis()
-    legend_above(axes, 2)
+    axes = panels(axes, 1, len(quantities), PAGE_WIDTH, 3.3, sharey=True).ravel()
+    norm, drawn = Normalize(*limits(zero_point_uas, 2.0)), []
+    for panel, (quantity, values) in zip(axes, quantities.items(), strict=True):
+        x, g, offset = finite(values, g_mag, zero_point_uas)
+        x_range, g_range = list(limits(x, 0.1)), list(limits(g, 0.1))
+        for (colour, style), entry in zip(cycle(ELLIPSE_STYLES), literature):
+            (left, right), (bright, faint) = getattr(entry, quantity), entry.g_mag
+            middle = 0.5 * (left + right), 0.5 * (bright + faint)
+            ellipse = Ellipse(middle, right - left, faint - bright, fill=False, edgecolor=colour, linestyle=style)
+            ellipse.set(linewidth=1.2)
+            panel.add_patch(ellipse)
+            panel.plot([], [], linestyle=style, color=colour, label=value_and_source(entry))
+            x_range += [left, right]
+            g_range += [bright, faint]
+        ranges = (min(x_range), max(x_range)), (min(g_range), max(g_range))
+        drawn.append(colour_stars(panel, x, g, offset, norm, ranges=ranges, pixels=(100, 90)))
+        panel.set_xlabel(LABELS[quantity])
+        count_outside(panel, x, g, *ranges)
+        show_range(panel, *ranges)
+        if quantity == "teff":
+            panel.invert_xaxis()
+    axes[0].set_ylabel(LABELS["g_mag"])
+    axes[0].invert_yaxis()
+    shared_bar(drawn, axes, OFFSET_LABEL)
+    legend_of_panels(axes, 2)
     return axes
 
 
@@ -264,20 +331,20 @@ def distance_comparison(dist_constant: np.ndarray, dist_multivariate: np.ndarray
     first, last = limits(np.concatenate([constant, multivariate]), 0.05)
     first = max(first, last / 1e4)
     edges = np.geomspace(first, last, 121)
-    half_height = max(5.0, 1.2 * max(abs(limit) for limit in limits(difference, 0.5)))
+    low, high = (min(limits(difference, 0.5)[0], -2.0), max(limits(difference, 0.5)[1], 2.0))
     upper.set(xscale="log", yscale="log", ylabel="multivariate offset: distance [kpc]")
     mappable = star_density(upper, constant, multivariate, edges, edges)
-    star_density(lower, constant, difference, edges, np.linspace(-half_height, half_height, 81))
+    below = star_density(lower, constant, difference, edges, np.linspace(low, high, 61))
     upper.plot([first, last], [first, last], color="black", linewidth=0.8, linestyle=":")
     lower.axhline(0, color="black", linewidth=0.8, linestyle=":")
     medians = running_median(constant, difference, edges[::8])
     lower.plot(np.sqrt(edges[8::8] * edges[:-8:8]), medians, color="#D55E00", label="median")
     lower.set(xscale="log", xlabel="constant offset: distance [kpc]", ylabel="difference [%]")
-    show_range(upper, (first, last), (first, last))
-    show_range(lower, (first, last), (-half_height, half_height))
+    for panel, y, y_range in ((upper, multivariate, (first, last)), (lower, difference, (low, high))):
+        count_outside(panel, constant, y, (first, last), y_range)
+        show_range(panel, (first, last), y_range)
     for axis in (upper.xaxis, upper.yaxis, lower.xaxis):
         readable_decades(axis)
-    if mappable is not None:
-        colour_bar(mappable, upper, "stars per pixel")
-    legend_above(lower, 1)
+    shared_bar(common_scale([mappable, below]), np.array([upper, lower]), "stars per pixel")
+    lower.legend(loc="lower left")
     return np.array([upper, lower])

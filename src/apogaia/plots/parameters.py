@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
 from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
+from apogaia.plots.captions import count_outside
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     PAGE_WIDTH,
@@ -92,7 +93,9 @@ def scatter_against_snr(edges, scatter, stated, axes: AxesLike = None) -> np.nda
         panel.plot(middle, stated[i], color=POINT_COLOUR)
         panel.plot(middle, scatter[i], "o", color=OURS, markersize=3)
         panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
+        shown = finite(np.concatenate([scatter[i], stated[i]]))[0]
+        panel.set_ylim(0, 1.12 * max(shown, default=1.0))
+        panel.set_xlim(edges[0], edges[-1])
         panel.text(0.06, 0.08, NAMES[LABELS[i]], transform=panel.transAxes)
         readable_decades(panel.xaxis)
     for column in (4, 5):  # above the empty panels
@@ -114,8 +117,9 @@ def label_coverage(coverage: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: 
         drawn = panel.imshow(percent, norm=Normalize(48, 88), cmap="RdBu", aspect="auto", origin="upper")
         for (row, column), value in np.ndenumerate(percent):
             if np.isfinite(value):
-                panel.text(column, row, f"{value:.0f}", ha="center", va="center")
-        panel.set_xticks(np.arange(len(edges)) - 0.5, [f"{edge:.0f}" for edge in edges], rotation=45)
+                colour = "white" if abs(value - 68) > 12 else "black"
+                panel.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+        panel.set_xticks(np.arange(len(edges)) - 0.5, [f"{edge:.0f}" for edge in edges])
         panel.set_yticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS])
         panel.tick_params(length=0)
         panel.set_xlabel(AXIS_LABELS[quantity])
@@ -179,7 +183,9 @@ def abundance_plane(fe_h, mg_fe, axes: Axes | None = None) -> Axes:
     if drawn is not None:
         colour_bar(drawn, axes, "stars per pixel")
     axes.set(xlabel=AXIS_LABELS["fe_h"], ylabel="[Mg/Fe] [dex]")
-    show_range(axes, limits(fe_h, 0.5), limits(mg_fe, 0.5))
+    ranges = limits(fe_h, 0.2), limits(mg_fe, 0.2)
+    count_outside(axes, fe_h, mg_fe, *ranges)
+    show_range(axes, *ranges)
     return axes
 
 

@@ -9,6 +9,7 @@ from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from apogaia.plots.captions import count_outside
 from apogaia.plots.common import (
     COLUMN_WIDTH,
     FEW_STARS,
@@ -22,6 +23,7 @@ from apogaia.plots.common import (
     limits,
     one_panel,
     panels,
+    shared_bar,
     show_range,
     star_density,
 )
@@ -29,15 +31,19 @@ from apogaia.plots.common import (
 SAMPLE_COLOURS = {"training": "#0072B2", "test": "#D55E00"}
 
 
-def sample_histograms(training: Table, test: Table, axes: AxesLike = None) -> np.ndarray:
+def sample_histograms(
+    training: Table, test: Table, *, snr_split: float | None = None, axes: AxesLike = None
+) -> np.ndarray:
     """Numbers of stars by SNR, parallax, parallax SNR and luminosity in the training and test set (paper Figure 2).
 
     Parameters
     ----------
     training, test
         Rows of the star table: columns ``snr``, ``parallax``, ``parallax_error`` [mas], ``log_luminosity`` [dex].
+    snr_split
+        The SNR that parts the samples, which becomes an edge of the bins, as does a parallax of 0.
     axes
-        Four axes, or None. The outermost percent of the stars at each side lies beyond the axes.
+        Four axes, or None. The highest percent of the stars, and the lowest in a thousand, lie beyond the axes.
     """
     axes = panels(axes, 2, 2, PAGE_WIDTH, 4.2)
     samples = {"training": training, "test": test}
@@ -50,10 +56,11 @@ def sample_histograms(training: Table, test: Table, axes: AxesLike = None) -> np
         }
         for name, table in samples.items()
     }
+    edge = {"snr": snr_split, "parallax": 0.0, "parallax_snr": 0.0}
     for panel, quantity in zip(axes.flat, columns["training"], strict=True):
         values = {name: finite(columns[name][quantity])[0] for name in samples}
         numbers_of_both = np.concatenate(list(values.values()))
-        edges = np.linspace(*limits(numbers_of_both), 61 if numbers_of_both.size > FEW_STARS else 21)
+        edges = histogram_edges(numbers_of_both, edge.get(quantity))
         for name, numbers in values.items():
             label = f"{name}: {len(samples[name]):,} stars"
             if quantity == "snr" and numbers.size:
@@ -62,10 +69,20 @@ def sample_histograms(training: Table, test: Table, axes: AxesLike = None) -> np
             panel.hist(numbers, edges, histtype="stepfilled", color=colour, alpha=0.25)
             panel.hist(numbers, edges, histtype="step", color=colour, linewidth=1.2, label=label)
         panel.set(xlabel=LABELS[quantity], ylabel="number of stars")
+        count_outside(panel, numbers_of_both, x_range=(edges[0], edges[-1]))
         show_range(panel, x=(edges[0], edges[-1]))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     axes[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return axes
+
+
+def histogram_edges(values: np.ndarray, edge: float | None) -> np.ndarray:
+    """Edges of equal bins from the lowest 0.1 % to the highest 1 % of the values; one of them is `edge`."""
+    low, high = limits(values, 0.1)[0], limits(values, 1.0)[1]
+    step = (high - low) / (60 if values.size > FEW_STARS else 20)
+    edge = low if edge is None or not low <= edge <= high else edge
+    first = edge - step * np.ceil((edge - low) / step)
+    return first + step * np.arange(np.ceil((high - first) / step) + 1)
 
 
 def kiel_diagram(
@@ -90,13 +107,55 @@ def kiel_diagram(
     else:
         teff, logg, values = finite(teff, logg, values)
         mappable = colour_stars(axes, teff, logg, values, Normalize(*(value_limits or limits(values))))
+        label = f"median {label}" if len(teff) > FEW_STARS else label
     if mappable is not None:
         colour_bar(mappable, axes, label)
-    axes.set(xlabel=LABELS["teff"], ylabel=LABELS["logg"])
-    show_range(axes, limits(teff, 0.1), limits(logg, 0.1))
-    axes.invert_xaxis()
-    axes.invert_yaxis()
+    show_kiel_range(axes, teff, logg)
     return axes
+
+
+def kiel_diagrams(
+    samples: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    label: str = LABELS["fe_h"],
+    value_limits: tuple[float, float] | None = None,
+    axes: AxesLike = None,
+) -> np.ndarray:
+    """Kiel diagrams beside each other, on the same axes and colour scale, as `kiel_diagram`.
+
+    Parameters
+    ----------
+    samples
+        By title: Teff [K], log g [dex] and the values of each star.
+    label, value_limits
+        As for `kiel_diagram`; by default the colours span the inner 98 % of the values of all samples.
+    axes
+        As many axes, or None.
+    """
+    axes = panels(axes, 1, len(samples), PAGE_WIDTH, 3.0, sharex=True, sharey=True).ravel()
+    stars = {title: finite(*columns) for title, columns in samples.items()}
+    teff, logg, values = (np.concatenate(column) for column in zip(*stars.values(), strict=True))
+    norm = Normalize(*(value_limits or limits(values)))
+    drawn, ranges = [], (limits(teff, 0.05), limits(logg, 0.05))
+    for panel, (title, (x, y, colour)) in zip(axes, stars.items(), strict=True):
+        drawn.append(colour_stars(panel, x, y, colour, norm, ranges=ranges))
+        panel.set_title(f"{title}, {len(x):,} stars")
+        show_kiel_range(panel, teff, logg)
+        count_outside(panel, x, y, *ranges)
+    for panel in axes[1:]:
+        panel.set_ylabel("")
+    binned = any(len(columns[0]) > FEW_STARS for columns in stars.values())
+    shared_bar(drawn, axes, f"median {label}" if binned else label)
+    return axes
+
+
+def show_kiel_range(axes: Axes, teff: np.ndarray, logg: np.ndarray) -> None:
+    """Label the axes, turn them to the Kiel diagram's directions, and count the stars beyond them."""
+    ranges = limits(teff, 0.05), limits(logg, 0.05)
+    axes.set(xlabel=LABELS["teff"], ylabel=LABELS["logg"])
+    count_outside(axes, teff, logg, *ranges)
+    show_range(axes, *ranges)
+    axes.set(xlim=axes.get_xlim()[::-1], ylim=axes.get_ylim()[::-1])
 
 
 def cut_flow(flow: Table, axes: Axes | None = None) -> Axes:

@@ -33,13 +33,16 @@ def spectrum_example(
         Three axes, or None.
     """
     flux = np.asarray(flux, dtype=float)
-    return detector_panels({"": flux}, ("#333333",), "normalised flux", lines, axes, margin=0.0)
+    return detector_panels({"": flux}, ("#333333",), "normalised flux", lines, axes)
 
 
 def jacobian(
     curves: Mapping[str, np.ndarray], *, lines: Mapping[str, float] = MARKED_LINES, axes: AxesLike = None
 ) -> np.ndarray:
     """Draw the change of fakemag [mas] with the normalised flux of each pixel, one curve per group of stars.
+
+    The curves stand above each other, each scaled to its largest value, which the legend states: those of luminous and
+    of faint stars differ by orders of magnitude.
 
     Parameters
     ----------
@@ -50,10 +53,18 @@ def jacobian(
     axes
         Three axes, or None.
     """
-    label = r"$\partial$ fakemag / $\partial$ flux"
-    axes = detector_panels(curves, CURVE_COLOURS, f"{label} [mas]", lines, axes)
+    stacked, zeros = {}, []
+    for place, (name, curve) in enumerate(curves.items()):
+        (known,) = finite(curve)
+        scale = float(np.max(np.abs(known), initial=0.0)) or 1.0
+        zeros.append(1.5 * (len(curves) - 1 - place))  # apart, so that no curve touches another
+        stacked[f"{name} (largest: {scale:.2g} mas)"] = 0.7 * np.asarray(curve) / scale + zeros[-1]
+    label = r"$\partial$ fakemag / $\partial$ flux, each scaled to its largest value"
+    axes = detector_panels(stacked, CURVE_COLOURS, label, lines, axes, 6.4)
     for panel in axes:
-        panel.axhline(0, color="#999999", linewidth=0.5, zorder=0)
+        panel.set_yticks(zeros, ["0"] * len(zeros))
+        for zero in zeros:
+            panel.axhline(zero, color="#999999", linewidth=0.5, zorder=0)
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         axes[0].figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
@@ -66,10 +77,10 @@ def detector_panels(
     label: str,
     lines: Mapping[str, float],
     axes: AxesLike,
-    margin: float = 0.05,
+    height_inch: float = 5.0,
 ) -> np.ndarray:
     """Draw curves (7514,) over three panels, with line marks in a strip above the highest point of each panel."""
-    axes = panels(axes, 3, 1, PAGE_WIDTH, 5.0).ravel()
+    axes = panels(axes, 3, 1, PAGE_WIDTH, height_inch).ravel()
     wavelengths = gap_delete(wavelength_solution())
     for panel, (detector, pixels) in zip(axes, detector_slices().items(), strict=True):
         for index, (name, values) in enumerate(curves.items()):
@@ -78,7 +89,7 @@ def detector_panels(
         (shown,) = finite(np.concatenate([np.empty(0), *(np.asarray(values)[pixels] for values in curves.values())]))
         low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
         height = (high - low) or 1.0
-        panel.set_ylim(low - max(margin, 0.04) * height, high + 0.3 * height)
+        panel.set_ylim(low - 0.04 * height, high + 0.3 * height)
         panel.set_xlim(wavelengths[pixels][0], wavelengths[pixels][-1])
         mark_lines(panel, lines, high + 0.06 * height, height)
         panel.set_title(f"{detector} detector")
@@ -95,8 +106,8 @@ def mark_lines(axes: Axes, lines: Mapping[str, float], bottom: float, height: fl
         if first < wavelength < last:
             axes.plot([wavelength] * 2, [bottom - 0.03 * height, bottom + 0.03 * height], color="black", linewidth=0.8)
             side: Literal["left", "center", "right"] = "center"
-            if wavelength - first < 0.02 * (last - first):
+            if wavelength - first < 0.03 * (last - first):
                 side = "left"
-            elif last - wavelength < 0.02 * (last - first):
+            elif last - wavelength < 0.03 * (last - first):
                 side = "right"
             axes.text(wavelength, bottom + 0.05 * height, name, va="bottom", ha=side)
