@@ -94,6 +94,14 @@ class _Source:
                 path.rmdir()
 
 
+def _give_alternative_text(cell: dict) -> None:
+    """Say for MyST-NB what a cell's picture shows, as its output's metadata say for others (`plots.save`)."""
+    for output in cell.get("outputs", ()):
+        text = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if text:
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": " ".join(text.split())}
+
+
 def _reference(name: str) -> str:
     """A name of the package as a link to its description; one without a description is shown as code."""
     home = apogaia._HOMES.get(name.removeprefix("apogaia."))
@@ -126,6 +134,7 @@ def assemble(survey: str, folder: Path, root: Path = ROOT) -> list[str]:
             if cell["cell_type"] == "markdown":
                 text = "".join(cell["source"])
                 cell["source"] = source.linked(f"notebooks/{path.name}", text, f"notebooks/{path.name}")
+            _give_alternative_text(cell)
         source.write(f"notebooks/{path.name}", json.dumps(content).encode())
     source.write("generated/survey_keys.md", site_pages.survey_keys().encode())
     source.write("generated/survey_changes.md", site_pages.survey_changes().encode())

@@ -1,6 +1,7 @@
 """The site is built without a warning and without another host, and shows what the code and a survey have."""
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -44,6 +45,9 @@ def root(tmp_path_factory):
     notebook.parent.mkdir(parents=True)
     cells = json.loads((ROOT / "notebooks" / notebook.name).read_text())
     cells["cells"][0]["source"] += ["\n\nSee [the design](../docs/design.md) and `apogaia.fakemag_to_pc`."]
+    picture = {"data": {"image/png": base64.b64encode(PICTURE).decode()}, "output_type": "display_data"}
+    shown = next(cell for cell in cells["cells"] if cell["cell_type"] == "code")
+    shown["outputs"] = [picture | {"metadata": {"image/png": {"alt": "What a notebook's\npicture shows."}}}]
     notebook.write_text(json.dumps(cells))
     for name in ("01_kiel", "01_samples"):
         workspace.figure(name, "png").parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +149,13 @@ def test_pages_of_the_repository_lead_to_pages_of_the_site(html):
     assert design == "../design.html"
     assert any("luminosity.fakemag_to_pc" in link for link in html["notebooks/01_data_reduction.html"].links)
     assert any("files.html" in link or "raw_files" in link for link in html["how_to/add_survey.html"].links)
+
+
+def test_pictures_of_notebooks_have_their_alternative_text(html):
+    pictures = html["notebooks/01_data_reduction.html"].pictures
+    assert [picture["alt"] for picture in pictures if "_images" in picture["src"]] == [
+        "What a notebook's picture shows."
+    ]
 
 
 def test_figures_have_captions_and_what_is_missing_is_said(built, html):
