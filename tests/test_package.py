@@ -27,6 +27,14 @@ def test_names_without_a_network_do_not_load_keras():
     assert done.stdout.strip() == "False"
 
 
+def test_tensorflow_says_nothing_when_it_is_loaded():
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    script = "import apogaia, os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    for level in ({}, {"TF_CPP_MIN_LOG_LEVEL": "0"}):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment | level)
+        assert done.stdout.strip() == level.get("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 @pytest.mark.parametrize(
     ("chosen", "driver", "plugin", "backend"),
     [

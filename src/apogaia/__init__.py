@@ -105,6 +105,8 @@ def _own_temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="apogaia-"))
 
 
+# TensorFlow's C++ libraries tell of themselves when they are loaded, in red in a notebook: errors reach Python anyway
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _compute_on_gpu(os.environ)
 _keep_caches_where_they_can_be_written(os.environ, Path(__file__).parent)
 

@@ -97,6 +97,8 @@ EXCUSED = {
     "zero_point.dependence.plane_basis": "arrays and fits that the package makes",
     "zero_point.dependence.sky_cells": "arrays and fits that the package makes",
     "zero_point.dependence.told_by": "arrays and fits that the package makes",
+    "zero_point.refit_zero_point.density_shift_by_distance": "a fit and arrays that the package makes",
+    "zero_point.refit_zero_point.error_budget_uas": "a fit that the package makes",
     "zero_point.refit_zero_point.residuals_by": "a fit and arrays that the package makes",
     "model.inference.in_batches": "a function and spectra of the package",
     "survey.load_survey": "a name, a path or a survey: it tells them apart itself",

@@ -24,6 +24,7 @@ TESTED_BY = {
     "cli/checks.py": "cli/test_commands.py",
     "cli/help_texts.py": "cli/test_commands.py",
     "closure": "closure/test_run.py",
+    "findings": "findings/test_sentences.py",
     "formats/fits_columns.py": "reduction/test_reduce_damaged_input.py",
     "formats/releases.py": "surveys/test_dr17.py",
     "formats/stars_h5_columns.py": "reduction/test_reduce.py",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from astropy import units as u
 
 from apogaia.arguments.takes import takes
+from apogaia.formats.pixel_grid import detector_slices, element_window, gap_delete, wavelength_solution
 from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
 
-__all__ = ["jacobian"]
+__all__ = ["jacobian", "sensitivity_by_element", "strongest_windows"]
 
 
 @takes(spectra=u.dimensionless_unscaled)
@@ -44,6 +48,65 @@ def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -
         batch = np.asarray(spectra[start : start + batch_size], np.float32)
         jacobians[start : start + batch_size] = gradient(batch)
     return jacobians
+
+
+def sensitivity_by_element(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How sensitive the luminosity is to a pixel in the windows of an element, beside the average pixel.
+
+    Parameters
+    ----------
+    curves
+        Mean d fakemag / d flux, (7514,), by group of stars.
+    elements
+        As `apogaia.formats.pixel_grid.element_window` takes them.
+
+    Returns
+    -------
+    dict
+        Per group and element: mean absolute derivative in the element's windows over that of all pixels.
+    """
+    return {
+        name: {element: float(size[element_window(element)].mean() / size.mean()) for element in elements}
+        for name, size in ((name, np.abs(curve)) for name, curve in curves.items())
+    }
+
+
+def strongest_windows(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> list[dict[str, Any]]:
+    """The window of each element on each detector to which the luminosity is most sensitive.
+
+    Parameters
+    ----------
+    curves, elements
+        As in `sensitivity_by_element`.
+
+    Returns
+    -------
+    list
+        The most sensitive first: "element", "detector", "pixels" (first, and one after the last), "wavelength" of the
+        middle (vacuum Angstrom) and "sensitivity", the mean over the groups of the absolute derivative there over that
+        of all pixels.
+    """
+    relative = np.mean([np.abs(curve) / np.abs(curve).mean() for curve in curves.values()], axis=0)
+    wavelengths = gap_delete(wavelength_solution())
+    best = []
+    for detector, pixels in detector_slices().items():
+        for element in elements:
+            inside = np.zeros(len(relative), bool)
+            inside[pixels] = element_window(element)[pixels]
+            ends = np.flatnonzero(np.diff(np.concatenate([[0], inside, [0]]))).reshape(-1, 2)
+            if not len(ends):
+                continue
+            first, end = max(ends.tolist(), key=lambda run: relative[slice(*run)].mean())
+            best.append(
+                {
+                    "element": element,
+                    "detector": detector,
+                    "pixels": (first, end),
+                    "wavelength": float(wavelengths[first:end].mean()),
+                    "sensitivity": float(relative[first:end].mean()),
+                }
+            )
+    return sorted(best, key=lambda one: -one["sensitivity"])
 
 
 def _gradient_of_fakemag(network: keras.Model):
