@@ -23,9 +23,9 @@ def inference_catalogue(survey: Survey, numbers: Mapping) -> str:
 
 
 def _gaia(giants: Mapping) -> str:
-    offset, scatter = giants.get("median_offset_percent"), giants.get("robust_scatter_percent")
-    if not known(offset, scatter):
+    if not known(giants.get("median_offset_percent"), giants.get("robust_scatter_percent")):
         return "No test giant has a Gaia parallax sharp enough for a comparison."
+    offset, scatter = giants["median_offset_percent"], giants["robust_scatter_percent"]
     side = "longer" if offset > 0 else "shorter"
     return (
         f"Of {giants['stars']:,} test giants with sharp parallaxes the network's distances are {abs(offset):.1f} %"

@@ -54,7 +54,7 @@ def curves_in_words(histories: Mapping[str, Mapping[str, Sequence[float]]], trut
         still = "still moves" if abs(moved) > STILL_MOVING_UAS else "has settled"
         pace = f": it {still}, by {moved:+.1f} µas in the last {tenth} epochs" if known(moved) else ""
         said.append(f"The constant offset ends at {1000 * offset[-1]:.1f} µas{pace}.")
-        if known(truth_uas):
+        if truth_uas is not None:
             said.append(f"Injected were {truth_uas:.1f} µas: it is {1000 * offset[-1] - truth_uas:+.1f} µas off.")
     return " ".join(said)
 
@@ -97,7 +97,7 @@ def refit_in_words(calibration: Mapping, truth_uas: float | None = None) -> str:
     if pulls:
         beyond = sum(pull > 2 for pull in pulls)
         said.append(f"Residuals beyond two errors: {beyond} of {len(pulls)} bins, the largest at {max(pulls):.1f}.")
-    if known(truth_uas):
+    if truth_uas is not None:
         off = value - truth_uas
         said.append(f"Injected were {truth_uas:.1f} µas: the refit is {off:+.1f} µas off, {in_errors(off, error)}.")
     return " ".join(said)
@@ -123,7 +123,7 @@ def joint_training(survey: Survey, numbers: Mapping, calibration: Mapping, truth
     joint, refit = 1000 * numbers["constant"]["offset"], calibration["value_uas"]
     ends = "the survey file states" if calibration["fixed"] else "the refit gives"
     against = ""
-    if known(truth_uas):
+    if truth_uas is not None:
         against = (
             f" Injected were {truth_uas:.1f} µas: the first is {joint - truth_uas:+.1f} µas off, the second"
             f" {refit - truth_uas:+.1f} µas."
