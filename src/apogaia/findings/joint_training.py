@@ -39,9 +39,10 @@ def curves_in_words(histories: Mapping[str, Mapping[str, Sequence[float]]], trut
         risen = f", {loss[-1] - best:.3f} above its best" if loss[-1] - best > 0.01 else ""
         gap = loss[-1] - history["loss"][-1]
         said.append(
-            f"*{name}*: in {len(loss)} epochs the validation loss goes from {loss[0]:.3f} to {loss[-1]:.3f}{risen}, and"
-            f" ends {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
+            f"- *{name}*: in {len(loss)} epochs the validation loss goes from {loss[0]:.3f} to {loss[-1]:.3f}{risen},"
+            f" and ends {abs(gap):.3f} {'above' if gap > 0 else 'below'} the training loss."
         )
+    lines, said = said, []
     if {"none", "constant"} <= last.keys():
         gain = last["none"] - last["constant"]
         said.append(
@@ -52,11 +53,15 @@ def curves_in_words(histories: Mapping[str, Mapping[str, Sequence[float]]], trut
         tenth = max(1, len(offset) // 10)
         moved = 1000 * (offset[-1] - offset[-1 - tenth]) if len(offset) > tenth else float("nan")
         still = "still moves" if abs(moved) > STILL_MOVING_UAS else "has settled"
-        pace = f": it {still}, by {moved:+.1f} µas in the last {tenth} epochs" if known(moved) else ""
+        pace = (
+            f": it {still}, by {moved:+.1f} µas in the last {f'{tenth} epochs' if tenth > 1 else 'epoch'}"
+            if known(moved)
+            else ""
+        )
         said.append(f"The constant offset ends at {1000 * offset[-1]:.1f} µas{pace}.")
         if truth_uas is not None:
             said.append(f"Injected were {truth_uas:.1f} µas: it is {1000 * offset[-1] - truth_uas:+.1f} µas off.")
-    return " ".join(said)
+    return "\n".join([*lines, "", " ".join(said)])
 
 
 def budget_rows(calibration: Mapping) -> dict[str, list]:
@@ -71,7 +76,7 @@ def budget_rows(calibration: Mapping) -> dict[str, list]:
     total = budget["total"] or 1.0
     return {
         "part of the error": [PARTS[name] for name in PARTS],
-        "µas": [round(budget[name], 2) for name in PARTS],
+        "µas": [f"{budget[name]:.1f}" for name in PARTS],
         "of the variance [%]": [round(100 * (budget[name] / total) ** 2) for name in PARTS],
     }
 

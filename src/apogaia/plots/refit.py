@@ -23,14 +23,12 @@ def density_shift(bins: Sequence[Mapping], axes: Axes | None = None) -> Axes:
         One panel, or None.
     """
     axes = one_panel(axes, COLUMN_WIDTH, 2.6)
-    middle, low, high, shift, scatter = (
-        np.array([one[name] for one in bins], float)
-        for name in ("middle", "low", "high", "shift_percent", "scatter_percent")
+    middle, shift, scatter = (
+        np.array([one[name] for one in bins], float) for name in ("middle", "shift_percent", "scatter_percent")
     )
     axes.axhline(0, color="black", linewidth=0.5, linestyle=":")
-    spread = [middle - low, high - middle]
-    axes.errorbar(middle, shift, xerr=spread, fmt="o", markersize=3, linewidth=0.8, label="shift of the parallax")
-    axes.plot(middle, scatter, "s", markersize=3, color="#D55E00", label="scatter of luminosities")
+    axes.plot(middle, shift, "o-", markersize=3, label="shift of the parallax")
+    axes.plot(middle, scatter, "s--", markersize=3, color="#D55E00", label="scatter of luminosities")
     axes.set(xscale="log", xlabel="distance [kpc]", ylabel="at given spectrum [%]")
     readable_decades(axes.xaxis)
     legend_above(axes, 2)

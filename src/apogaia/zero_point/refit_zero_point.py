@@ -291,8 +291,8 @@ def density_shift_by_distance(k0_mag, log_fakemag, shift, fit: Refit) -> list[di
     Returns
     -------
     list
-        Of bins: "low", "high" and "middle" distance [kpc], "stars", "shift_percent" (of the true parallax, mean; below
-        zero the stars are farther and more luminous than their spectrum alone says) and "scatter_percent" (of the
+        Of bins: "low", "high" and "middle" distance [kpc], "stars", "shift_percent" (of the true parallax, median;
+        below zero the stars are farther and more luminous than their spectrum alone says) and "scatter_percent" (of the
         luminosities' scatter, median).
     """
     distance = np.exp(0.2 * np.log(10.0) * np.asarray(k0_mag) - log_fakemag)  # kpc, of a parallax in mas
@@ -305,7 +305,7 @@ def density_shift_by_distance(k0_mag, log_fakemag, shift, fit: Refit) -> list[di
                 "high": float(here.max()),
                 "middle": float(np.median(here)),
                 "stars": len(rows),
-                "shift_percent": float(100.0 * np.mean(shift[rows])),
+                "shift_percent": float(100.0 * np.median(shift[rows])),
                 "scatter_percent": float(100.0 * np.median(fit.scatter[rows])),
             }
         )
