@@ -161,10 +161,13 @@ def test_distances_are_held_to_gaia_and_to_the_truth_where_there_is_one():
 
 def test_the_jacobian_names_elements_and_windows():
     sensitivity = {"middle": {"Mg": 3.2, "Si": 2.2, "C": 0.8}}
-    windows = [{"element": "Mg", "wavelength": 15745.2}, {"element": "Si", "wavelength": 15964.4}]
+    windows = [
+        {"element": "Mg", "wavelength": 15745.2, "share": 0.021},
+        {"element": "Si", "wavelength": 15964.4, "share": 0.01},
+    ]
     said = jacobian.jacobian(REAL, sensitivity, windows)
-    assert "middle: Mg (3.2 times) and Si (2.2 times), and least in those of C (0.8 times)" in said
-    assert "Mg at 1574.5 nm and Si at 1596.4 nm" in said
+    assert "of the middle stars Mg (3.2 times) and Si (2.2 times), and least C (0.8 times)" in said
+    assert "Mg at 1574.5 nm (2.1 %) and Si at 1596.4 nm (1.0 %)" in said
 
 
 def test_labels_are_told_with_their_units():

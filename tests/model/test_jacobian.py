@@ -42,6 +42,7 @@ def test_the_strongest_window_of_each_element_is_found_on_each_detector():
     assert (windows[0]["element"], windows[0]["detector"]) == ("Si", "red")
     first, end = windows[0]["pixels"]
     assert first <= inside[-1] < end and element_window("Si")[first:end].all()
+    assert 0 < sum(one["share"] for one in windows) < 1
     assert 15000 < windows[0]["wavelength"] < 17000
     assert len({(one["element"], one["detector"]) for one in windows}) == len(windows) <= 6
-    assert [one["sensitivity"] for one in windows] == sorted((one["sensitivity"] for one in windows), reverse=True)
+    assert [one["share"] for one in windows] == sorted((one["share"] for one in windows), reverse=True)

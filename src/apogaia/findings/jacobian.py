@@ -27,11 +27,12 @@ def jacobian(survey: Survey, sensitivity: Mapping[str, Mapping[str, float]], str
         ordered = sorted(of, key=lambda element: -of[element])
         first, last = ordered[:2], ordered[-1]
         most = listed(f"{element} ({of[element]:.1f} times)" for element in first)
-        said.append(f"{group}: {most}, and least in those of {last} ({of[last]:.1f} times)")
-    named = listed(f"{one['element']} at {one['wavelength'] / 10:.1f} nm" for one in strongest[:3]) if strongest else ""
+        said.append(f"of the {group} stars {most}, and least {last} ({of[last]:.1f} times)")
+    named = [
+        f"{one['element']} at {one['wavelength'] / 10:.1f} nm ({100 * one['share']:.1f} %)" for one in strongest[:3]
+    ]
     return found(
         survey,
-        "Beside the average pixel, those in the windows of these elements change the luminosity most –"
-        f" {'; '.join(said)}.",
-        f"The windows with the largest derivatives are those of {named}." if named else "",
+        f"Elements whose windows are the most sensitive, per pixel and beside the average pixel: {'; '.join(said)}.",
+        f"The windows that hold most of the sensitivity are those of {listed(named)}." if named else "",
     )

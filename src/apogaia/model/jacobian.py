@@ -72,7 +72,7 @@ def sensitivity_by_element(curves: Mapping[str, np.ndarray], elements: Sequence[
 
 
 def strongest_windows(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> list[dict[str, Any]]:
-    """The window of each element on each detector to which the luminosity is most sensitive.
+    """The window of each element on each detector that holds most of the luminosity's sensitivity.
 
     Parameters
     ----------
@@ -82,31 +82,30 @@ def strongest_windows(curves: Mapping[str, np.ndarray], elements: Sequence[str])
     Returns
     -------
     list
-        The most sensitive first: "element", "detector", "pixels" (first, and one after the last), "wavelength" of the
-        middle (vacuum Angstrom) and "sensitivity", the mean over the groups of the absolute derivative there over that
-        of all pixels.
+        The largest share first: "element", "detector", "pixels" (first, and one after the last), "wavelength" of the
+        middle (vacuum Angstrom) and "share" of the summed absolute derivative, a mean over the groups.
     """
-    relative = np.mean([np.abs(curve) / np.abs(curve).mean() for curve in curves.values()], axis=0)
+    share = np.mean([np.abs(curve) / np.abs(curve).sum() for curve in curves.values()], axis=0)
     wavelengths = gap_delete(wavelength_solution())
     best = []
     for detector, pixels in detector_slices().items():
         for element in elements:
-            inside = np.zeros(len(relative), bool)
+            inside = np.zeros(len(share), bool)
             inside[pixels] = element_window(element)[pixels]
             ends = np.flatnonzero(np.diff(np.concatenate([[0], inside, [0]]))).reshape(-1, 2)
             if not len(ends):
                 continue
-            first, end = max(ends.tolist(), key=lambda run: relative[slice(*run)].mean())
+            first, end = max(ends.tolist(), key=lambda run: share[slice(*run)].sum())
             best.append(
                 {
                     "element": element,
                     "detector": detector,
                     "pixels": (first, end),
                     "wavelength": float(wavelengths[first:end].mean()),
-                    "sensitivity": float(relative[first:end].mean()),
+                    "share": float(share[first:end].sum()),
                 }
             )
-    return sorted(best, key=lambda one: -one["sensitivity"])
+    return sorted(best, key=lambda one: -one["share"])
 
 
 def _gradient_of_fakemag(network: keras.Model):

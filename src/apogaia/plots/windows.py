@@ -34,12 +34,15 @@ def mark_windows(axes: Axes | Sequence[Axes] | np.ndarray, windows: Sequence[Map
     colours = {name: ELEMENT_COLOURS[i % len(ELEMENT_COLOURS)] for i, name in enumerate(elements_of(windows))}
     for panel in panels:
         low, high = panel.get_xlim()
+        bottom, top = panel.get_ylim()
+        panel.set_ylim(bottom - 0.25 * (top - bottom), top)  # room for the names
         shown = sorted((w for w in windows if low < wavelengths[w["pixels"][0]] < high), key=lambda w: w["pixels"])
         last, row = float("-inf"), 0
         for window in shown:
             left, right = wavelengths[window["pixels"][0]], wavelengths[window["pixels"][1] - 1]
             colour = colours[window["element"]]
-            panel.axvspan(left, right, color=colour, alpha=0.3, linewidth=0, zorder=0)
+            narrow = max(0.0, 0.002 * (high - low) - (right - left)) / 2  # else one pixel would not be seen
+            panel.axvspan(left - narrow, right + narrow, color=colour, alpha=0.3, linewidth=0, zorder=0)
             middle = 0.5 * (left + right)
             row = row + 1 if middle - last < 0.025 * (high - low) else 0  # names of neighbours stand above each other
             text = panel.text(
