@@ -27,7 +27,24 @@ def test_names_without_a_network_do_not_load_keras():
     assert done.stdout.strip() == "False"
 
 
-def test_tensorflow_says_nothing_when_it_is_loaded():
+def test_tensorflow_is_loaded_without_its_notices_but_with_its_errors(tmp_path):
+    package = tmp_path / "tensorflow"
+    package.mkdir()
+    notices = "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:1.5 1 port.cc:153] on\n"
+    said = (notices + "E0000 00:00:1.5 1 cuda.cc:1] no device\n").encode()
+    (package / "__init__.py").write_text(f"import os\nos.write(2, {said!r})\nname = __spec__.name\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(apogaia.__file__).parents[1]}"}
+    script = "import apogaia, tensorflow; print(tensorflow.name)"
+    for level, seen in (("3", "E0000 00:00:1.5 1 cuda.cc:1] no device\n"), ("0", said.decode())):
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+        assert (done.stdout, done.stderr) == ("tensorflow\n", seen)
+    script = "import sys; sys.modules.pop('tensorflow', None); import apogaia\nimport no_such_module"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert "No module named 'no_such_module'" in done.stderr
+
+
+def test_tensorflow_is_told_to_say_no_more_than_errors():
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     script = "import apogaia, os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     for level in ({}, {"TF_CPP_MIN_LOG_LEVEL": "0"}):
