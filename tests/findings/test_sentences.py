@@ -97,7 +97,7 @@ def test_learning_curves_in_words():
     }
     said = joint_training.curves_in_words(histories, -52.1)
     assert "goes from 1.100 to 0.700, and ends 0.200 above the training loss" in said
-    assert "lower by 0.100" in said and "still moves, by -5.0 µas in the last epoch" in said
+    assert "lower by 0.100" in said and "it still moves (-5.0 µas in the last epoch)" in said
     assert "+37.1 µas off" in said and "Injected" not in joint_training.curves_in_words(histories)
     risen = joint_training.curves_in_words({"none": {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.9]}})
     assert "0.200 above its best" in risen and "constant" not in risen

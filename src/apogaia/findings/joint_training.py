@@ -53,11 +53,8 @@ def curves_in_words(histories: Mapping[str, Mapping[str, Sequence[float]]], trut
         tenth = max(1, len(offset) // 10)
         moved = 1000 * (offset[-1] - offset[-1 - tenth]) if len(offset) > tenth else float("nan")
         still = "still moves" if abs(moved) > STILL_MOVING_UAS else "has settled"
-        pace = (
-            f": it {still}, by {moved:+.1f} µas in the last {f'{tenth} epochs' if tenth > 1 else 'epoch'}"
-            if known(moved)
-            else ""
-        )
+        last_epochs = f"{tenth} epochs" if tenth > 1 else "epoch"
+        pace = f", where it {still} ({moved:+.1f} µas in the last {last_epochs})" if known(moved) else ""
         said.append(f"The constant offset ends at {1000 * offset[-1]:.1f} µas{pace}.")
         if truth_uas is not None:
             said.append(f"Injected were {truth_uas:.1f} µas: it is {1000 * offset[-1] - truth_uas:+.1f} µas off.")
