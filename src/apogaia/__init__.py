@@ -19,10 +19,14 @@ The names in `__all__` are those that most people import; they are loaded when t
 """
 
 import os
+import re
 import stat
+import sys
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.abc import MetaPathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,8 +109,49 @@ def _own_temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="apogaia-"))
 
 
-# TensorFlow's C++ libraries tell of themselves when they are loaded, in red in a notebook: errors reach Python anyway
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+class _QuietTensorFlow(MetaPathFinder):
+    """Loads TensorFlow without its notices, which a notebook shows in red; no setting turns them off (2.21)."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Find TensorFlow as Python does, once, and nothing else."""
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_quietly(module):
+            with _without_notices():
+                execute(module)
+
+        spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+_NOTICE = re.compile(r"WARNING: All log messages before absl::InitializeLog|I\d{4} ")
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Hold back what C++ libraries write to standard error, and write it afterwards, but for their notices."""
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            for line in said.read().decode(errors="replace").splitlines(keepends=True):
+                if not _NOTICE.match(line):
+                    sys.stderr.write(line)
+
+
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
+    sys.meta_path.insert(0, _QuietTensorFlow())
 _compute_on_gpu(os.environ)
 _keep_caches_where_they_can_be_written(os.environ, Path(__file__).parent)
 
