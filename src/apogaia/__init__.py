@@ -27,6 +27,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,11 +114,8 @@ class _QuietTensorFlow(MetaPathFinder):
     """Loads TensorFlow without its notices, which a notebook shows in red; no setting turns them off (2.21)."""
 
     def find_spec(self, fullname, path=None, target=None):
-        """Find TensorFlow as Python does, once, and nothing else."""
-        if fullname != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
+        """Find TensorFlow as Python does, and nothing else."""
+        spec = PathFinder.find_spec(fullname, path) if fullname == "tensorflow" else None
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
@@ -136,8 +134,12 @@ _NOTICE = re.compile(r"WARNING: All log messages before absl::InitializeLog|I\d{
 @contextmanager
 def _without_notices() -> Iterator[None]:
     """Hold back what C++ libraries write to standard error, and write it afterwards, but for their notices."""
-    with tempfile.TemporaryFile() as said:
-        kept = os.dup(2)
+    try:
+        kept, said = os.dup(2), tempfile.TemporaryFile()
+    except OSError:  # no standard error, or no folder can be written: whatever is said is shown
+        yield
+        return
+    with said:
         os.dup2(said.fileno(), 2)
         try:
             yield
