@@ -135,7 +135,7 @@ _NOTICE = re.compile(r"WARNING: All log messages before absl::InitializeLog|I\d{
 def _without_notices() -> Iterator[None]:
     """Hold back what C++ libraries write to standard error, and write it afterwards, but for their notices."""
     try:
-        kept, said = os.dup(2), tempfile.TemporaryFile()
+        kept, said = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
     except OSError:  # no standard error, or no folder can be written: whatever is said is shown
         yield
         return
