@@ -1,11 +1,7 @@
 """What `import apogaia` gives: the names that most people import, without loading what they do not ask for."""
 
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -25,83 +21,3 @@ def test_names_without_a_network_do_not_load_keras():
     script = f"import sys; from apogaia import {', '.join(names)}; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize(
-    ("chosen", "driver", "plugin", "backend"),
-    [
-        (None, True, True, "jax"),
-        (None, True, False, None),  # a GPU that JAX cannot use: TensorFlow, as Keras has it
-        (None, False, True, None),
-        ("tensorflow", True, True, "tensorflow"),
-    ],
-)
-def test_a_gpu_is_used_without_anybody_setting_a_variable(monkeypatch, tmp_path, chosen, driver, plugin, backend):
-    monkeypatch.setattr(apogaia, "find_spec", lambda name: plugin or None)
-    path = tmp_path / "version"
-    if driver:
-        path.touch()
-    environment = {} if chosen is None else {"KERAS_BACKEND": chosen}
-    apogaia._compute_on_gpu(environment, path)
-    assert environment.get("KERAS_BACKEND") == backend
-    assert ("XLA_PYTHON_CLIENT_PREALLOCATE" in environment) == (backend == "jax")
-
-
-@pytest.fixture
-def closed(tmp_path, monkeypatch):
-    """A place in which nobody can make a file, not even a superuser; temporary files go elsewhere."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    (tmp_path / "closed").touch()
-    return tmp_path / "closed"
-
-
-@pytest.mark.parametrize("name", ["HOME", "XDG_CACHE_HOME", "package", "NUMBA_CACHE_DIR"])
-def test_numba_keeps_its_cache_where_it_can_be_written(monkeypatch, closed, tmp_path, name):
-    environment = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "package"), str(closed / "x"))
-    monkeypatch.setenv("HOME", environment["HOME"])
-    package = Path(environment.pop("package"))
-    apogaia._keep_caches_where_they_can_be_written(environment, package)
-    own = Path(environment["NUMBA_CACHE_DIR"])
-    assert own.is_dir() and own.is_relative_to(tmp_path / "temporary") and own.parent.stat().st_mode & 0o777 == 0o700
-    # one place that can be written is enough, and then nothing changes
-    one = {key: str(closed / "x") for key in environment} | {name: str(tmp_path / "open")}
-    if name == "HOME":
-        del one["XDG_CACHE_HOME"]
-    monkeypatch.setenv("HOME", one["HOME"])
-    package = Path(one.pop("package", closed / "x"))
-    before = one["NUMBA_CACHE_DIR"]
-    apogaia._keep_caches_where_they_can_be_written(one, package)
-    assert one["NUMBA_CACHE_DIR"] == before
-
-
-def test_a_temporary_folder_that_another_user_can_write_is_not_used(monkeypatch, closed, tmp_path):
-    planted = tmp_path / "temporary" / f"apogaia-{os.getuid()}"
-    planted.mkdir()
-    planted.chmod(0o777)
-    assert apogaia._own_temporary_folder() not in (planted, planted.parent)
-
-
-def test_a_read_only_package_and_home_run(closed, tmp_path):
-    """As from a read-only installation, by a user without a home."""
-    installed = tmp_path / "installed" / "apogaia"
-    shutil.copytree(Path(apogaia.__file__).parent, installed, ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in [installed, *(path for path in installed.rglob("*") if path.is_dir())]:
-        (folder / "__pycache__").touch()  # no superuser makes a folder of that name either
-    script = (
-        "from apogaia.simulate.synthesis import voigt; import matplotlib;"
-        "print(round(voigt(0.1, 0.0), 2), matplotlib.get_configdir())"
-    )
-    environment = os.environ | {
-        "HOME": str(closed / "home"),
-        "PYTHONPATH": str(installed.parent),
-        "TMPDIR": str(tmp_path / "temporary"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
-        environment.pop(name, None)
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    value, settings = done.stdout.split()
-    assert value == "0.9" and Path(settings).is_relative_to(tmp_path / "temporary") and done.stderr == ""
-    assert list((tmp_path / "temporary").rglob("*.nbi"))  # compiled code is kept

@@ -10,7 +10,6 @@ import ledger
 from site_pages import code, escaped, table
 
 from apogaia.files import read_json
-from apogaia.plots.captions import is_test_run
 from apogaia.workspace import Workspace
 
 __all__ = ["Shown", "data_counts", "model_metrics", "pages"]
@@ -31,7 +30,7 @@ def pages(workspace: Workspace) -> Shown:
     survey = workspace.survey
     name = survey.name
     about = f"Figures, numbers and notebooks of this site are those of the survey `{name}` ({escaped(survey.title)})."
-    if is_test_run(workspace.survey):
+    if workspace.survey.is_test_run:
         about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. Those of `make all` do.\n```"
     shown.pages["generated/survey.md"] = about + "\n"
     made = {

@@ -18,14 +18,11 @@ use), `products` (what the notebooks call), `arguments` (what users hand over, m
 The names in `__all__` are those that most people import; they are loaded when they are asked for.
 """
 
-import os
-import stat
-import tempfile
-from collections.abc import MutableMapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
+
+from apogaia import environment
 
 try:
     __version__ = version("apogaia")
@@ -44,69 +41,9 @@ _HOMES = {
 }
 __all__ = ["__version__", *_HOMES]
 
-
-def _compute_on_gpu(environment: MutableMapping[str, str], driver: Path = Path("/proc/driver/nvidia/version")) -> None:
-    """Have Keras run on JAX where there is an NVIDIA GPU and JAX can use it, unless the user has chosen a backend.
-
-    Keras reads the variable when it is first imported, which is after this package. JAX takes memory as it needs it,
-    not three quarters of the GPU at its start, so that a second notebook finds room.
-    """
-    if "KERAS_BACKEND" not in environment and driver.exists() and find_spec("jax_cuda12_plugin"):
-        environment["KERAS_BACKEND"] = "jax"
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
-
-def _keep_caches_where_they_can_be_written(environment: MutableMapping[str, str], package: Path) -> None:
-    """Let numba and matplotlib keep their caches in a temporary folder where neither package nor home can be written.
-
-    Numba refuses to compile a function whose code it cannot keep, and astropy a user without a home. All of them read
-    the environment when they are first imported, which is after this package.
-    """
-    needed = {}
-    if os.path.expanduser("~") == "~":  # no HOME, and a user whom the system does not know: as in containers
-        needed["HOME"] = ""
-    home = Path(os.path.expanduser("~"))
-    caches = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
-    settings = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
-    chosen = [Path(environment[name]) for name in ("NUMBA_CACHE_DIR",) if environment.get(name)]
-    if not any(map(_writable, (*chosen, package / "__pycache__", caches))):
-        needed["NUMBA_CACHE_DIR"] = "numba"
-    if "MPLCONFIGDIR" not in environment and not (_writable(settings) and _writable(caches)):
-        needed["MPLCONFIGDIR"] = "matplotlib"
-    if not needed:
-        return
-    try:
-        folder = _own_temporary_folder()
-    except OSError:  # no folder at all can be written: whoever needs one says so
-        return
-    for name, below in needed.items():
-        (folder / below).mkdir(exist_ok=True)
-        environment[name] = str(folder / below)
-
-
-def _writable(folder: Path) -> bool:
-    """Whether a file can be made in a folder, or where the folder itself is to be made."""
-    folder = folder.absolute()
-    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    try:
-        tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell
-    except OSError:
-        return False
-    return True
-
-
-def _own_temporary_folder() -> Path:
-    """A folder for all processes of this user, into which no other user can put code that would be run."""
-    folder = Path(tempfile.gettempdir()) / f"apogaia-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
-        return folder
-    return Path(tempfile.mkdtemp(prefix="apogaia-"))
-
-
-_compute_on_gpu(os.environ)
-_keep_caches_where_they_can_be_written(os.environ, Path(__file__).parent)
+environment.load_tensorflow_quietly()
+environment.compute_on_gpu()
+environment.keep_caches_where_they_can_be_written(Path(__file__).parent)
 
 
 def __getattr__(name: str):

@@ -582,6 +582,9 @@ class ComparisonsSettings:
     clusters: Annotated[_Catalogue, Meaning("Simulated clusters; the scatter is shared by a cluster's stars.")]
 
 
+_FEWEST_STARS = 5000  # of a simulated survey whose numbers mean something
+
+
 @dataclass(frozen=True, config=_CONFIG)
 class Survey:
     """One survey; `load_survey` reads it from a file.
@@ -615,6 +618,11 @@ class Survey:
         if broken:
             raise ValueError(broken)
         return self
+
+    @property
+    def is_test_run(self) -> bool:
+        """Whether it is simulated with so few stars that its numbers mean nothing: it only shows that the code runs."""
+        return self.simulation is not None and self.simulation.n_stars < _FEWEST_STARS
 
     def settings(self, *sections: str) -> dict[str, Any]:
         """The named sections (by default the whole survey) as plain values, for provenance.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from small_networks import SMALL, model_of, spectra_for
 
+from apogaia.formats.pixel_grid import element_window
 from apogaia.model import jacobian as module
 
 
@@ -22,3 +23,26 @@ def test_jacobian_equals_finite_differences():
         # a kink of a ReLU or of the pooling may lie within the step for one star; never for most of them
         assert np.median(np.abs(jacobian[:, pixel] - difference)) < 0.01 * np.abs(jacobian).max()
     assert np.abs(jacobian).max() > 0.1
+
+
+def test_sensitivity_is_that_of_a_pixel_in_the_windows_beside_all_pixels():
+    curve = np.ones(7514)
+    curve[element_window("Mg")] = -3.0
+    found = module.sensitivity_by_element({"giants": curve}, ["Mg", "Si"])["giants"]
+    share = element_window("Mg").mean()
+    assert abs(found["Mg"] - 3.0 / (1 + 2 * share)) < 1e-12
+    assert found["Si"] < found["Mg"]
+
+
+def test_the_strongest_window_of_each_element_is_found_on_each_detector():
+    inside = np.flatnonzero(element_window("Si"))
+    curve = np.full(7514, 0.1)
+    curve[inside[-1]] = 5.0
+    windows = module.strongest_windows({"all": curve, "again": 2 * curve}, ["Si", "Mg"])
+    assert (windows[0]["element"], windows[0]["detector"]) == ("Si", "red")
+    first, end = windows[0]["pixels"]
+    assert first <= inside[-1] < end and element_window("Si")[first:end].all()
+    assert 0 < sum(one["share"] for one in windows) < 1
+    assert 15000 < windows[0]["wavelength"] < 17000
+    assert len({(one["element"], one["detector"]) for one in windows}) == len(windows) <= 6
+    assert [one["share"] for one in windows] == sorted((one["share"] for one in windows), reverse=True)

@@ -21,6 +21,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.testing.compare import calculate_rms
 from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
+from small_networks import ODD, model_of
 
 from apogaia import plots
 from apogaia.distances.comparisons import Pair
@@ -108,6 +109,10 @@ def figure_functions(t: Table) -> dict:
     of_visits = Table({"file": ["a", "a", "a", "b"], "visit": [0, 1, 2, 0], "snr": [150.0, 90.0, np.nan, 80.0]})
     for name in ("teff", "logg", "fe_h", "mg_h"):
         of_visits[name], of_visits[f"{name}_error"] = np.resize(t["fe_h"], 4) if len(t) else np.nan, 0.1
+    shifts = [
+        {"low": one["low"], "high": one["high"], "middle": one["middle"], "shift_percent": -1.0, "scatter_percent": 9.0}
+        for one in differences.get("snr", [])
+    ]
     right = np.column_stack([t["teff"], *np.tile(t["fe_h"], (21, 1))])
     error = np.abs(right) / 100 + 0.01
     labels = LabelPrediction(right + error * np.sin(np.arange(right.size)).reshape(right.shape), error, error, error)
@@ -159,6 +164,7 @@ def figure_functions(t: Table) -> dict:
         "fit_residuals": lambda: plots.fit_residuals(
             {name: [{**one, "mean_uas": one["median_uas"]} for one in bins] for name, bins in differences.items()}
         ),
+        "density_shift": lambda: plots.density_shift(shifts),
         "label_recovery": lambda: plots.label_recovery(recovery.recovery(labels, right), "truth"),
         "scatter_against_snr": lambda: plots.scatter_against_snr(
             edges, *recovery.scatter_in_bins(labels, right, t["snr"], edges)
@@ -534,6 +540,41 @@ def test_residuals_of_the_refit_are_drawn_where_they_are():
         marker, _, bars = panel.containers[0]
         assert (marker.get_xdata().tolist(), marker.get_ydata().tolist()) == ([2.0], [-4.0])
         assert bars[1].get_segments()[0][:, 1].tolist() == [-5.5, -2.5]
+
+
+def test_residuals_of_many_quantities_stand_in_rows_of_four():
+    bins = [{"low": 1.0, "high": 3.0, "middle": 2.0, "stars": 9, "mean_uas": -4.0, "error_uas": 1.5}]
+    axes = plots.fit_residuals(dict.fromkeys(["g_mag", "bp_rp", "teff", "k0_mag", "logg", "snr"], bins))
+    assert len(axes) == 6 == len(axes[0].figure.axes)
+    assert [bool(panel.get_ylabel()) for panel in axes] == [True, False, False, False, True, False]
+
+
+@pytest.mark.parametrize("offset", ["none", "constant", "multivariate"])
+def test_the_architecture_is_that_of_the_model_s_own_layers(offset):
+    axes = plots.network_architecture(model_of(ODD, offset))
+    texts = [text.get_text() for text in axes.texts]
+    assert "spectrum\n61 pixels" in texts and any("3 filters\n5 pixels each" in text for text in texts)
+    assert any("9 units" in text for text in texts) and sum("dropout 45 %" in text for text in texts) >= 2
+    assert ("offset calibration network" in texts) == (offset != "none")
+    assert any("T_" in text for text in texts) == (offset == "multivariate")
+
+
+def test_windows_are_shaded_and_named_in_their_own_panel():
+    wavelengths = gap_delete(wavelength_solution())
+    windows = [
+        {"element": "Mg", "pixels": (100, 110)},
+        {"element": "Si", "pixels": (112, 120)},
+        {"element": "Mg", "pixels": (7000, 7010)},
+    ]
+    axes = plots.mark_windows(plots.jacobian({"bright": np.zeros(7514)}), windows)
+
+    def names(panel):
+        return [text for text in panel.texts if text.get_text() in ("Mg", "Si")]
+
+    assert [len(names(panel)) for panel in axes] == [2, 0, 1]
+    first, second = names(axes[0])
+    assert first.get_position()[1] < second.get_position()[1]  # neighbours stand above each other
+    assert wavelengths[100] <= first.get_position()[0] <= wavelengths[109]
 
 
 def test_curves_of_the_parallax_figure():

@@ -341,6 +341,10 @@ def test_groups_are_those_of_the_full_normal_equations():
     assert fast.mean_uas == pytest.approx(slow.mean_uas, abs=0.05)
     assert fast.mean_error_uas == pytest.approx(slow.mean_error_uas, rel=1e-3)
     assert fast.error_uas[0] == pytest.approx(slow.error_uas[0], rel=1e-3)
+    parts, columns = fast.mean_variance_uas2, slow.mean_variance_uas2
+    assert parts.total == pytest.approx(fast.mean_error_uas**2)
+    assert parts.residuals == pytest.approx(columns.residuals, rel=1e-2)
+    assert parts.groups == pytest.approx(columns.held[-25:].sum(), rel=1e-2) and columns.groups == 0
     assert fast.scatter == pytest.approx(slow.scatter, rel=1e-3)
     assert fit(data).group_uas.size == 0
 

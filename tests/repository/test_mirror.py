@@ -29,6 +29,7 @@ TESTED_BY = {
     "cli/survey_commands.py": "cli/test_commands.py",
     "cli/zero_point_command.py": "zero_point/test_gaia_tables.py",
     "closure": "closure/test_run.py",
+    "findings": "findings/test_sentences.py",
     "formats/fits_columns.py": "reduction/test_reduce_damaged_input.py",
     "formats/releases.py": "surveys/test_dr17.py",
     "formats/stars_h5_columns.py": "reduction/test_reduce.py",

@@ -99,6 +99,21 @@ def test_notebook_has_a_checked_cell(path):
     assert any("nbval-check-output" in each for each in tags)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_opens_with_its_question_and_ends_with_what_was_found(path):
+    cells = json.loads(path.read_text())["cells"]
+    opening, end = "".join(cells[0]["source"]), "".join(cells[-1]["source"])
+    assert re.search(r"^\*.+\?\*$", opening, re.MULTILINE) and re.search(r"paper", opening, re.IGNORECASE)
+    assert re.search(r"^Markdown\(.+\)$", end, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_imports_no_keras_before_the_package(path):
+    """Which chooses Keras' backend, and silences TensorFlow."""
+    first = next(cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code")
+    assert not re.search(r"^(import|from) (keras|tensorflow|jax|torch)\b", "".join(first["source"]), re.MULTILINE)
+
+
 def test_make_knows_what_each_notebook_imports():
     printed = subprocess.run(
         [sys.executable, "tools/dependencies.py"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -286,7 +301,7 @@ def test_long_functions_say_what_they_do():
 
 
 def test_few_modules_stand_beside_the_parts_of_the_pipeline():
-    beside = sorted(p.name for p in (ROOT / "src" / "apogaia").glob("*.py") if p.name != "__main__.py")
+    beside = sorted(p.name for p in (ROOT / "src" / "apogaia").glob("*.py") if not p.name.startswith("__"))
     assert len(beside) <= 8, beside
 
 

@@ -237,7 +237,7 @@ def test_errors_of_k0_that_gaia_s_g_betrays_are_no_slope_of_the_zero_point():
 
 
 def test_a_zero_point_that_no_line_follows_shows_in_the_residuals(fitted):
-    assert set(fitted.residuals) == {"g_mag", "k0_mag", "snr"}  # the table has no log g
+    assert set(fitted.residuals) == {"g_mag", "bp_rp", "teff", "k0_mag", "snr"}  # the table has no log g
 
     def pulls(found, name):
         return np.array([one["mean_uas"] / one["error_uas"] for one in found.residuals[name]])
@@ -250,6 +250,28 @@ def test_a_zero_point_that_no_line_follows_shows_in_the_residuals(fitted):
     table["parallax"] += 0.06 * (np.abs(table["g_mag"] - middle) < 0.7)
     bent = pulls(calibrate(SURVEY, table, spectra), "g_mag")
     assert bent[3:5].min() > 1 and bent.min() < -1 and np.abs(bent).max() > 2.5
+
+
+def test_the_error_budget_adds_up_to_the_quoted_error(fitted):
+    parts = dict(fitted.error_budget_uas)
+    assert parts.pop("total") == pytest.approx(fitted.error_uas)
+    assert np.sqrt(sum(part**2 for part in parts.values())) == pytest.approx(fitted.error_uas)
+    systematic = SURVEY.calibration.systematic_share * (fitted.zero_point_uas - fitted.without_density_uas)
+    assert parts["density"] == pytest.approx(abs(systematic))
+    assert set(parts) == {
+        "residuals", "luminosities", "drift", "density_share", "slopes", "neighbours", "density"
+    }  # fmt: skip
+    assert parts["residuals"] > 0 and parts["slopes"] > 0
+
+
+def test_the_density_moves_near_stars_outwards_and_far_ones_less(fitted):
+    bins = fitted.density_shift
+    assert sum(one["stars"] for one in bins) == 2500
+    assert [one["middle"] for one in bins] == sorted(one["middle"] for one in bins)
+    assert 0.5 < bins[0]["middle"] < bins[-1]["middle"] < 12  # kpc
+    shift = np.array([one["shift_percent"] for one in bins])
+    assert shift[0] < shift[-1]  # near ones still grow in number with distance, far ones thin out
+    assert fitted.spectral_features > 2
 
 
 def test_residuals_are_means_in_bins_weighted_as_in_the_fit():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,7 +94,6 @@ def distances(options: argparse.Namespace) -> int:
 
 def parameters(options: argparse.Namespace) -> int:
     """Print, and write, the columns of AstroNN."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     check_output(options, *FILES)
     check_passes(options)
     model_path = model_path_of(options.model, "parameters")
@@ -158,7 +156,6 @@ def _write_astra(table: Table, kind: str, options: argparse.Namespace, model_pat
 
 def products_of_survey(options: argparse.Namespace) -> int:
     """Write the products of a survey into its data folder."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
     if not workspace.stars.is_file():

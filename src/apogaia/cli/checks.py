@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,19 +17,11 @@ __all__ = ["call", "check_output", "check_passes", "model_path_of", "one_line_wi
 KERAS_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "openvino")  # packages that Keras imports as its backend
 
 
-# TensorFlow writes them before it reads TF_CPP_MIN_LOG_LEVEL
-START_UP_LINES = (b"absl::InitializeLog", b"oneDNN custom operations", b"cpu_feature_guard", b"To enable the following")
-
-
 @contextmanager
 def one_line_without_backend() -> Iterator[None]:
-    """Say in one line which backends Keras may run on where it cannot import the one that it is to run on.
-
-    What TensorFlow prints of itself at every start is left out; what else it prints is shown afterwards.
-    """
+    """Say in one line which backends Keras may run on where it cannot import the one that it is to run on."""
     try:
-        with _without_start_up_lines():
-            yield
+        yield
     except (ModuleNotFoundError, ValueError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and missing.partition(".")[0] not in KERAS_BACKENDS:
@@ -41,25 +31,6 @@ def one_line_without_backend() -> Iterator[None]:
             " apogaia[cuda] that for NVIDIA), or set KERAS_BACKEND to one that is installed:"
             " tensorflow, jax and torch train and predict, numpy predicts"
         ) from error
-
-
-@contextmanager
-def _without_start_up_lines() -> Iterator[None]:
-    """Leave out known lines of what libraries write to the file of standard error, past Python's `sys.stderr`."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile("w+b") as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            written.seek(0)
-            for line in written:
-                if not any(noise in line for noise in START_UP_LINES):
-                    os.write(2, line)
 
 
 def call(command: str, survey: str) -> str:

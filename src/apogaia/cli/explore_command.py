@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +67,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _explore(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
     check_output(options, ".html", ".htm")
     for option, value, least in (("stars", options.stars, 1), ("spectra", options.spectra, 0)):
         if value is not None and value < least:

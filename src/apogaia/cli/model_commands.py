@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 
@@ -70,7 +69,6 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _import_model(options: argparse.Namespace) -> int:
     """Write a published network as a model file."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     check_output(options, ".keras")
     with one_line_without_backend():
         from apogaia.published.import_model import import_model as write

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from apogaia.cli.checks import call, one_line_without_backend
@@ -32,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
     if not workspace.raw_manifest.is_file():

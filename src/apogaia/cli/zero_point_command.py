@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from apogaia.cli.checks import model_path_of, one_line_without_backend, warn_if_simulated
@@ -52,7 +51,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _zero_point(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
     model_path = model_path_of(options.model, "constant" if options.constant else "multivariate")
     if not options.table.exists():  # before Keras, which takes seconds to load
         raise FileNotFoundError(f"{options.table}: no such file or folder")

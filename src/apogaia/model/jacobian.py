@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from astropy import units as u
 
 from apogaia.arguments.takes import takes
+from apogaia.formats.pixel_grid import detector_slices, element_window, gap_delete, wavelength_solution
 from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
 
-__all__ = ["jacobian"]
+__all__ = ["jacobian", "sensitivity_by_element", "strongest_windows"]
 
 
 @takes(spectra=u.dimensionless_unscaled)
@@ -44,6 +48,64 @@ def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -
         batch = np.asarray(spectra[start : start + batch_size], np.float32)
         jacobians[start : start + batch_size] = gradient(batch)
     return jacobians
+
+
+def sensitivity_by_element(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> dict[str, dict[str, float]]:
+    """How sensitive the luminosity is to a pixel in the windows of an element, beside the average pixel.
+
+    Parameters
+    ----------
+    curves
+        Mean d fakemag / d flux, (7514,), by group of stars.
+    elements
+        As `apogaia.formats.pixel_grid.element_window` takes them.
+
+    Returns
+    -------
+    dict
+        Per group and element: mean absolute derivative in the element's windows over that of all pixels.
+    """
+    return {
+        name: {element: float(size[element_window(element)].mean() / size.mean()) for element in elements}
+        for name, size in ((name, np.abs(curve)) for name, curve in curves.items())
+    }
+
+
+def strongest_windows(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> list[dict[str, Any]]:
+    """The window of each element on each detector that holds most of the luminosity's sensitivity.
+
+    Parameters
+    ----------
+    curves, elements
+        As in `sensitivity_by_element`.
+
+    Returns
+    -------
+    list
+        The largest share first: "element", "detector", "pixels" (first, and one after the last), "wavelength" of the
+        middle (vacuum Angstrom) and "share" of the summed absolute derivative, a mean over the groups.
+    """
+    share = np.mean([np.abs(curve) / np.abs(curve).sum() for curve in curves.values()], axis=0)
+    wavelengths = gap_delete(wavelength_solution())
+    best = []
+    for detector, pixels in detector_slices().items():
+        for element in elements:
+            inside = np.zeros(len(share), bool)
+            inside[pixels] = element_window(element)[pixels]
+            ends = np.flatnonzero(np.diff(np.concatenate([[0], inside, [0]]))).reshape(-1, 2)
+            if not len(ends):
+                continue
+            first, end = max(ends.tolist(), key=lambda run: share[slice(*run)].sum())
+            best.append(
+                {
+                    "element": element,
+                    "detector": detector,
+                    "pixels": (first, end),
+                    "wavelength": float(wavelengths[first:end].mean()),
+                    "share": float(share[first:end].sum()),
+                }
+            )
+    return sorted(best, key=lambda one: -one["share"])
 
 
 def _gradient_of_fakemag(network: keras.Model):

@@ -4,6 +4,7 @@ Nothing is computed here beyond display binning; the numbers come from the packa
 per notebook, `save` once per figure.
 """
 
+from apogaia.plots.architecture import network_architecture
 from apogaia.plots.closure import (
     coverage_panels,
     giant_scatter,
@@ -49,8 +50,10 @@ from apogaia.plots.parameters import (
     training_size,
     visits,
 )
+from apogaia.plots.refit import density_shift
 from apogaia.plots.samples import cut_flow, kiel_diagram, kiel_diagrams, sample_histograms, status_bars
 from apogaia.plots.spectra import jacobian, spectrum_example
+from apogaia.plots.windows import mark_windows
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -64,6 +67,7 @@ __all__ = [
     "coverage",
     "coverage_panels",
     "cut_flow",
+    "density_shift",
     "distance_against_gaia",
     "distance_comparison",
     "distance_pair",
@@ -78,6 +82,8 @@ __all__ = [
     "label_coverage",
     "label_recovery",
     "learning_curves",
+    "mark_windows",
+    "network_architecture",
     "occlusion",
     "offset_dependence",
     "offset_histories",

@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 
 from apogaia.survey import Survey
 
-FEWEST_STARS = 5000  # of a simulated survey whose results mean something
-
 
 @cache
 def captions() -> dict[str, str]:
@@ -52,14 +50,9 @@ def caption_of(name: str, survey: Survey, figure: Figure, text: str | None = Non
     kind = "real" if survey.simulation is None else "simulated"
     releases = f"APOGEE {sources.apogee_release.upper()} with Gaia {sources.gaia_release.upper()}"
     sentences = [text, outside_sentence(figure), f"Survey: {survey.name} ({kind}; {releases})."]
-    if is_test_run(survey):
+    if survey.is_test_run:
         sentences.append("Test run with few stars: it shows that the code runs, and is no result.")
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def is_test_run(survey: Survey) -> bool:
-    """Whether the survey is simulated with so few stars that its numbers mean nothing."""
-    return survey.simulation is not None and survey.simulation.n_stars < FEWEST_STARS
 
 
 def count_outside(

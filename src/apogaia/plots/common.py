@@ -24,7 +24,7 @@ from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 from scipy.stats import binned_statistic, binned_statistic_2d
 
 from apogaia.files import atomic
-from apogaia.plots.captions import caption_of, count_outside, is_test_run
+from apogaia.plots.captions import caption_of, count_outside
 from apogaia.workspace import Workspace
 
 COLUMN_WIDTH = 3.5  # inch: a journal's single column
@@ -120,7 +120,7 @@ def save(drawn: Figure | Axes | np.ndarray, workspace: Workspace, name: str, *, 
     words = caption_of(name, workspace.survey, figure, caption)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    marks = mark_test_run(figure) if is_test_run(workspace.survey) else []
+    marks = mark_test_run(figure) if workspace.survey.is_test_run else []
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     for kind, entries in metadata.items():
         with atomic(workspace.figure(name, kind)) as temporary:

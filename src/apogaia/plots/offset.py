@@ -60,7 +60,15 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
     axes
         A panel for each quantity, or None.
     """
-    axes = panels(axes, 1, len(residuals), PAGE_WIDTH, 2.3).ravel()
+    if axes is None:
+        rows, columns = -(-len(residuals) // 4), min(len(residuals), 4)
+        axes = panels(None, rows, columns, PAGE_WIDTH, 2.1 * rows).ravel()
+        for spare in axes[len(residuals) :]:
+            spare.remove()
+        axes = axes[: len(residuals)]
+        for panel in axes[::columns]:
+            panel.set_ylabel(r"mean residual [$\mathrm{\mu as}$]")
+    axes = np.ravel(np.asarray(axes, dtype=object))
     for panel, (quantity, bins) in zip(axes, residuals.items(), strict=True):
         middle, mean, error, low, high = (
             np.array([one[name] for one in bins], float) for name in ("middle", "mean_uas", "error_uas", "low", "high")
@@ -72,7 +80,6 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
         if quantity == "snr":
             panel.set_xscale("log")
             readable_decades(panel.xaxis, (1, 3))  # more labels would touch
-    axes[0].set_ylabel(r"mean residual [$\mathrm{\mu as}$]")
     every = [bound for panel in axes for bound in panel.get_ylim()]
     for panel in axes:  # on one scale, so that what stands out does
         panel.set_ylim(min(every), max(every))

@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix
 from apogaia.refit.splines import quantile_knots, spline_basis
 
 __all__ = [
+    "MeanVariance",
     "Refit",
     "density_shift",
     "fit",
@@ -73,6 +74,20 @@ def density_shift(scatter, slope) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class MeanVariance:
+    """What makes the variance of a mean zero point [uas^2]: the sum is that of the mean."""
+
+    residuals: float  # of the stars: Gaia's errors and the scatter of luminosities
+    held: np.ndarray  # (p + q,) of each feature's weight and each column of the offset basis, as far as priors hold it
+    groups: float  # what the parallaxes of a group share
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return float(self.residuals + self.held.sum() + self.groups)
+
+
+@dataclass(frozen=True)
 class Refit:
     """A fitted zero point with the luminosities that belong to it."""
 
@@ -80,6 +95,7 @@ class Refit:
     covariance_uas2: np.ndarray  # from the residuals themselves (sandwich)
     mean_uas: float  # of the zero point over the stars, what groups share included
     mean_error_uas: float
+    mean_variance_uas2: MeanVariance  # the parts of its square
     group_uas: np.ndarray  # what the parallaxes of a group share; empty without groups
     weights: np.ndarray  # of the features, in ln fakemag
     weight_errors: np.ndarray  # standard errors of the same
@@ -237,11 +253,13 @@ def fit(
     held = pull if offset_prior_uas is not None else np.zeros(p + q)  # what the priors hold scatters as they say
     covariance = shared.covariance(solved, jacobian, score, held)
     mean_of = np.concatenate([np.zeros(p), basis.mean(axis=0)])
+    variance_of_mean = shared.variance_of_mean(solved, jacobian, score, held, mean_of)
     return Refit(
         zero_point_uas=offset_uas,
         covariance_uas2=covariance[p:, p:],
         mean_uas=float(basis.mean(axis=0) @ offset_uas + shared.mean_uas()),
-        mean_error_uas=shared.error_of_mean(solved, jacobian, score, held, mean_of),
+        mean_error_uas=float(np.sqrt(variance_of_mean.total)),
+        mean_variance_uas2=variance_of_mean,
         group_uas=shared.effect_uas if groups is not None else np.zeros(0),
         weights=weights,
         weight_errors=np.sqrt(np.diag(covariance)[:p]),
@@ -328,13 +346,13 @@ class _Groups:
         inner = scores.T @ scores + np.diag(held) + self.pull * taken.T @ taken
         return solved.inverse @ inner @ solved.inverse
 
-    def error_of_mean(self, solved: _Solved, jacobian, score, held, mean_of) -> float:
-        """Standard error [uas] of `mean_of` times the coefficients and the groups' mean over the stars."""
+    def variance_of_mean(self, solved: _Solved, jacobian, score, held, mean_of) -> MeanVariance:
+        """Variance [uas^2] of `mean_of` times the coefficients and the groups' mean over the stars."""
         of_groups = np.bincount(self.index, minlength=len(self.effect_uas)) / len(self.index) * self.any
         own = solved.inverse @ (mean_of - solved.crossed.T @ (solved.group_inverse * of_groups))
         groups = solved.group_inverse * (of_groups - solved.crossed @ own)
         influence = score * (jacobian @ own + 1e-3 * groups[self.index])
-        return float(np.sqrt(influence @ influence + held @ own**2 + self.pull * groups @ groups))
+        return MeanVariance(float(influence @ influence), held * own**2, float(self.pull * groups @ groups))
 
 
 def _good(square, fraction: float, width: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from apogaia.arguments.takes import takes
-from apogaia.formats.stars_h5_columns import star_columns
+from apogaia.formats.stars_h5_columns import OFFSET_INPUTS, star_columns
 from apogaia.physics.luminosity import has_extinction
 from apogaia.reduction import quality_cuts
 from apogaia.refit import least_squares
@@ -38,6 +38,8 @@ __all__ = [
     "FixedZeroPoint",
     "calibrate",
     "calibrating_rows",
+    "density_shift_by_distance",
+    "error_budget_uas",
     "has_corrected_k0",
     "residuals_by",
     "shared_error_uas",
@@ -85,7 +87,10 @@ class Calibration:
     drift_per_mag: float  # of ln fakemag at given spectrum, per mag of distance modulus, beyond the density's
     drift_error_per_mag: float
     plane: ZeroPointPlane | None  # None where G, BP-RP or Teff are missing for most stars
+    error_budget_uas: dict[str, float]  # of `error_budget_uas`
+    spectral_features: int  # in which the luminosities are linear
     residuals: dict[str, list[dict]]  # of `residuals_by`
+    density_shift: list[dict]  # of `density_shift_by_distance`
     fit: Refit
     density: DensityModel
 
@@ -116,7 +121,10 @@ class Calibration:
             "contaminant_fraction": self.fit.contaminant_fraction,
             "median_scatter": float(np.median(self.fit.scatter)),
             "stars": len(self.fit.scatter),
+            "error_budget_uas": self.error_budget_uas,
+            "spectral_features": self.spectral_features,
             "residuals": self.residuals,
+            "density_shift": self.density_shift,
             "plane": plane,
         }
 
@@ -224,10 +232,84 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
         drift_per_mag=float(best.weights[-2]),
         drift_error_per_mag=float(best.weight_errors[-2]),
         plane=plain.plane(shift_of_stars, best),
+        error_budget_uas=error_budget_uas(best, stars.offset, systematic),
+        spectral_features=spectral.shape[1],
         residuals=residuals_by(stars.quantities(table), best),
+        density_shift=density_shift_by_distance(stars.k0_mag, plain.log_fakemag, shift_of_stars, best),
         fit=best,
         density=model,
     )
+
+
+def error_budget_uas(fit: Refit, offset: Dependence, density: float) -> dict[str, float]:
+    """The parts of the error [uas] of the mean zero point, which add in quadrature.
+
+    Parameters
+    ----------
+    fit
+        With the drift and the share of the density's correction as its last two features.
+    offset
+        What its zero point depends on: the columns before those of the sky.
+    density
+        What is added to the error for the density's correction [uas].
+
+    Returns
+    -------
+    dict
+        "residuals" (Gaia's errors and the scatter of the luminosities, which more stars lower), what the fit's priors
+        hold ("luminosities", "drift", "density_share", "slopes" in G and Teff), "neighbours" (errors that stars of one
+        part of the sky share), "density" and the "total".
+    """
+    variance, features = fit.mean_variance_uas2, len(fit.weights)
+    slopes, cells = np.split(variance.held[features:], [len(offset.columns)])
+    parts = {
+        "residuals": variance.residuals,
+        "luminosities": variance.held[: features - 2].sum(),
+        "drift": variance.held[features - 2],
+        "density_share": variance.held[features - 1],
+        "slopes": slopes.sum(),
+        "neighbours": variance.groups + cells.sum(),
+        "density": density**2,
+    }
+    return {name: float(np.sqrt(part)) for name, part in (parts | {"total": sum(parts.values())}).items()}
+
+
+def density_shift_by_distance(k0_mag, log_fakemag, shift, fit: Refit) -> list[dict]:
+    """How far the density of stars shifts their parallaxes, in bins of distance with equal numbers of stars.
+
+    Parameters
+    ----------
+    k0_mag
+        (n,) Ks without extinction.
+    log_fakemag
+        (n,) ln fakemag that the spectra tell.
+    shift
+        (n,) of `density_shift`, in ln fakemag.
+    fit
+        Theirs.
+
+    Returns
+    -------
+    list
+        Of bins: "low", "high" and "middle" distance [kpc], "stars", "shift_percent" (of the true parallax, median;
+        below zero the stars are farther and more luminous than their spectrum alone says) and "scatter_percent" (of the
+        luminosities' scatter, median).
+    """
+    distance = np.exp(0.2 * np.log(10.0) * np.asarray(k0_mag) - log_fakemag)  # kpc, of a parallax in mas
+    bins = []
+    for rows in np.array_split(np.argsort(distance, kind="stable"), RESIDUAL_BINS):
+        here = distance[rows]
+        bins.append(
+            {
+                "low": float(here.min()),
+                "high": float(here.max()),
+                "middle": float(np.median(here)),
+                "stars": len(rows),
+                "shift_percent": float(100.0 * np.median(shift[rows])),
+                "scatter_percent": float(100.0 * np.median(fit.scatter[rows])),
+            }
+        )
+    return bins
 
 
 def residuals_by(quantities: Mapping[str, np.ndarray], fit: Refit) -> dict[str, list[dict]]:
@@ -308,9 +390,9 @@ class _Stars:
         return cls(parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, options)
 
     def quantities(self, table: Table) -> dict[str, np.ndarray]:
-        """What residuals are looked at by: G as K0 and the spectrum tell it, K0, log g and SNR."""
-        g_mag = self.offset.basis[:, 1] + self.offset.centre[0]
-        found = {"g_mag": self.offset.mean[0] + self.offset.sd[0] * g_mag} if self.offset.enough[0] else {}
+        """What residuals are looked at by: G, BP-RP and Teff as K0 and the spectrum tell them, K0, log g and SNR."""
+        told = self.offset.mean + self.offset.sd * (self.offset.basis[:, 1:] + self.offset.centre)
+        found = {name: told[:, i] for i, name in enumerate(OFFSET_INPUTS) if self.offset.enough[i]}
         found["k0_mag"] = self.k0_mag
         return found | {name: np.asarray(table[name], float) for name in ("logg", "snr") if name in table.colnames}
 
