@@ -34,6 +34,8 @@ REFIT = {
     "density_share_error": 0.12,
     "g_slope_uas_per_mag": 0.6,
     "g_slope_error_uas_per_mag": 1.6,
+    "teff_slope_uas_per_1000_k": -3.3,
+    "teff_slope_error_uas_per_1000_k": 4.2,
     "error_budget_uas": PARTS,
     "residuals": {"g_mag": BINS},
 }
@@ -55,7 +57,7 @@ def test_only_a_test_run_has_the_caveat():
 def test_lists_and_unknown_numbers():
     assert [sentences.listed(parts) for parts in (["a"], ["a", "b"], "abc")] == ["a", "a and b", "a, b and c"]
     assert sentences.known(1, 2.0) and not sentences.known(1, None) and not sentences.known(float("nan"))
-    assert sentences.in_errors(-6.0, 3.0) == "2.0 of its errors"
+    assert sentences.in_errors(-6.0, 3.0) == "2.0 times its error"
     assert sentences.in_errors(-6.0, 0.0) == "with no error known"
 
 
@@ -85,7 +87,9 @@ def test_the_cut_that_takes_most_is_named():
 @pytest.mark.parametrize("calibration", [REFIT, FIXED])
 def test_both_zero_points_are_told_and_held_to_the_truth_where_there_is_one(truth, calibration):
     said = joint_training.joint_training(SIMULATED if truth else REAL, TRAINED, calibration, truth)
-    assert "100 stars" in said and "-1.63 (none) and -1.68 (constant)" in said and "no BP-RP" in said
+    assert (
+        "100 stars, 10 of them held out" in said and "-1.63 (none) and -1.68 (constant)" in said and "no BP-RP" in said
+    )
     assert f"-15.2 µas, and the {'survey file states' if calibration['fixed'] else 'refit gives'}" in said
     assert ("Injected were -52.1 µas: the first is +36.9 µas off" in said) == (truth is not None)
 
@@ -93,11 +97,21 @@ def test_both_zero_points_are_told_and_held_to_the_truth_where_there_is_one(trut
 def test_learning_curves_in_words():
     histories = {
         "none": {"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]},
-        "constant": {"loss": [1.0, 0.4], "val_loss": [1.1, 0.6], "offset": [-0.01, -0.015]},
+        "constant": {
+            "loss": [1.0, 0.4],
+            "val_loss": [1.1, 0.6],
+            "offset": [-0.01, -0.015],
+            "learning_rate": [4.0, 1.0],
+        },
     }
     said = joint_training.curves_in_words(histories, -52.1)
     assert "goes from 1.100 to 0.700, and ends 0.200 above the training loss" in said
-    assert "lower by 0.100" in said and "it still moves (-5.0 µas in the last epoch)" in said
+    assert "lower by 0.100" in said and "changes by 0.450: too little to ask for one" in said
+    assert (
+        "it still moves (-5.0 µas in the last epoch, at a learning rate that has fallen to 0.25 of the first)" in said
+    )
+    settled = {name: one | {"val_loss": [1.1, *[one["val_loss"][-1]] * 20]} for name, one in histories.items()}
+    assert "changes by 0.000: these parallaxes ask for one" in joint_training.curves_in_words(settled)
     assert "+37.1 µas off" in said and "Injected" not in joint_training.curves_in_words(histories)
     risen = joint_training.curves_in_words({"none": {"loss": [1.0, 0.5, 0.4], "val_loss": [1.1, 0.7, 0.9]}})
     assert "0.200 above its best" in risen and "constant" not in risen
@@ -105,9 +119,17 @@ def test_learning_curves_in_words():
 
 def test_the_refit_in_words_names_the_largest_part_of_its_error():
     said = joint_training.refit_in_words(REFIT, -52.1)
-    assert "8,702 stars and 120 features" in said and "5.0 µas (slopes of the zero point in G and Teff)" in said
-    assert "-3.5 µas" in said and "0.47 ± 0.12" in said and "beyond two errors: 1 of 2 bins, the largest at 3.0" in said
-    assert "-6.0 µas off, 1.1 of its errors" in said
+    assert (
+        "8,702 stars and 120 features" in said
+        and "0.6 ± 1.6 µas per mag of G and -3.3 ± 4.2" in said
+        and "5.0 µas (slopes of the zero point in G and Teff)" in said
+    )
+    assert (
+        "-3.5 µas" in said
+        and "0.47 ± 0.12" in said
+        and "1 of 2 bins, where chance gives 0; the largest is 3.0 errors. They are 1 in G;" in said
+    )
+    assert "-6.0 µas off, 1.1 times its error" in said
     assert "Injected" not in joint_training.refit_in_words(REFIT) and "bins" not in joint_training.refit_in_words(
         REFIT | {"residuals": {}}
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from apogaia.findings.sentences import found, in_errors, known, listed
 from apogaia.survey import Survey
 
@@ -11,14 +13,15 @@ __all__ = ["budget_rows", "curves_in_words", "joint_training", "refit_in_words"]
 
 PARTS = {
     "residuals": "Gaia's errors and the scatter of luminosities: more stars lower it",
-    "luminosities": "weights of the spectral features, as far as their ridge holds them",
-    "drift": "drift of luminosities with distance at given spectrum",
-    "density_share": "share of the density's correction that the parallaxes want",
-    "slopes": "slopes of the zero point in G and Teff",
+    "luminosities": "weights of the spectral features: what their prior (ridge) leaves open",
+    "drift": "drift of luminosities with distance at a given spectrum: what its prior leaves open",
+    "density_share": "factor on the density's correction: what its prior leaves open",
+    "slopes": "slopes of the zero point in G and Teff: what their priors leave open",
     "neighbours": "errors of Gaia that stars of one part of the sky share",
-    "density": "model of the density: a stated share of its correction",
-    "total": "quoted error: all in quadrature",
+    "density": "model of the density: a quarter of what its correction moves (calibration.systematic_share)",
+    "total": "quoted error of the mean zero point: all in quadrature",
 }
+QUANTITIES = {"g_mag": "G", "bp_rp": "BP-RP", "teff": "Teff", "k0_mag": "K0", "logg": "log g", "snr": "SNR"}
 STILL_MOVING_UAS = 1.0  # of a constant offset, in the last tenth of the epochs
 
 
@@ -45,16 +48,22 @@ def curves_in_words(histories: Mapping[str, Mapping[str, Sequence[float]]], trut
     lines, said = said, []
     if {"none", "constant"} <= last.keys():
         gain = last["none"] - last["constant"]
+        tenth = max(1, len(histories["none"]["val_loss"]) // 10)
+        late = [np.diff(histories[name]["val_loss"][-1 - tenth :]) for name in ("none", "constant")]
+        changes = float(np.mean(np.abs(np.concatenate(late))))
+        verdict = "these parallaxes ask for one" if gain > changes else "too little to ask for one"
         said.append(
             f"With a constant offset the validation loss is {'lower' if gain > 0 else 'higher'} by {abs(gain):.3f} per"
-            f" star than without: these parallaxes {'ask for' if gain > 0 else 'do not ask for'} one."
+            f" star than without; from one late epoch to the next it changes by {changes:.3f}: {verdict}."
         )
     if offset := histories.get("constant", {}).get("offset"):
         tenth = max(1, len(offset) // 10)
         moved = 1000 * (offset[-1] - offset[-1 - tenth]) if len(offset) > tenth else float("nan")
-        still = "still moves" if abs(moved) > STILL_MOVING_UAS else "has settled"
+        still = "still moves" if abs(moved) > STILL_MOVING_UAS else "hardly moves"
         last_epochs = f"{tenth} epochs" if tenth > 1 else "epoch"
-        pace = f", where it {still} ({moved:+.1f} µas in the last {last_epochs})" if known(moved) else ""
+        rate = histories["constant"].get("learning_rate", [1.0])
+        slower = f", at a learning rate that has fallen to {rate[-1] / rate[0]:.2g} of the first"
+        pace = f", where it {still} ({moved:+.1f} µas in the last {last_epochs}{slower})" if known(moved) else ""
         said.append(f"The constant offset ends at {1000 * offset[-1]:.1f} µas{pace}.")
         if truth_uas is not None:
             said.append(f"Injected were {truth_uas:.1f} µas: it is {1000 * offset[-1] - truth_uas:+.1f} µas off.")
@@ -88,21 +97,39 @@ def refit_in_words(calibration: Mapping, truth_uas: float | None = None) -> str:
         return f"The survey file fixes the zero point at {value:.1f} ± {error:.1f} µas; nothing was fitted."
     budget = {name: part for name, part in calibration["error_budget_uas"].items() if name != "total"}
     largest = max(budget, key=lambda name: budget[name])
+
+    def with_error(name: str) -> str:
+        return f"{calibration[name.format('')]:.1f} ± {calibration[name.format('_error')]:.1f}"
+
     said = [
-        f"{calibration['stars']:,} stars and {calibration['spectral_features']} features of their spectra give"
-        f" {value:.1f} ± {error:.1f} µas. The largest part of the error is {budget[largest]:.1f} µas"
-        f" ({PARTS[largest].partition(':')[0]}).",
-        f"The correction for the density moves the mean by {value - calibration['without_density_uas']:+.1f} µas;"
-        f" the parallaxes want {calibration['density_share']:.2f} ± {calibration['density_share_error']:.2f} of it.",
+        f"{calibration['stars']:,} stars and {calibration['spectral_features']} features of their spectra give a mean"
+        f" of {value:.1f} ± {error:.1f} µas, with slopes of {with_error('g_slope{}_uas_per_mag')} µas per mag of G and"
+        f" {with_error('teff_slope{}_uas_per_1000_k')} µas per 1000 K. The largest part of the error is {budget[largest]:.1f} µas ({PARTS[largest].partition(':')[0]}).",
+        f"The correction for the density, with the factor {calibration['density_share']:.2f} ±"
+        f" {calibration['density_share_error']:.2f} that the parallaxes find for it, moves the mean by"
+        f" {value - calibration['without_density_uas']:+.1f} µas.",
+        _residuals_in_words(calibration["residuals"]),
     ]
-    pulls = [abs(one["mean_uas"] / one["error_uas"]) for bins in calibration["residuals"].values() for one in bins]
-    if pulls:
-        beyond = sum(pull > 2 for pull in pulls)
-        said.append(f"Residuals beyond two errors: {beyond} of {len(pulls)} bins, the largest at {max(pulls):.1f}.")
     if truth_uas is not None:
         off = value - truth_uas
         said.append(f"Injected were {truth_uas:.1f} µas: the refit is {off:+.1f} µas off, {in_errors(off, error)}.")
-    return " ".join(said)
+    return " ".join(filter(None, said))
+
+
+def _residuals_in_words(residuals: Mapping[str, Sequence[Mapping]]) -> str:
+    """How many bins of the residuals are off, and of which quantities; empty without residuals."""
+    beyond = {
+        name: sum(abs(one["mean_uas"]) > 2 * one["error_uas"] for one in bins) for name, bins in residuals.items()
+    }
+    pulls = [abs(one["mean_uas"] / one["error_uas"]) for bins in residuals.values() for one in bins]
+    if not pulls:
+        return ""
+    where = listed([f"{n} in {QUANTITIES.get(name, name)}" for name, n in beyond.items() if n])
+    return (
+        f"Residuals beyond two errors: {sum(beyond.values())} of {len(pulls)} bins, where chance gives"
+        f" {0.0455 * len(pulls):.0f}; the largest is {max(pulls):.1f} errors."
+        + (f" They are {where}; the quoted error does not grow with them." if where else "")
+    )
 
 
 def joint_training(survey: Survey, numbers: Mapping, calibration: Mapping, truth_uas: float | None = None) -> str:
@@ -120,8 +147,9 @@ def joint_training(survey: Survey, numbers: Mapping, calibration: Mapping, truth
         As in `refit_in_words`.
     """
     trained = [name for name in ("none", "constant", "multivariate") if "val_loss" in numbers.get(name, {})]
-    losses = listed([f"{numbers[name]['val_loss']:.2f} ({name})" for name in trained])
-    stars = numbers["constant"]["gradient_stars"] + numbers["constant"]["validation_stars"]
+    losses = listed([f"{numbers[name]['val_loss']:.2f} ({name})" for name in trained if name != "multivariate"])
+    held_out = numbers["constant"]["validation_stars"]
+    stars = numbers["constant"]["gradient_stars"] + held_out
     joint, refit = 1000 * numbers["constant"]["offset"], calibration["value_uas"]
     ends = "the survey file states" if calibration["fixed"] else "the refit gives"
     against = ""
@@ -132,7 +160,8 @@ def joint_training(survey: Survey, numbers: Mapping, calibration: Mapping, truth
         )
     return found(
         survey,
-        f"{stars:,} stars train luminosity and zero point together; the validation losses are {losses}.",
+        f"{stars:,} stars, {held_out:,} of them held out, train luminosity and zero point together; the validation"
+        f" losses are {losses}.",
         f"The joint training ends with a constant zero point of {joint:.1f} µas, and {ends} {refit:.1f} ±"
         f" {calibration['error_uas']:.1f} µas, on which catalogue and maps rest by default.{against}",
         numbers.get("multivariate", {}).get("left_out", ""),

@@ -36,8 +36,8 @@ def known(*values) -> bool:
 
 
 def in_errors(difference: float, error: float) -> str:
-    """A difference in units of its error, as in "2.1 errors"; empty if there is no error."""
-    return f"{abs(difference) / error:.1f} of its errors" if known(error) and error > 0 else "with no error known"
+    """A difference in units of its error, as in "2.1 times its error"; empty if there is no error."""
+    return f"{abs(difference) / error:.1f} times its error" if known(error) and error > 0 else "with no error known"
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ def density_shift(bins: Sequence[Mapping], axes: Axes | None = None) -> Axes:
     axes.axhline(0, color="black", linewidth=0.5, linestyle=":")
     axes.plot(middle, shift, "o-", markersize=3, label="shift of the parallax")
     axes.plot(middle, scatter, "s--", markersize=3, color="#D55E00", label="scatter of luminosities")
-    axes.set(xscale="log", xlabel="distance [kpc]", ylabel="at given spectrum [%]")
+    axes.set(xscale="log", xlabel="distance [kpc]", ylabel="of the parallax, of $L$ [%]")
     readable_decades(axes.xaxis)
     legend_above(axes, 2)
     return axes
