@@ -104,7 +104,8 @@ def refit_in_words(calibration: Mapping, truth_uas: float | None = None) -> str:
     said = [
         f"{calibration['stars']:,} stars and {calibration['spectral_features']} features of their spectra give a mean"
         f" of {value:.1f} ± {error:.1f} µas, with slopes of {with_error('g_slope{}_uas_per_mag')} µas per mag of G and"
-        f" {with_error('teff_slope{}_uas_per_1000_k')} µas per 1000 K. The largest part of the error is {budget[largest]:.1f} µas ({PARTS[largest].partition(':')[0]}).",
+        f" {with_error('teff_slope{}_uas_per_1000_k')} µas per 1000 K. The largest part of"
+        f" the error is {budget[largest]:.1f} µas ({PARTS[largest].partition(':')[0]}).",
         f"The correction for the density, with the factor {calibration['density_share']:.2f} ±"
         f" {calibration['density_share_error']:.2f} that the parallaxes find for it, moves the mean by"
         f" {value - calibration['without_density_uas']:+.1f} µas.",
