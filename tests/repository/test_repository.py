@@ -171,7 +171,9 @@ def test_a_second_make_of_the_same_notebook_is_told_so(tmp_path, monkeypatch, ru
     monkeypatch.setattr(run_notebook, "run", lambda *_: pytest.fail("it runs twice"))
     with files.alone(tmp_path / "build" / "smoke" / ".02_joint_training.lock", ""):
         assert run_notebook.main(["02_joint_training", "--survey", "smoke"]) == 2
-    assert re.search(r"another make runs .*02_joint_training.ipynb: wait for it, or stop it", capsys.readouterr().err)
+    assert re.search(
+        r"another make is running .*02_joint_training.ipynb: wait for it, or stop it", capsys.readouterr().err
+    )
 
 
 def test_notebooks_that_the_lab_saves_are_copies(tmp_path):
