@@ -160,7 +160,7 @@ def test_where_nothing_can_be_written_make_says_so_in_a_line(tmp_path, monkeypat
     monkeypatch.setattr(run_notebook, "run", fail)
     assert run_notebook.main(["01_data_reduction", "--survey", "smoke"]) == 2
     said = capsys.readouterr().err
-    assert says in said and "running.log" in said and "folders that you can write" in said and said.count("\n") == 1
+    assert says in said and "running.log" in said and "writable folders" in said and said.count("\n") == 1
     number = errno.EIO  # what nobody expects keeps its traceback
     with pytest.raises(OSError, match="Input/output"):
         run_notebook.main(["01_data_reduction", "--survey", "smoke"])

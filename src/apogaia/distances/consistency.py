@@ -1,4 +1,4 @@
-"""Do distances agree with the zero point, and in a simulated survey with the truth?"""
+"""Agreement of distances with the zero point, and in a simulated survey with the truth."""
 
 from __future__ import annotations
 
