@@ -66,7 +66,7 @@ $(READY): $(LOCK) requirements-uv.lock tools/environment.py pyproject.toml
 	  { echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1); apogaia needs 3.11 or 3.12: give make PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(PYTHON)" tools/environment.py $(VENV) $(LOCK) --installer $(INSTALLER)
 
-lock:  ## Resolve the lock files anew
+lock:  ## Resolve the lock files again
 	tools/lock.sh
 
 # ---------------------------------------------------------------- the analysis
@@ -85,7 +85,7 @@ SURVEY_FILES = $(or $(SURVEY_FILES_$(SURVEY)),$(wildcard $(SURVEY)))
 # Options of `apogaia data`, for instance FETCH="--limit 100" or FETCH="--mirror /sas"
 FETCH ?=
 
-data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to a folder of yours
+data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to your own folder
 
 # Simulated raw files depend on the simulator. Of others `apogaia data` itself knows whether anything is left to do, at
 # every make: it writes the manifest anew, and only then is the rest made again.
@@ -135,7 +135,7 @@ NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wil
 
 all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
-	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. Those of make all do.")
+	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. For numbers that do, run make all.")
 
 smoke:  ## The same for the smallest survey, in a minute or two
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
@@ -152,13 +152,13 @@ report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, i
 	  --TemplateExporter.extra_template_basedirs=tools --output-dir $(BUILD)/report $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
-site: $(READY)  ## The site, with what SURVEY has of notebooks, figures and numbers, in build/site; runs no analysis
+site: $(READY)  ## The site, with the notebooks, figures and numbers of SURVEY, in build/site; runs no analysis
 	@$(BIN)/python tools/build_site.py $(SURVEY)
 
 readme: all  ## For maintainers: README's tables, docs/ledger.md and docs/truth.png from the results of SURVEY
 	$(BIN)/python tools/ledger.py $(SURVEY) --docs
 
-stress: $(READY)  ## How does the refit fare where its assumptions fail? Two hours; resumes; writes docs/closure/stress.json
+stress: $(READY)  ## How well does the refit do where its assumptions fail? Two hours; resumes; writes docs/closure/stress.json
 	$(BIN)/python -m apogaia.closure.stress || [ $$? -eq 3 ]  # 3: runs beyond their limits, which the report tells
 	$(BIN)/python -m apogaia.closure.stress --report
 	$(BIN)/python tools/write_closure_page.py
@@ -173,7 +173,7 @@ closure: $(READY)  ## Is an injected zero point recovered? Hours; an interrupted
 	$(BIN)/python tools/run_notebook.py 08_closure --survey mock-dr14 --products results/mock-dr14/08_closure.json
 	$(BIN)/python -m apogaia.closure --report
 
-simulated-survey: $(READY)  ## What the simulated survey holds: docs/simulated_survey.md, its pictures and numbers
+simulated-survey: $(READY)  ## What the simulated survey contains: docs/simulated_survey.md, its pictures and numbers
 	$(BIN)/python tools/describe_simulation.py
 
 bench: $(READY)  ## Measure speed (benchmarks/), write docs/performance.md
@@ -199,10 +199,10 @@ PRODUCTS = $(BUILD) $(RESULTS) figures/$(NAME) $(DATA)/models $(DATA)/prediction
 SIMULATED = $(DATA)/raw $(DATA)/truth.fits
 SURE ?=
 
-clean:  ## Remove all products of SURVEY, and say which; raw files of an archive survey stay. Of a real one with SURE=yes
+clean:  ## List and remove all products of SURVEY, but no fetched raw files; of a real survey with SURE=yes
 	@test -n "$(NAME)" || { echo "make clean needs SURVEY=name"; exit 1; }
 	@echo "Products of $(NAME):"; du -sch $(wildcard $(PRODUCTS) $(if $(filter simulated,$(KIND)),$(SIMULATED))) 2>/dev/null || true
 	@test "$(KIND)" = simulated -o "$(SURE)" = yes || \
-	  { echo "Making them again takes days: make clean SURVEY=$(SURVEY) SURE=yes removes them"; exit 1; }
+	  { echo "Remaking them takes days: make clean SURVEY=$(SURVEY) SURE=yes removes them"; exit 1; }
 	rm -rf $(PRODUCTS) $(DATA)/.*.fingerprint
 	@grep -q '"seed"' $(RAW) 2>/dev/null && rm -rf $(SIMULATED) || true

@@ -11,7 +11,7 @@ from benchmarks.measuring import Quantity
 HEAD = """# Performance
 
 Written by `make bench` (`python -m benchmarks`). Numbers are medians over the runs stated; the two sides of a ratio
-were measured in turns within the same run. A bound is a promise of this project, and whether it was met is computed.
+were measured in turns within the same run. A bound is a promise of this project; whether it was met is computed.
 """
 
 

@@ -177,7 +177,7 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path, case):
         ("[cuts]\nmin_log_luminosity = nan", "must be a number, 10 or less (-inf: no limit), not nan"),
         (
             "[cuts]\nmax_parallax_error = 0.1",
-            "cuts.max_parallax_error must be a text with a number and a unit, such as '1 mas', 0 mas or more"
+            "cuts.max_parallax_error must be a string with a number and a unit, such as '1 mas', 0 mas or more"
             " (inf mas: no limit), not 0.1",
         ),
         ('[sources]\ngaia_epoch = "2016 m"', "such as '1900 yr', from 1900 to 2100 yr, not '2016 m'"),
@@ -348,8 +348,8 @@ def test_every_quantity_has_a_unit_and_limits(tmp_path, name):
         assert _faults_of(tmp_path, section, key, f'"{limit} {unit}"') is None
         past = math.nextafter(limit, beyond * math.inf)
         for value in (f"{past!r} {unit}", f"{infinity} {unit}", f"nan {unit}", "1", "1 A", unit, f"1 {unit} 2"):
-            assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, f'"{value}"'), value
-    assert f"mine.toml: {name} must be a text" in _faults_of(tmp_path, section, key, max(1, low or 1))
+            assert f"mine.toml: {name} must be a string" in _faults_of(tmp_path, section, key, f'"{value}"'), value
+    assert f"mine.toml: {name} must be a string" in _faults_of(tmp_path, section, key, max(1, low or 1))
 
 
 def _without(dropped_section, dropped_key=None):

@@ -706,7 +706,7 @@ def _parallax_block(numbers: Mapping) -> str:
         markdown_table(("G [mag]", "stars", "median parallax error [mas]"), rows)
         + f"\nGaia minus true parallax, mean weighted by 1 / error^2: {found['mean_difference_uas']:.1f} +-"
         f" {found['error_of_mean_uas']:.1f} uas (injected, with the same weights: {found['injected_uas']:.1f} uas, of"
-        f" which neighbours on the sky share {found['sky_error_uas']:.0f} uas rms); what is left scatters by"
+        f" which neighbours on the sky share {found['sky_error_uas']:.0f} uas rms); the residuals scatter by"
         f" {found['sd_of_difference_in_errors']:.2f} of the quoted errors.\n"
     )
 

@@ -148,9 +148,9 @@ def check_room(folder: Path, lock: Path) -> str:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free / 1e9
     if free < disk:
-        remedy = "make room, or give make VENV=a folder on another disk"
-        raise NoRoomError(f"{folder} takes {disk:.1f} GB, and its disk has {free:.1f} GB free: {remedy}")
-    return f"downloads {download:.1f} GB unless cached, takes {disk:.1f} GB of {free:.0f} GB free"
+        remedy = "free some space, or give make VENV=a folder on another disk"
+        raise NoRoomError(f"{folder} takes {disk:.1f} GB, but its disk has {free:.1f} GB free: {remedy}")
+    return f"downloads {download:.1f} GB unless cached, uses {disk:.1f} GB of {free:.0f} GB free"
 
 
 def make_empty(folder: Path) -> None:
@@ -164,7 +164,7 @@ def make_empty(folder: Path) -> None:
     content = list(folder.iterdir()) if folder.is_dir() else []
     if content and not any((folder / name).is_file() for name in (MARK, ".complete")):
         raise NotOursError(
-            f"{folder} holds files that are no environment of apogaia, and would be emptied:"
+            f"{folder} holds files that do not belong to an environment of apogaia, and would be emptied:"
             " give make VENV=a new folder, or remove it"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def bring_up_to_date(folder: Path, lock: Path, installer: str = "uv") -> None:
     folder = folder.absolute()
     ours, theirs = wanted(lock), installed(folder)
     if theirs.get("packages") != ours["packages"]:
-        print(f"Creating {folder} from {lock}: {check_room(folder, lock)}; minutes", flush=True)
+        print(f"Creating {folder} from {lock}: {check_room(folder, lock)}; takes minutes", flush=True)
         create(folder, lock, installer)
     elif theirs != ours:
         (folder / ".complete").unlink()

@@ -1,4 +1,4 @@
-"""What this analysis gives beside what the paper publishes: the ledger, and the README's picture and table.
+"""Results of this analysis compared with the paper's: the ledger, and the README's picture and table.
 
 ``python tools/ledger.py SURVEY`` writes them from the results of a survey into its report in build/ (`make report`),
 and with ``--docs`` into README.md and docs/ (`make readme`). A tolerance is what a reproduction with the real data
@@ -8,7 +8,6 @@ and with ``--docs`` into README.md and docs/ (`make readme`). A tolerance is wha
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import textwrap
@@ -27,7 +26,6 @@ __all__ = [
     "figure_table",
     "floor_sentence",
     "ledger",
-    "notebook_seconds",
     "replace_block",
     "result_lines",
 ]
@@ -174,21 +172,14 @@ FIGURES = (
 )
 
 
-def notebook_seconds(workspace: Workspace, notebook: str) -> float:
-    """How long the executed notebook of a survey took, as papermill noted in it [s]."""
-    path = workspace.executed_notebook(notebook)
-    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
-
-
 def figure_table(workspace: Workspace) -> str:
-    """Paper figure -> notebook -> file -> seconds, as Markdown."""
-    lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` | seconds for the notebook |"]
-    lines.append("|---|---|---|---|")
+    """Paper figure -> notebook -> file, as Markdown."""
+    lines = [f"| paper figure | notebook | file in `figures/{workspace.survey.name}/` |"]
+    lines.append("|---|---|---|")
     for figure, notebook, name in FIGURES:
         if notebook in _MAY_BE_ABSENT and not workspace.executed_notebook(notebook).is_file():
             continue
-        seconds = notebook_seconds(workspace, notebook)
-        lines.append(f"| {figure or '-'} | {notebook} | `{name}.pdf` | {seconds:.0f} |")
+        lines.append(f"| {figure or '-'} | {notebook} | `{name}.pdf` |")
     return "\n".join(lines) + "\n"
 
 
@@ -209,7 +200,7 @@ def result_lines(workspace: Workspace) -> str:
         f" ± {refit['error_uas']:.1f} µas | {offset['injected_uas']:.1f} µas |\n"
         f"| distances of the test stars: median difference | {truth['median_offset_percent']:+.1f} % | 0 |\n"
         f"| distances of the test stars: robust scatter | {truth['robust_scatter_percent']:.1f} % | |\n"
-        f"| truth inside the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
+        f"| truth within the quoted error | {100 * truth['coverage_68']:.0f} % of the stars | 68 % |\n"
         f"| scatter of Teff, log g, [Fe/H] about the truth, SNR above 100 | {teff:.0f} K,"
         f" {logg:.2f}, {fe_h:.3f} dex | |\n"
         f"| [Fe/H] map minus its truth: median and scatter of {maps['bins']} bins |"
@@ -226,9 +217,9 @@ def floor_sentence(workspace: Workspace) -> str:
     refit = read_json(workspace.result("03_offset_analysis"))["calibrated"]
     low, high = FIELD_FLOOR_UAS
     sentence = (
-        f"Published zero points of one release of Gaia differ by {low:.0f} to {high:.0f} µas, and parallaxes of"
-        f" neighbours on the sky share errors as large: that is how well anyone knows Gaia's zero point. This run's"
-        f" error, {refit['error_uas']:.1f} µas, is that of the method alone, and does not replace it."
+        f"Published zero points for the same Gaia release differ by {low:.0f} to {high:.0f} µas, and parallaxes of"
+        f" neighbours on the sky share errors of that size: this is how well Gaia's zero point is known. This run's"
+        f" error, {refit['error_uas']:.1f} µas, is that of the method alone, and does not include this floor."
     )
     return textwrap.fill(sentence, 120) + "\n"
 
@@ -257,13 +248,13 @@ def ledger(workspace: Workspace) -> str:
     lines = [
         "# Ledger",
         "",
-        f"Each number that Leung & Bovy (2019b) publish beside that of the survey `{survey.name}` ({title}).",
+        f"Each number that Leung & Bovy (2019b) publish, and that of the survey `{survey.name}` ({title}).",
         "Written by the analysis; N: from the notebooks released with the paper.",
     ]
     if simulated:
         lines.append("This survey is simulated: its counts are its own, and its zero point is compared with the truth.")
     if (survey.sources.apogee_release, survey.sources.gaia_release) != ("dr14", "dr2"):
-        lines.append("The paper's numbers are those of APOGEE DR14 and Gaia DR2: here they are for orientation alone.")
+        lines.append("The paper's numbers are those of APOGEE DR14 and Gaia DR2: here they are for reference only.")
     lines += ["", "| quantity | paper | here | truth | tolerance with real data | where |", "|---|---|---|---|---|---|"]
     for entry in ENTRIES:
         first = results[entry.result].get(entry.key[0])

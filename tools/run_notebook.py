@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("notebook", help="name without suffix, for instance 01_data_reduction")
     parser.add_argument("--survey", required=True, help="name of a survey, or the path of a .toml file")
-    parser.add_argument("--products", nargs="*", default=[], type=Path, help="files that the notebook must have made")
+    parser.add_argument("--products", nargs="*", default=[], type=Path, help="files that the notebook must write")
     options = parser.parse_args(arguments)
     if options.survey.endswith(".toml"):
         options.survey = str(Path(options.survey).resolve())  # the notebook runs in another folder
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         executed.parent.mkdir(parents=True, exist_ok=True)
         # one make runs a notebook once: only another one can be at it
-        with alone(executed.with_name(f".{options.notebook}.lock"), f"another make runs {executed}"):
+        with alone(executed.with_name(f".{options.notebook}.lock"), f"another make is running {executed}"):
             return run(options, workspace, notebook, executed, running)
     except BusyError as busy:
         print(busy, file=sys.stderr)
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
-        folders = "build, data, figures and results must be folders that you can write, with room"
+        folders = "build, data, figures and results must be writable folders with enough disk space"
         print(f"{error}: {folders}", file=sys.stderr)
         return 2
 
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, workspace: Workspace, notebook: Path, execu
             stderr_file=progress,
         )
     except KeyboardInterrupt:
-        print(f"{options.notebook} interrupted; run make again, it goes on from here", file=sys.stderr)
+        print(f"{options.notebook} interrupted; run make again to resume", file=sys.stderr)
         return 130
     except papermill.PapermillExecutionError as error:
         print(f"{error}\n{options.notebook} failed for survey {options.survey}; see {running}", file=sys.stderr)

@@ -58,7 +58,7 @@ def command_line() -> str:
     choices = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     summaries = {action.dest: action.help or "" for action in choices._choices_actions}
     lines = ["# Command line", "", escaped(parser.description or ""), ""]
-    lines += ["Written from the commands' own help: `apogaia COMMAND --help` prints the same.", ""]
+    lines += ["This page is made from the commands' own help: `apogaia COMMAND --help` prints the same.", ""]
     rows = [(f"[`{name}`](#apogaia-{name})", escaped(text)) for name, text in summaries.items()]
     lines += [table(("command", "what it does"), rows), *_epilog(parser.epilog)]
     for name, command in choices.choices.items():
@@ -131,7 +131,7 @@ def survey_keys() -> str:
         rows = []
         for key, what in described["properties"].items():
             value = base.get((section, key)) or simulated.get((section, key)) or Stated("", "")
-            meaning = re.sub(r" Must be a text.*$", "", what.get("description", ""))
+            meaning = re.sub(r" Must be a string.*$", "", what.get("description", ""))
             rows.append((code(key), escaped(meaning), _allowed(what), code(value.value), escaped(value.source)))
         lines += [table(("key", "meaning", "unit and limits", "value", "source of the value"), rows), ""]
     return "\n".join(lines)
@@ -173,7 +173,7 @@ def survey_changes() -> str:
         if not extends:
             lines += ["States every key: its values are those of [Keys of a survey file](survey_keys.md).", ""]
             continue
-        lines += [f"Takes all values of [{extends}](#{extends}) but these:", ""]
+        lines += [f"Takes all values of [{extends}](#{extends}) except these:", ""]
         rows = [
             (code(f"{section}.{key}"), code(value.value), escaped(value.source))
             for (section, key), value in values.items()
@@ -234,7 +234,7 @@ def api_pages() -> dict[str, str]:
         )
         for name, home in apogaia._HOMES.items()
     ]
-    lines = ["# Python", "", "The names that most people import, loaded when they are asked for:", ""]
+    lines = ["# Python", "", "The names that most people import; each is loaded on first use:", ""]
     lines += [table(("name", "what it is"), names), "", "The parts of the package:", ""]
     rows = [
         (f"[{part or 'top level'}]({part or 'top'}.md)", escaped(_first_line(PACKAGE / part / "__init__.py")))
@@ -251,7 +251,7 @@ def _api_page(part: str, paths: list[Path]) -> str:
         escaped(_first_line(PACKAGE / part / "__init__.py")),
     ]
     if not part:
-        lines[-1] = "Modules that stand beside the parts of the pipeline."
+        lines[-1] = "Modules outside the parts of the pipeline."
     for path in paths:
         module = ".".join(("apogaia", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         title = [] if module == f"apogaia.{part}" else ["", f"## {module.removeprefix(f'apogaia.{part}').lstrip('.')}"]

@@ -31,7 +31,7 @@ def pages(workspace: Workspace) -> Shown:
     name = survey.name
     about = f"Figures, numbers and notebooks of this site are those of the survey `{name}` ({escaped(survey.title)})."
     if workspace.survey.is_test_run:
-        about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. Those of `make all` do.\n```"
+        about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. For real numbers run `make all`.\n```"
     shown.pages["generated/survey.md"] = about + "\n"
     made = {
         "executed notebooks": _notebooks(workspace, shown),
@@ -65,7 +65,7 @@ def _notebooks(workspace: Workspace, shown: Shown) -> bool:
         question = next((line for line in first.splitlines() if line.startswith("*")), "")
         rows.append((f"[{first.splitlines()[0].lstrip('# ')}](../notebooks/{path.name})", question.strip("*")))
     if rows:
-        lines += ["Each is as `make all` ran it.", "", table(("notebook", "question"), rows), ""]
+        lines += ["Each notebook is shown as `make all` ran it.", "", table(("notebook", "question"), rows), ""]
         lines += ["```{toctree}", ":hidden:", "", *(f"../notebooks/{path.name}" for path in found), "```"]
     else:
         lines.append(_absent(workspace, "executed notebooks"))
@@ -78,7 +78,7 @@ def _gallery(workspace: Workspace, shown: Shown) -> bool:
     of_paper = {file: number for number, _, file in ledger.FIGURES if number}
     lines = ["# Figures", "", "```{include} /generated/survey.md", "```", ""]
     lines.append(
-        f"The same as PDF are in `figures/{workspace.survey.name}/`." if found else _absent(workspace, "figures")
+        f"PDFs of these figures are in `figures/{workspace.survey.name}/`." if found else _absent(workspace, "figures")
     )
     chapter = ""
     for path in found:
@@ -125,8 +125,8 @@ def model_metrics(workspace: Workspace) -> str:
     refit, model = offset["calibrated"], training[name]
     rows = [
         ("model", f"`{workspace.model(name).name}`"),
-        ("stars that train by gradient", f"{model['gradient_stars']:,}"),
-        ("stars that validate", f"{model['validation_stars']:,}"),
+        ("training stars (gradient)", f"{model['gradient_stars']:,}"),
+        ("validation stars", f"{model['validation_stars']:,}"),
         ("zero point, mean over the stars", f"{refit['value_uas']:.1f} ± {refit['error_uas']:.1f} µas"),
         ("rows of the catalogue", f"{inference['stars']:,}"),
         ("rows with a distance", f"{inference['with_distance']:,}"),
@@ -135,7 +135,7 @@ def model_metrics(workspace: Workspace) -> str:
     for sample, found in inference["distance_against_gaia"].items():
         quantity = f"distance against Gaia's, {sample.replace('_', ' ')} ({found['stars']:,} stars)"
         rows.append((quantity, _median_and_scatter(found)))
-    for key, sample in (("truth", "test stars"), ("truth_trained", "stars that trained")):
+    for key, sample in (("truth", "test stars"), ("truth_trained", "training stars")):
         for prefix, distance in (("", "network's distance"), ("weighted_", "weighted distance")):
             if truth := inference.get(key):
                 quantity = f"{distance} against the truth, {sample} ({truth[prefix + 'stars']:,})"
@@ -171,7 +171,7 @@ def _explorer(workspace: Workspace, shown: Shown) -> bool:
     if made.is_file():
         shown.files["whole/explorer.html"] = made
         lines += [
-            f"The catalogue of the survey `{workspace.survey.name}`: choose stars in one panel and see them in the"
+            f"The catalogue of the survey `{workspace.survey.name}`: select stars in one panel to see them in the"
             " others.",
             "",
             "```{raw} html",

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, JSON results, and the provenance by which a product is reused."""
+"""Files that are complete or absent: atomic writing, JSON results, and the provenance for reusing products."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PIECE = 2**20  # [bytes]
 
 
 class BusyError(OSError):
-    """Another process is at the same product; the message says which, and what to do."""
+    """Another process is working on the same product; the message says which, and what to do."""
 
 
 @contextmanager
 def alone(lock: str | Path, busy: str) -> Iterator[None]:
-    """Keep a second process from the block: it raises `BusyError`, which says `busy`. A killed one keeps nobody out."""
+    """Exclude a second process from the block with a `BusyError` that says `busy`. A killed process blocks nobody."""
     Path(lock).parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as handle:
         try:
@@ -57,7 +57,7 @@ def alone(lock: str | Path, busy: str) -> Iterator[None]:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well the file gets its name, otherwise it is removed.
+    """Give a temporary path beside `path`; if the block succeeds the file gets its name, otherwise it is removed.
 
     The temporary name keeps the suffix, since many writers choose the format by it. The file is synced to disk before
     the rename, so a killed process leaves the old file or the new one, never half of one.
@@ -75,7 +75,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, values: Mapping) -> None:
-    """Write numbers, texts and arrays as sorted, indented JSON, atomically; NaN and infinities become null."""
+    """Write numbers, strings and arrays as sorted, indented JSON, atomically; NaN and infinities become null."""
     text = json.dumps(_plain(values), indent=1, sort_keys=True, allow_nan=False)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -91,7 +91,7 @@ def read_json(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there yet: run the notebook whose number it bears, or `make`")
+        raise FileNotFoundError(f"{path} does not exist yet: run the notebook with its number, or `make`")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -155,7 +155,7 @@ def kept(
     *,
     in_parts: bool = False,
 ) -> Path:
-    """Make a product unless it is there and current, and return its path.
+    """Make a product unless it exists and is up to date, and return its path.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def file_digest(path: str | Path) -> bytes:
 
 
 def is_current(product: str | Path, key: str) -> bool:
-    """Whether `product` was made with this fingerprint, and is what was made.
+    """Whether `product` was made with this fingerprint and has not changed since.
 
     A file that was changed or replaced since is not current. Up to 64 MiB the whole content is compared. Of larger
     files, such as a stars.h5 of 22 GB, these are: the size and the first, middle and last MiB; a change in place
@@ -238,7 +238,7 @@ def parts_folder(folder: str | Path, key: str) -> Path:
 
 
 def remove_leftovers(product: str | Path) -> None:
-    """Remove what runs that were killed while they wrote `product` or its fingerprint left beside it."""
+    """Remove files left by runs that were killed while writing `product` or its fingerprint."""
     product = Path(product)
     for path in (product, _mark(product)):
         for leftover in path.parent.glob(f".{path.stem}.*-*{path.suffix}"):

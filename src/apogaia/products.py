@@ -137,7 +137,7 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
 
 
 def calibrated_model(survey: Survey, workspace: Workspace) -> TrainedModel:
-    """The network of a survey trained with the refitted zero point, on which catalogue and maps rest by default.
+    """The network of a survey trained with the refitted zero point, which catalogue and maps use by default.
 
     Not in the paper (docs/closure.md). Raises as `trained_model` does.
     """

@@ -1,4 +1,4 @@
-"""A survey: every number of an analysis that may vary, read from one TOML file.
+"""A survey: every adjustable number of an analysis, read from one TOML file.
 
 A survey file has the sections of `Survey` below. ``extends = "dr14"`` takes all values of another survey and changes
 only what the file states. Quantities are written with their unit (``max_parallax_error = "0.1 mas"``) and converted to
@@ -87,11 +87,11 @@ class Number:
         if info.context != _FILE or self.unit is None:
             return value
         if not isinstance(value, str) or not re.search(self._pattern(), value):
-            raise PydanticCustomError("unit", "a text with a number and a unit is needed")
+            raise PydanticCustomError("unit", "a string with a number and a unit is needed")
         try:
             return float(u.Quantity(value).to_value(self.unit))
         except (TypeError, ValueError, ArithmeticError) as error:  # UnitConversionError is a TypeError
-            raise PydanticCustomError("unit", "no unit that converts to the declared one") from error
+            raise PydanticCustomError("unit", "the unit does not convert to the declared one") from error
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         described = handler(schema)
@@ -181,7 +181,7 @@ class SourcesSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class ArchiveSettings:
-    """Where `apogaia fetch` finds the files, and how hard it may pull."""
+    """Where `apogaia fetch` finds the files, and the limits of its requests."""
 
     sas: Annotated[str, Text("Root of SDSS's Science Archive Server.", pattern=_WEB)]
     allstar_sha1: Annotated[
@@ -193,7 +193,7 @@ class ArchiveSettings:
     ]
     zenodo: Annotated[str, Text("API record of the paper's training and test set.", pattern=_WEB)]
     streams: Annotated[int, Number("Files fetched at a time.", ge=1, le=64)]  # more would be a burden to a server
-    attempts: Annotated[int, Number("Attempts at each file, before it is left to the next run.", ge=1, le=100)]
+    attempts: Annotated[int, Number("Attempts at each file before it is left for the next run.", ge=1, le=100)]
     gaia_chunk: Annotated[int, Number("Stars per query of Gaia's archive.", ge=1, le=1_000_000)]  # rows of an upload
     gaia_radius: Annotated[
         float, Quantity("arcsec", "Radius around each star within which sources are kept.", ge=0, le=600)
@@ -206,13 +206,13 @@ class ArchiveSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class CountsSettings:
-    """Stars that the published analysis had; a full run of an archive survey is held to them."""
+    """Numbers of stars in the published analysis; a full run of an archive survey is checked against them."""
 
-    asserted: Annotated[bool, Flag("Hold a full run to these counts; false where cuts or stars are others.")]
+    asserted: Annotated[bool, Flag("Check a full run against these counts; false if cuts or stars differ.")]
     rows: Annotated[int, Number("Rows of allStar, exactly.", ge=0, le=_ROWS)]
     with_parallax_and_ks: Annotated[int, Number("Stars with a parallax and Ks, within `tolerance`.", ge=0, le=_ROWS)]
-    training: Annotated[int, Number("Stars that train, within `tolerance`.", ge=0, le=_ROWS)]
-    test: Annotated[int, Number("Stars that test, within `tolerance`.", ge=0, le=_ROWS)]
+    training: Annotated[int, Number("Stars in the training set, within `tolerance`.", ge=0, le=_ROWS)]
+    test: Annotated[int, Number("Stars in the test set, within `tolerance`.", ge=0, le=_ROWS)]
     tolerance: Annotated[float, Number("Relative tolerance of the counts.", ge=0, le=1)]
 
 
@@ -230,18 +230,20 @@ class SimulationSettings:
     constant_zero_point: Annotated[
         float,
         # 10 mas: a hundred times that of any release of Gaia
-        Quantity("uas", "Gaia's minus the true parallax; with lindegren2021, added to it.", ge=-10_000, le=10_000),
+        Quantity(
+            "uas", "Gaia's minus the true parallax; with lindegren2021, in addition to it.", ge=-10_000, le=10_000
+        ),
     ]
     sky_error: Annotated[
         float,
-        Quantity("uas", "Rms of the parallax errors that neighbours on the sky share; their mean is 0.", ge=0, le=1000),
+        Quantity("uas", "Rms of the parallax errors shared by neighbours on the sky; their mean is 0.", ge=0, le=1000),
     ]
     max_visits: Annotated[int, Number("Most visits of one star.", ge=1, le=50)]  # APOGEE's dozens
     flag_rate: Annotated[
         float, Number("Rate of persistence and bright neighbours in STARFLAG; 1: that of DR14.", ge=0, le=1)
     ]
     contaminant_fraction: Annotated[
-        float, Number("Stars with a wrong match, a blend's magnitudes or a parallax far off.", ge=0, le=1)
+        float, Number("Stars with a wrong match, a blend's magnitudes or a grossly wrong parallax.", ge=0, le=1)
     ]
 
 
@@ -265,7 +267,7 @@ class SpectraSettings:
         Meaning("Bits of APOGEE_PIXMASK whose pixels are set to the continuum."),
     ]
     max_abs_flux: Annotated[  # the continuum itself is 1
-        float, Number("Normalised pixels beyond are set to the continuum; inf: none.", ge=1, le=math.inf)
+        float, Number("Normalised pixels above this are set to the continuum; inf: none.", ge=1, le=math.inf)
     ]
 
 
@@ -281,7 +283,7 @@ class CutsSettings:
     snr_split: Annotated[
         float,
         Number(
-            "Stars above this SNR train, stars below it test: the stars of the survey must lie on both sides.",
+            "Stars above this SNR are for training, those below for testing: a survey needs both.",
             ge=0,
             le=100_000,
         ),
@@ -302,7 +304,7 @@ class CutsSettings:
         float, Quantity("mag", "Smaller AK_TARG counts as missing.", ge=-1, le=10)
     ]
     needs_extinction: Annotated[
-        bool, Flag("Stars with missing extinction do not train; else they count as unreddened.")
+        bool, Flag("Stars with missing extinction are left out of training; else they count as unreddened.")
     ]
     max_ruwe: Annotated[float, Number("Largest RUWE.", ge=0, le=math.inf)]
     max_ipd_frac_multi_peak: Annotated[float, Number("Largest ipd_frac_multi_peak, in percent.", ge=0, le=math.inf)]
@@ -329,7 +331,7 @@ class NetworkSettings:
     ]
     fakemag_scale: Annotated[
         float,
-        Number("Softplus output times this and the parallax scale is fakemag.", ge=_TINY, le=1e6),
+        Number("The softplus output times this and the parallax scale is fakemag.", ge=_TINY, le=1e6),
     ]
 
 
@@ -357,7 +359,7 @@ class TrainingSettings:
     ]
     schedule: _Schedule
     plateau_factor: Annotated[  # 1 would not lower it
-        float, Number("Factor on the learning rate when the loss stays.", ge=0.001, le=0.999)
+        float, Number("Factor on the learning rate when the loss reaches a plateau.", ge=0.001, le=0.999)
     ]
     plateau_patience: Annotated[int, Number("Epochs without a better loss before that.", ge=0, le=_TIMES)]
     plateau_threshold: Annotated[  # beyond the loss itself, no epoch counts as better
@@ -365,7 +367,7 @@ class TrainingSettings:
     ]
     min_learning_rate: Annotated[float, Number("Least learning rate.", ge=0, le=1)]
     validation_fraction: Annotated[  # most stars must train
-        float, Number("Share of the training set that validates.", ge=0, le=0.9)
+        float, Number("Share of the training set used for validation.", ge=0, le=0.9)
     ]
     variance_form: Annotated[
         Literal["parallax", "released"],
@@ -373,7 +375,7 @@ class TrainingSettings:
     ]
     contaminant_fraction: Annotated[  # more than half are not contaminants
         float,
-        Number("Of the likelihood: share of stars with a wrong parallax or match; 0: Gaussian.", ge=0, le=0.5),
+        Number("In the likelihood: fraction of stars with a wrong parallax or match; 0: Gaussian.", ge=0, le=0.5),
     ]
     contaminant_width: Annotated[
         float, Number("Their standard deviation, in units of an ordinary star's.", ge=1, le=10_000)
@@ -389,19 +391,19 @@ class CalibrationSettings:
 
     model: Annotated[
         Literal["calibrated", "constant"],
-        Meaning("On which catalogue and maps rest: calibrated, or the paper's constant."),
+        Meaning("Model for catalogue and maps: calibrated, or the paper's constant."),
     ]
     seed: Annotated[int, Number("Seed of the principal components and of the halves.", ge=0, le=_SEED)]
     min_abs_glon: Annotated[  # at 180 no star is left
         float,
-        Quantity("deg", "Stars nearer to the Galactic centre's longitude do not calibrate: the bar.", ge=0, le=179),
+        Quantity("deg", "Stars nearer to the Galactic centre's longitude (the bar) do not calibrate.", ge=0, le=179),
     ]
     min_stars: Annotated[
         int, Number("With fewer stars that can calibrate, the survey is refused before any training.", ge=1, le=_ROWS)
     ]
     min_parallax_spread: Annotated[  # a survey of the whole disc has about 1
         float,
-        Number("Likewise if the spread of their parallaxes is a smaller share of the median than this.", ge=0, le=10),
+        Number("The same if the spread of their parallaxes over the median is below this.", ge=0, le=10),
     ]
     zero_point: Annotated[
         Literal["refit", "fixed"],
@@ -412,7 +414,7 @@ class CalibrationSettings:
         float,
         Quantity(
             "uas",
-            "Gaia's minus the true parallax, less what sources.parallax_zero_point subtracts; only if it is fixed.",
+            "Gaia's minus the true parallax, after subtraction of sources.parallax_zero_point; only if it is fixed.",
             ge=-10_000,
             le=10_000,
         ),
@@ -422,7 +424,7 @@ class CalibrationSettings:
         int,
         Number("Principal components of the spectra in which the fitted luminosity is linear.", ge=1, le=1000),
     ]
-    products: Annotated[int, Number("Of how many first components the products count too.", ge=0, le=100)]
+    products: Annotated[int, Number("Number of first components whose products are features too.", ge=0, le=100)]
     stars_per_feature: Annotated[
         float, Number("Fewer components and products in samples with fewer stars for each.", ge=1, le=1e6)
     ]
@@ -430,7 +432,7 @@ class CalibrationSettings:
     iterations: Annotated[int, Number("Iterations of the luminosities.", ge=1, le=20)]  # it converges in a few
     systematic_share: Annotated[
         float,
-        Number("Share of the correction for the density that is added to the error in quadrature.", ge=0, le=1),
+        Number("Fraction of the density correction that is added to the error in quadrature.", ge=0, le=1),
     ]
     slope_prior: Annotated[
         float,
@@ -446,7 +448,9 @@ class CalibrationSettings:
     ]
     sky_prior: Annotated[
         float,
-        Quantity("uas", "Standard deviation of what parallaxes of neighbours on the sky share; 0: none.", ge=0, le=1e4),
+        Quantity(
+            "uas", "Standard deviation of the parallax errors shared by neighbours on the sky; 0: none.", ge=0, le=1e4
+        ),
     ]
     drift_prior: Annotated[
         float,
@@ -454,7 +458,7 @@ class CalibrationSettings:
     ]
     density_prior: Annotated[
         float,
-        Number("Standard deviation, about 1, of the share of the density's correction that is made.", ge=_TINY, le=100),
+        Number("Standard deviation, about 1, of the amplitude of the density correction.", ge=_TINY, le=100),
     ]
     dropout: Annotated[float, Number("Share of the units that dropout drops.", ge=0, le=0.99)]
     epochs: Annotated[int, Number("Passes over the training set.", ge=1, le=_TIMES)]
@@ -462,7 +466,8 @@ class CalibrationSettings:
     schedule: _Schedule
     plateau_patience: Annotated[int, Number("Epochs without a better loss before the rate falls.", ge=0, le=_TIMES)]
     contaminant_fraction: Annotated[
-        float, Number("Of the likelihood that trains the network; the refit fits its own.", ge=0, le=0.5)
+        float,
+        Number("Fraction of contaminants in the likelihood of the network; the refit fits its own.", ge=0, le=0.5),
     ]
     contaminant_width: Annotated[
         float, Number("Their standard deviation, in units of an ordinary star's.", ge=1, le=10_000)
@@ -471,7 +476,7 @@ class CalibrationSettings:
 
 @dataclass(frozen=True, config=_CONFIG)
 class ParametersSettings:
-    """The censored network, which finds Teff, log g and 20 abundances, and the stars that train it.
+    """The censored network, which predicts Teff, log g and 20 abundances, and the stars that train it.
 
     What is not given here, such as the convolutions, is that of [network], [training] and [cuts].
     """
@@ -491,17 +496,17 @@ class ParametersSettings:
     passes: Annotated[int, Number("Dropout passes per spectrum.", ge=2, le=_TIMES)]  # a spread needs two
     learning_curve: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=10, le=_ROWS)], ...],
-        Meaning("Training stars of notebook 06's learning curve, each a training of its own; empty: none is drawn."),
+        Meaning("Numbers of training stars in notebook 06's learning curve, with one training for each; empty: none."),
     ]
-    min_snr: Annotated[float, Number("Stars above this SNR train.", ge=0, le=100_000)]
+    min_snr: Annotated[float, Number("Training stars have a higher SNR.", ge=0, le=100_000)]
     # no star of APOGEE lies outside 0 to 100,000 K
-    min_teff: Annotated[float, Quantity("K", "Stars above this Teff of the labels train.", ge=0, le=100_000)]
-    max_teff: Annotated[float, Quantity("K", "Stars below this Teff of the labels train.", ge=0, le=math.inf)]
+    min_teff: Annotated[float, Quantity("K", "Training stars have a higher Teff among their labels.", ge=0, le=100_000)]
+    max_teff: Annotated[float, Quantity("K", "Training stars have a lower Teff among their labels.", ge=0, le=math.inf)]
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class LabelsSettings:
-    """Where Teff, log g and abundances of the stars come from, on which offset model, catalogue and maps rest."""
+    """Source of Teff, log g and abundances of the stars for the offset model, catalogue and maps."""
 
     source: Annotated[
         Literal["own", "external", "aspcap"],
@@ -525,7 +530,7 @@ class InferenceSettings:
     ]
     weighted_error: Annotated[
         Literal["total", "model"],
-        Meaning("The network's error in weighted_dist: total, or the model error alone (the paper's definition)."),
+        Meaning("The network's error in weighted_dist: total, or only the model error (the paper's definition)."),
     ]
 
 
@@ -559,7 +564,7 @@ _Catalogue = tuple[Annotated[float, Number("Offset, scatter, share of contaminan
 
 @dataclass(frozen=True, config=_CONFIG)
 class ComparisonsSettings:
-    """Comparison with other catalogues of distances, and what is put into those that a simulated survey writes.
+    """Comparison with other catalogues of distances, and the errors of those that a simulated survey writes.
 
     Each such catalogue has three numbers: the relative offset of its distances, its relative scatter, and the share of
     its rows that are contaminants.
@@ -757,7 +762,7 @@ def survey_names() -> list[str]:
 
 
 def load_survey(survey: str | Path | Survey) -> Survey:
-    """Read a survey by its name (``"smoke"``) or from a file (``"my.toml"``); one that is read already stays as it is.
+    """Read a survey by its name (``"smoke"``) or from a file (``"my.toml"``); a `Survey` is returned unchanged.
 
     Raises
     ------
@@ -984,7 +989,7 @@ def _allowed(described: Mapping[str, Any]) -> str:
     unit = described.get("x-unit")
     if kind == "string" and unit is None:
         form = f" of the form {described['pattern']}" if "pattern" in described else ""
-        return f"a text{form}" if "minLength" not in described else "a text that is not empty"
+        return f"a string{form}" if "minLength" not in described else "a string that is not empty"
     low, high = (described.get(name, described.get(f"x-{name}")) for name in ("minimum", "maximum"))
     tail = f" {unit}" if unit else ""
     if low is not None and high is not None:
@@ -993,7 +998,7 @@ def _allowed(described: Mapping[str, Any]) -> str:
         end, side, off = (low, "more", "inf") if high is None else (high, "less", "-inf")
         limits = f", {end:.10g}{tail} or {side} ({off}{tail}: no limit)"
     if unit:
-        return f"a text with a number and a unit, such as '{max(1, low or 1):.10g} {unit}'," + limits.replace(",", "")
+        return f"a string with a number and a unit, such as '{max(1, low or 1):.10g} {unit}'," + limits.replace(",", "")
     return ("a whole number" if kind == "integer" else "a number") + limits
 
 

@@ -119,7 +119,7 @@ class TrainedModel:
 
     @takes(spectra=u.dimensionless_unscaled, g_mag=u.mag, bp_rp=u.mag, teff=u.K)
     def place(self, spectra, g_mag=None, bp_rp=None, teff=None) -> Placement:
-        """Where stars lie with respect to the training set (`TrainingDomain.place`); unknown if the file has none.
+        """How far stars are from the training set (`TrainingDomain.place`); unknown if the file has none.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Where things are: the only place that knows folders and file names."""
+"""The layout on disk: the only module that knows folders and file names."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Workspace:
 
     @property
     def truth(self) -> Path:
-        """What the simulation knows; read by closure tests and figures only."""
+        """The true values of a simulation; read only by closure tests and figures."""
         return self.data / "truth.fits"
 
     @property
@@ -161,7 +161,7 @@ class Workspace:
         return self.data / "apogee_nn_dist.fits"
 
     def astra_product(self, name: str) -> Path:
-        """A product in the form of SDSS's Astra: ``astra_product("AllStarAstroNN")``."""
+        """A product in the format of SDSS's Astra: ``astra_product("AllStarAstroNN")``."""
         return self.data / f"astra{name}-{__version__}.fits.gz"
 
     def result(self, name: str) -> Path:

@@ -382,7 +382,7 @@ def test_the_others_fail_after_the_spectra_have_come(simulated, tmp_path):
 def test_two_fetches_of_one_survey_do_not_meet(simulated, archive, tmp_path):
     workspace = Workspace(fetched_survey(simulated, archive.url), tmp_path)
     held = files.alone(workspace.data / ".fetch.lock", "")
-    with held, pytest.raises(files.BusyError, match="another process fetches into"):
+    with held, pytest.raises(files.BusyError, match="another process is fetching into"):
         fetch_survey(workspace.survey, workspace, progress=False)
 
 

@@ -411,11 +411,11 @@ def test_a_full_disk_is_told_with_a_remedy(simulated, sky, tmp_path, monkeypatch
     with service(tap := StandInTap(tables)) as (_, survey):
         with monkeypatch.context() as patched:
             patched.setattr(np, "save", full)
-            with pytest.raises(FetchError, match=r"gaia\.parts.*make room"):
+            with pytest.raises(FetchError, match=r"gaia\.parts.*free some space"):
                 fetch(survey, tmp_path, ra, dec)
         with monkeypatch.context() as patched:
             patched.setattr(fits.HDUList, "writeto", full)
-            with pytest.raises(FetchError, match=r"raw.*make room"):
+            with pytest.raises(FetchError, match=r"raw.*free some space"):
                 fetch(survey, tmp_path, ra, dec)
         asked = len(tap.uploaded)
         path = fetch(survey, tmp_path, ra, dec)

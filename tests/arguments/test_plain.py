@@ -138,7 +138,7 @@ def test_texts():
     assert plain.texts(np.array(["a", None, b"c"], dtype=object), "x").tolist() == ["a", "", "c"]
     assert plain.texts([12, 13], "x").tolist() == ["12", "13"]
     for bad in ([1.5], [None, 1.5]):
-        with pytest.raises(TypeError, match="x must be texts"):
+        with pytest.raises(TypeError, match="x must be strings"):
             plain.texts(bad, "x")
 
 

@@ -425,7 +425,7 @@ def test_without_a_model_of_the_default_survey_one_that_is_there_is_named(tmp_pa
     there.parent.mkdir(parents=True)
     there.touch()
     assert commands.main(["distance", "a.fits"]) == 2
-    assert f"--model, for instance {there}, which is there" in capsys.readouterr().err
+    assert f"--model, for instance {there}, which exists" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():

@@ -40,11 +40,11 @@ def test_a_model_says_what_taught_it(tmp_path, said):
     survey = load_survey("smoke")
     text = said(write_luminosity_model(tmp_path / "none.keras", survey))
     assert text.startswith(f"{tmp_path / 'none.keras'}: a model of apogaia: luminosities, zero point: none\n")
-    assert survey.title in text and "simulated stars: no good for real ones" in text
+    assert survey.title in text and "simulated stars: not for use on real ones" in text
     assert "no star is flagged as outside" in text
     text = said(write_parameters_model(tmp_path / "p.keras", survey, **TAUGHT))
     assert "a model of apogaia: Teff, log g and abundances" in text
-    assert "90 stars taught it, 10 validated it, 2 epochs, seed 3" in text and "written by keras 3.0" in text
+    assert "trained on 90 stars, validated on 10, 2 epochs, seed 3" in text and "written by keras 3.0" in text
     (tmp_path / "other.keras").write_text("no archive")
     assert "not a model that apogaia wrote" in said(tmp_path / "other.keras", code=2)
 
@@ -118,8 +118,8 @@ def test_real_allstar_rows_are_known(realdata, said):
     [
         (("SOURCE_ID", "PARALLAX"), "a table of Gaia sources: 2 rows, 2 columns"),
         (("APOGEE_ID", "RC_DIST"), "APOGEE-RC, a catalogue of distances: 2 rows, 2 columns"),
-        (("ASTRONN", "ASTRONN_ERROR"), "stellar parameters and abundances, in the form of astroNN's catalogue"),
-        (("[Fe/H]", "AGE"), "none of apogaia's kinds\n    a table: 2 rows, columns [fe/h], age"),
+        (("ASTRONN", "ASTRONN_ERROR"), "stellar parameters and abundances, in the format of astroNN's catalogue"),
+        (("[Fe/H]", "AGE"), "of no kind known to apogaia\n    a table: 2 rows, columns [fe/h], age"),
     ],
 )
 def test_tables_are_told_by_their_columns(tmp_path, said, columns, what, capsys):
@@ -142,4 +142,4 @@ def test_what_is_unknown_is_said_and_the_others_are_told(tmp_path, said, capsys)
     output = capsys.readouterr()
     assert "not a FITS file" in output.err and "x.txt: no such file" in output.err and "mine" in output.out
     (tmp_path / "x.txt").touch()
-    assert "knows files that end in .keras, .h5, .toml, .fits" in said(tmp_path / "x.txt", code=2)
+    assert "reads files that end in .keras, .h5, .toml, .fits" in said(tmp_path / "x.txt", code=2)

@@ -61,7 +61,7 @@ def test_fetching_without_a_network_is_one_line(capsys, tmp_path, monkeypatch):
     code, _, lines = said(capsys, "models", "fetch", models[0].name, "--folder", tmp_path / "here")
     assert code == 2 and lines == ["apogaia models: the network cannot be reached"]
     code, _, lines = said(capsys, "models", "fetch")
-    assert code == 2 and lines[0].startswith("apogaia models: fetch which? Known are dr14-no-offset")
+    assert code == 2 and lines[0].startswith("apogaia models: name the network to fetch: one of dr14-no-offset")
     code, _, lines = said(capsys, "models", "list", "dr14-constant")
     assert code == 2 and "apogaia models fetch NAME" in lines[0]
 

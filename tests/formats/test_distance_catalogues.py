@@ -122,7 +122,7 @@ def test_a_missing_column_is_one_line_with_file_column_and_remedy(tmp_path, kind
 
 
 def test_what_is_no_catalogue_or_damaged_is_told(tmp_path):
-    with pytest.raises(ReductionError, match="known by its columns"):
+    with pytest.raises(ReductionError, match="with known columns"):
         read_distance_catalogue(written(tmp_path, {"APOGEE_ID": IDS, "K": D}))
     with pytest.raises(ReductionError, match="is missing"):
         read_distance_catalogue(tmp_path / "none.fits")

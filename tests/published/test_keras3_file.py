@@ -89,4 +89,4 @@ def test_a_description_in_another_order_than_the_weights(path):
         config = json.loads(archive.read("config.json"))
     config["config"]["layers"].reverse()
     replaced(path, config_json=json.dumps(config))
-    one_line(path, "where .* is described")
+    one_line(path, "but .* is described")

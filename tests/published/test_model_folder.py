@@ -82,9 +82,9 @@ def test_two_layers_of_one_shape_cannot_be_told_apart(tmp_path):
         (
             "ApogeeBCNN",
             {"labels_mean": [3.0], "labels_norm_mode": 2},
-            "labels_mean is 3; luminosities are scaled alone",
+            "labels_mean is 3; luminosities are only scaled",
         ),
-        ("ApogeeBCNN", {"input_std": [1.0] * 7513 + [2.0], "input_norm_mode": 2}, "scales each pixel by a number"),
+        ("ApogeeBCNN", {"input_std": [1.0] * 7513 + [2.0], "input_norm_mode": 2}, "scales each pixel separately"),
         (
             "ApogeeDR14GaiaDR2BCNN",
             {"input_std": [1.0] * 7514 + [1.2] + [1.0] * 3, "input_norm_mode": 2},

@@ -133,7 +133,7 @@ def test_it_says_how_much_it_downloads_and_how_far_it_is(calls, monkeypatch, cap
     printed = capfd.readouterr().out
     download, disk = environment.SIZES["requirements.lock"]
     assert status == 0
-    assert f"downloads {download:.1f} GB unless cached, takes {disk:.1f} GB of 50 GB free" in printed
+    assert f"downloads {download:.1f} GB unless cached, uses {disk:.1f} GB of 50 GB free" in printed
     assert re.search(r"  +0 s, 0\.1 GB written", printed)
 
 
@@ -150,7 +150,7 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_written(tmp_path, mo
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
     assert environment.main([str(tmp_path / "new" / "venv"), lock]) == 1
     said = capsys.readouterr().err
-    assert f"takes {environment.SIZES[lock][1]:.1f} GB, and its disk has 1.0 GB free" in said and "VENV=" in said
+    assert f"takes {environment.SIZES[lock][1]:.1f} GB, but its disk has 1.0 GB free" in said and "VENV=" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -175,7 +175,7 @@ def test_where_nothing_can_be_written_make_says_so_in_a_line(tmp_path, monkeypat
     monkeypatch.setattr(run_notebook, "run", fail)
     assert run_notebook.main(["01_data_reduction", "--survey", "smoke"]) == 2
     said = capsys.readouterr().err
-    assert says in said and "running.log" in said and "folders that you can write" in said and said.count("\n") == 1
+    assert says in said and "running.log" in said and "writable folders" in said and said.count("\n") == 1
     number = errno.EIO  # what nobody expects keeps its traceback
     with pytest.raises(OSError, match="Input/output"):
         run_notebook.main(["01_data_reduction", "--survey", "smoke"])
@@ -186,7 +186,9 @@ def test_a_second_make_of_the_same_notebook_is_told_so(tmp_path, monkeypatch, ru
     monkeypatch.setattr(run_notebook, "run", lambda *_: pytest.fail("it runs twice"))
     with files.alone(tmp_path / "build" / "smoke" / ".02_joint_training.lock", ""):
         assert run_notebook.main(["02_joint_training", "--survey", "smoke"]) == 2
-    assert re.search(r"another make runs .*02_joint_training.ipynb: wait for it, or stop it", capsys.readouterr().err)
+    assert re.search(
+        r"another make is running .*02_joint_training.ipynb: wait for it, or stop it", capsys.readouterr().err
+    )
 
 
 def test_notebooks_that_the_lab_saves_are_copies(tmp_path):

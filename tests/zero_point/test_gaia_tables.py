@@ -432,7 +432,7 @@ def test_messages_name_the_remedy(tmp_path, model_path, constant_path):
         add_zero_point_to_file(path, tmp_path / "out.fits", model_path, progress=False)
     with pytest.raises(ValueError, match=r"must end in \.parquet as"):
         add_zero_point_to_file(tmp_path, tmp_path / "out.parquet.gz", model_path, progress=False)
-    with pytest.raises(ValueError, match="would become a part of it"):
+    with pytest.raises(ValueError, match="would become part of it"):
         add_zero_point_to_file(tmp_path, tmp_path / "out.parquet", model_path, progress=False)
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ValueError, match="is a folder"):
@@ -605,5 +605,5 @@ def test_the_command(tmp_path, model_path, constant_path, capsys):
 
 def test_a_model_of_corrected_parallaxes_is_refused(tmp_path):
     path = save_offset_model(tmp_path / "model.keras", settings=load_survey("smoke-dr17").settings())
-    with pytest.raises(ValueError, match="lindegren2021, so that it knows what this leaves over"):
+    with pytest.raises(ValueError, match="lindegren2021, so it knows what this leaves over"):
         load_zero_point(path)

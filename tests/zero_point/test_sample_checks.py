@@ -85,8 +85,8 @@ def test_sizes_of_a_folder_against_what_happens(n, refit, fixed):
 def test_the_readme_states_the_limits():
     text = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text(encoding="utf-8")
     assert f"fewer than {LEAST} usable stars" in text and f"| {LEAST} usable stars or more | runs" in text
-    assert f"spread by less than {SURVEY.calibration.min_parallax_spread:g} of their median" in text
-    assert "fewer than 22 stars that train" in text and f"fewer than {LEAST_STARS} stars for it" in text
+    assert f"a spread below {SURVEY.calibration.min_parallax_spread:g} of their median" in text
+    assert "fewer than 22 training stars" in text and f"fewer than {LEAST_STARS} such stars" in text
 
 
 REFUSED = [

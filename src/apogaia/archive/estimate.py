@@ -54,7 +54,7 @@ class Estimate:
 
     @property
     def lacking_bytes(self) -> float:
-        """Bytes by which the free space is too small; 0 if it is not."""
+        """Bytes by which the free space is too small; 0 if there is enough."""
         return max(self.bytes - self.free_bytes, 0.0)
 
     def seconds(self, bytes_per_second: float) -> float:

@@ -75,7 +75,7 @@ def fetch_survey(
         raise ValueError(
             f"survey {survey.name} is not from an archive (sources.kind = {survey.sources.kind!r}): use `apogaia data`"
         )
-    with files.alone(workspace.data / ".fetch.lock", f"another process fetches into {workspace.data}"):
+    with files.alone(workspace.data / ".fetch.lock", f"another process is fetching into {workspace.data}"):
         return _fetch(survey, workspace, limit, mirror, check, accept_failures, progress)
 
 

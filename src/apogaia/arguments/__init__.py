@@ -1,1 +1,1 @@
-"""What public functions are handed (masked arrays, quantities, pandas, columns, paths), made plain."""
+"""Arguments of public functions (masked arrays, quantities, pandas, columns, paths), converted to plain ones."""

@@ -1,4 +1,4 @@
-"""Arguments made plain: numbers in the documented unit with NaN for unknown, whole numbers, texts, tables, paths.
+"""Conversion of arguments: numbers in the documented unit with NaN for unknown, integers, strings, tables, paths.
 
 Masked entries, None and pandas' NA are unknown. What is read or computed on demand (HDF5 datasets, tensors) passes
 as it is. A `Kind` is what an argument may be: a unit, or one of the functions and `Columns` here.
@@ -36,12 +36,12 @@ _NUMBERS = "fiub"  # kinds of numpy's types
 
 
 def made_plain(kind: Kind, value, label: str):
-    """`value` as an argument of this kind; errors begin with the label."""
+    """Convert `value` to an argument of this kind; errors begin with the label."""
     return numbers(value, kind, label) if isinstance(kind, u.UnitBase) else kind(value, label)
 
 
 def unit_of(values) -> u.UnitBase | None:
-    """The unit that values come with: of a list, that of the first item that has one; None: they have none."""
+    """The unit of values; for a list that of the first item with a unit; None if there is none."""
     if isinstance(values, (list, tuple)):
         return next((unit for unit in map(unit_of, values) if unit is not None), None)
     unit = getattr(values, "unit", None)
@@ -161,7 +161,7 @@ def _stacked(items: list, label: str) -> np.ndarray:
     try:
         return np.array(items, dtype=float)
     except ValueError:
-        raise ValueError(f"{label}: lists of different lengths are no array") from None
+        raise ValueError(f"{label}: lists of different lengths do not make an array") from None
 
 
 def _with(value, data: np.ndarray, unknown: np.ndarray) -> np.ndarray:
@@ -186,7 +186,7 @@ def _converted(values: np.ndarray, found: u.UnitBase, unit: u.UnitBase, label: s
 
 
 def whole(unknown: int) -> Kind:
-    """Whole numbers, with `unknown` for entries that are."""
+    """Whole numbers, with `unknown` for unknown entries."""
 
     def kind(values, label: str):
         if _is_plain(values) and np.asarray(values).dtype.kind in "iu":
@@ -213,21 +213,21 @@ bit_mask = whole(-1)  # of an unknown bit mask every bit is set
 
 
 def texts(values, label: str) -> np.ndarray:
-    """Texts, empty where unknown; a whole number may be a name, too."""
+    """Strings, empty if unknown; a whole number may also be a name."""
     data, gone = _split(values)
     if data.dtype.kind == "O":
         items = ["" if lost or _is_missing(item) else item for item, lost in _items(data, gone)]
         if not all(isinstance(item, (str, bytes)) for item in items):
-            raise TypeError(f"{label} must be texts")
+            raise TypeError(f"{label} must be strings")
         data = np.array([item.decode() if isinstance(item, bytes) else item for item in items], dtype=str)
     elif data.size and data.dtype.kind not in "SUiu":
-        raise TypeError(f"{label} must be texts, not {data.dtype}")
+        raise TypeError(f"{label} must be strings, not {data.dtype}")
     data = np.char.decode(data, "utf-8") if data.dtype.kind == "S" else data.astype(str, copy=False)
     return _with("", data, gone)
 
 
 class Columns:
-    """A table or mapping of which some columns, those that are present, are of certain kinds.
+    """A table or mapping whose columns, if present, are of certain kinds.
 
     A mapping stays one, a named tuple too; all else becomes an astropy Table. What is plain already is not copied.
     """
@@ -285,7 +285,7 @@ def _is_plain_column(column, kind: Kind) -> bool:
 def file_path(value, label: str) -> Path:
     """The path of a file."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{label} must be a path, as text or Path, not {type(value).__name__}: {value!r:.60}")
+        raise TypeError(f"{label} must be a path, as a string or Path, not {type(value).__name__}: {value!r:.60}")
     return Path(value)
 
 

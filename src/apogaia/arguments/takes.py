@@ -1,4 +1,4 @@
-"""A decorator by which a function states what its arguments are, and gets them plain."""
+"""A decorator with which a function states the kinds of its arguments, and gets them as plain values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def takes(**kinds: Kind | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """State of what kind arguments are: a unit, a function of `apogaia.arguments.plain`, or another argument's name.
+    """State the kinds of arguments: a unit, a function of `apogaia.arguments.plain`, or another argument's name.
 
     With the name of another argument, an argument is in the unit of that one. The function is called with plain values;
     None stays None where it is the default. The statement is kept as the function's attribute ``takes``.

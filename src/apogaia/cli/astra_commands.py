@@ -41,7 +41,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     single.description, single.epilog = PARAMETERS, PARAMETERS_EPILOG
     single.add_argument("files", nargs="+", type=Path, metavar="APSTAR", help="apStar or asStar files")
     single.add_argument(
-        "--visits", action="store_true", help="a row for each visit, too, after the combined spectrum's"
+        "--visits", action="store_true", help="add a row for each visit, after that of the combined spectrum"
     )
     add_file(
         single,
@@ -52,14 +52,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_file(single, "--output", "write all columns to a .ecsv, .fits or .fits.gz file")
     add_schema(single)
 
-    products = add_command(commands, "astra", products_of_survey, "a survey's products in the form of SDSS's Astra")
+    products = add_command(commands, "astra", products_of_survey, "a survey's products in the format of SDSS's Astra")
     products.description, products.epilog = ASTRA, ASTRA_EPILOG
     add_survey(products)
     products.add_argument(
         "--product",
         choices=PRODUCTS,
         action="append",
-        help="this one alone (may be repeated; default: all three)",
+        help="only this product (may be repeated; default: all three)",
     )
     add_file(products, "--parameters-model", "default: the survey's models/parameters.keras")
     add_file(products, "--distance-model", "default: the survey's models/none.keras")

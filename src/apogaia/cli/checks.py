@@ -27,8 +27,8 @@ def one_line_without_backend() -> Iterator[None]:
         if missing and missing.partition(".")[0] not in KERAS_BACKENDS:
             raise
         raise ValueError(
-            f"Keras cannot run on its backend ({error}): install it (pip install 'apogaia[cpu]' brings TensorFlow,"
-            " apogaia[cuda] that for NVIDIA), or set KERAS_BACKEND to one that is installed:"
+            f"Keras cannot use its backend ({error}): install it (pip install 'apogaia[cpu]' brings TensorFlow,"
+            " apogaia[cuda] the one for NVIDIA), or set KERAS_BACKEND to one that is installed:"
             " tensorflow, jax and torch train and predict, numpy predicts"
         ) from error
 
@@ -44,7 +44,7 @@ def model_path_of(given: Path | None, name: str, survey: Survey | None = None) -
     path = given or Workspace(survey).model(name)
     if not path.is_file():
         others = sorted(Workspace(survey).data.parent.glob(f"*/models/{name}.keras"))
-        there = f", for instance {others[0]}, which is there" if others and given is None else ""
+        there = f", for instance {others[0]}, which exists" if others and given is None else ""
         raise FileNotFoundError(
             f"{path}: no such model; `make all` or {call('train', survey.name)} trains one, or name yours with"
             f" --model{there}"

@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
     for module in COMMANDS:
         module.add(commands)
-    completion = add_command(commands, "completion", _completion, "the shell's completion of commands and options")
+    completion = add_command(commands, "completion", _completion, "completion of commands and options for your shell")
     completion.description, completion.epilog = COMPLETION, COMPLETION_EPILOG
     completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="which shell")
     return parser

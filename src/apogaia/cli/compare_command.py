@@ -18,9 +18,9 @@ FIGURES = (".pdf", ".png", ".svg")
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser of all."""
-    parser = add_command(commands, "compare", _compare, "two catalogues of distances, star by star")
+    parser = add_command(commands, "compare", _compare, "compare two catalogues of distances, star by star")
     parser.description, parser.epilog = COMPARE, COMPARE_EPILOG
-    for name, text in (("first", "your distances"), ("second", "those that they are compared with")):
+    for name, text in (("first", "your distances"), ("second", "the distances to compare them with")):
         parser.add_argument(
             name, type=Path, metavar=name.upper(), help=f"{text}: a .fits, .fits.gz, .ecsv or .csv file"
         )
@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="leave out stars whose relative error in either is larger (default: 0.2, as the paper; inf: none)",
     )
     parser.add_argument(
-        "--radius", type=float, default=2.0, metavar="ARCSEC", help="of a match by position (default: 2)"
+        "--radius", type=float, default=2.0, metavar="ARCSEC", help="for matches by position (default: 2)"
     )
 
 

@@ -25,7 +25,7 @@ MAX_STARS, SPECTRA = 100_000, 300
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser of all."""
-    parser = add_command(commands, "explore", _explore, "a catalogue as one web page to look at")
+    parser = add_command(commands, "explore", _explore, "explore a catalogue as one web page")
     parser.description, parser.epilog = EXPLORE, EXPLORE_EPILOG
     parser.add_argument(
         "catalogue", metavar="CATALOGUE", help="a .fits, .fits.gz, .ecsv or .csv file, or the name of a survey"
@@ -41,7 +41,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=MAX_STARS,
         metavar="N",
-        help=f"at most N stars, drawn at random, which the page says (default: {MAX_STARS:,})",
+        help=f"at most N stars, drawn at random; the page says so (default: {MAX_STARS:,})",
     )
     parser.add_argument(
         "--spectra",

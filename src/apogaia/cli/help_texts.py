@@ -43,14 +43,14 @@ EPILOG = """examples:
   apogaia distance apStar-r8-2M*.fits       distances of your own stars, with the model of data/mock
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
   apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
-  apogaia astra smoke                       the survey's products in the form of SDSS's Astra
-  apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of distances against another catalogue
+  apogaia astra smoke                       the survey's products in the format of SDSS's Astra
+  apogaia compare mine.fits apogee-rc-DR14.fits    offset and scatter of two catalogues' distances
   apogaia explore mock                      the catalogue as one web page: map, Kiel diagram, single stars
   apogaia zeropoint gaia.parquet            parallax zero point of every star, in gaia_zero_point.parquet
   apogaia models                            published networks, and where they are
-  apogaia train smoke                       train its networks: what make all does, without notebooks and figures
-  apogaia info distances.fits star.fits     what files are: model, catalogue, spectrum, survey
-  apogaia --log night.log fetch dr14        keep what a long command says
+  apogaia train smoke                       train its networks: as make all, without notebooks and figures
+  apogaia info distances.fits star.fits     say what files are: model, catalogue, spectrum, survey
+  apogaia --log night.log fetch dr14        keep the output of a long command in a file
   source <(apogaia completion bash)         complete commands and options with the Tab key
 """
 
@@ -59,8 +59,8 @@ MOCK = """Simulate a survey: allStar, spectra, Gaia's sources and stellar parame
 data/<survey>/raw, and the true values for each star in data/<survey>/truth.fits. data/ is in $APOGAIA_ROOT if that is
 set, else in the checkout, else in the current folder.
 
-The same survey gives the same files on every machine of one kind. Existing files are kept: a simulation that was
-stopped resumes. If the survey's settings have changed, its old files are replaced.
+The same survey gives the same files on every machine of the same kind. Existing files are kept: an interrupted
+simulation resumes. If the survey's settings have changed, its old files are replaced.
 
 Exit code: 0 if the survey is complete, 2 if not (see the message), 130 if it was stopped by Ctrl-C."""
 
@@ -72,13 +72,13 @@ MOCK_EPILOG = """examples:
 
 
 DATA = """Provide the raw files of a survey, according to sources.kind in the survey file: simulated surveys are made
-(`apogaia mock`), those of archives are fetched (`apogaia fetch`), and your own folder (sources.kind = "folder") is
-linked to. The files are in data/<survey>/raw, in $APOGAIA_ROOT if that is set, else in the checkout, else in the
+(`apogaia mock`), archive surveys are fetched (`apogaia fetch`), and your own folder (sources.kind = "folder") is
+linked. The files are in data/<survey>/raw, in $APOGAIA_ROOT if that is set, else in the checkout, else in the
 current folder. `make data` runs this.
 
 An option that does not apply to the survey's kind is an error.
 
-Exit code: 0 if the files are complete, 1 if some could not be downloaded this time (run again), 2 if it had to give up
+Exit code: 0 if the files are complete, 1 if some could not be downloaded this time (run again), 2 if it gave up
 (see the message), 130 if it was stopped by Ctrl-C."""
 
 
@@ -94,11 +94,11 @@ the current folder: allStar, the stellar parameters, Gaia's sources around the s
 per star from SDSS's Science Archive Server (or the released training and test spectra, 2 GB: survey dr14-light).
 
 A file gets its name once it is complete and agrees with the archive's hash list. After dropped connections, time-outs
-and answers of busy servers it tries again, with growing pauses. You may stop it at any time: the next call resumes.
-When everything has arrived (or the archive says that it has no such spectrum), raw/manifest.json is written, and
+and busy servers it tries again, with growing pauses. You may stop it at any time: the next call resumes. When
+everything has arrived (or the archive says that it has no such spectrum), raw/manifest.json is written, and
 `apogaia reduce` can start.
 
-Exit code: 0 if the survey is complete, 1 if files failed this time (run again), 2 if it had to give up (see the
+Exit code: 0 if the survey is complete, 1 if files failed this time (run again), 2 if it gave up (see the
 message: no connection, disk full, unknown survey), 130 if it was stopped by Ctrl-C."""
 
 
@@ -113,7 +113,7 @@ FETCH_EPILOG = """examples:
 
 
 DISTANCE = """Distances from apStar files: luminosity (fakemag), parallax and distance, each with its error from the
-spread of dropout passes (model), the network's own estimate (predictive) and both together (total).
+spread of dropout passes (model), from the network's own estimate (predictive), and from both together (total).
 
 Ks and A_Ks are read from the files' headers. Stars without a usable spectrum or Ks keep their row: the column
 `reason` says why, and `flags` (bits, explained under the table) whether anything else is missing or doubtful. A star
@@ -122,7 +122,7 @@ unlike the training set is flagged (OUTSIDE_TRAINING_SET), and its errors are in
 With --product astra the columns, flags and rules are those of AstroNNDist, SDSS Astra's distances
 (docs/astra_products.md): E(B-V) is AKTARG / 0.3517 of the header, else --ebv. The table may be written to .fits.gz.
 
-Exit code: 0 if every file has a distance, 1 if at least one has none, 2 if none could be attempted (no model, wrong
+Exit code: 0 if every file has a distance, 1 if at least one has none, 2 if nothing could be tried (no model, wrong
 arguments)."""
 
 
@@ -137,11 +137,11 @@ PARAMETERS = """Effective temperature, log g and abundances of 20 elements from 
 each with its error from dropout passes and the network's own estimate, calibrated.
 
 The terminal shows some columns; --output writes all, which are those of AstroNN, SDSS Astra's product
-(docs/astra_products.md): every label with its error, the same as the network states them (raw_), and flags. With
+(docs/astra_products.md): every label with its error, the uncalibrated values (raw_), and flags. With
 --visits each combined spectrum is followed by its visits. A spectrum that cannot be used keeps its row: the column
 `reason` says why, and NO_RESULT is set.
 
-Exit code: 0 if every spectrum has a result, 1 if at least one has none, 2 if none could be attempted (no model, wrong
+Exit code: 0 if every spectrum has a result, 1 if at least one has none, 2 if nothing could be tried (no model, wrong
 arguments)."""
 
 
@@ -152,13 +152,13 @@ PARAMETERS_EPILOG = """examples:
 """
 
 
-ASTRA = """Write a survey's products in the form of SDSS's Astra to data/<survey>: astraAllStarAstroNN (labels of all
-combined spectra), astraAllVisitAstroNN (of all visits, for which the apStar files are read anew) and
+ASTRA = """Write a survey's products in the format of SDSS's Astra to data/<survey>: astraAllStarAstroNN (labels of all
+combined spectra), astraAllVisitAstroNN (of all visits, for which the apStar files are read again) and
 astraAllStarAstroNNDist (distances). Columns, flags and differences from SDSS's own files are in docs/astra_products.md.
 
 Every spectrum has its row, whatever is wrong with it. AstroNN is made in parts of 500 stars, kept beside the product
-until that is complete: a run that was killed resumes when it is started again, to the same bytes. What is current is
-left alone. --processes and --scheduler concern the reading of visits, as for `apogaia reduce`.
+until it is complete: a killed run resumes when it is started again, with the same result to the byte. Products that
+are up to date are kept. --processes and --scheduler apply to the reading of visits, as for `apogaia reduce`.
 
 Exit code: 0 if the products are complete, 2 if not."""
 
@@ -175,10 +175,10 @@ REDUCE = """Reduce the raw files to data/<survey>/stars.h5: one row per row of a
 labels and its continuum-normalised spectrum on 7514 pixels. A star without a usable spectrum keeps its row, with a
 status and a reason.
 
-Spectra are reduced in chunks of 500 stars, kept in stars.parts beside stars.h5 until that is complete: a run that was
+Spectra are reduced in chunks of 500 stars, kept in stars.parts beside stars.h5 until it is complete: a run that was
 killed, or that ended with an error, resumes when it is started again. stars.h5 itself is complete or absent, and its
-bytes do not depend on how often a run was stopped, on the number of processes, or on the machine among those of one
-kind. If it is current, nothing is done.
+bytes do not depend on how often a run was stopped, on the number of processes, or on the machine, if of the same kind.
+If it is up to date, nothing is done.
 
 Disk: 60 kB per star while it runs, 30 kB afterwards (277,371 stars of DR14: 17, then 8 GB; 733,901 of DR17: 45, 22 GB).
 Memory: 160 MB per process, and 1.5 kB per star for the tables.
@@ -192,9 +192,9 @@ REDUCE_EPILOG = """examples:
   apogaia reduce dr17 --scheduler tcp://node1:8786
 
 A cluster needs Dask, which `make environment` installs (else `pip install '.[cluster]'` in apogaia's folder), and
-on all machines the same version of apogaia and a shared disk at the same path. Start it like this and leave it running:
+the same version of apogaia and a shared disk at the same path on all machines. Start it like this and leave it running:
   dask scheduler --port 8786                                      on one machine, node1
-  dask worker tcp://node1:8786 --nworkers 16 --nthreads 1         on every machine that works
+  dask worker tcp://node1:8786 --nworkers 16 --nthreads 1         on every worker machine
 Workers may come and go: if one dies, another repeats its chunk. If there is no worker for a minute, or the scheduler
 disappears, the command ends with an error and the finished chunks are kept. Anyone who can reach a scheduler can run
 any code on its workers: use it inside a network that you trust.
@@ -202,32 +202,33 @@ any code on its workers: use it inside a network that you trust.
 
 
 ZEROPOINT = """Compute the Gaia parallax zero point of every star in a table (Parquet, FITS, CSV or ECSV) and
-write the same table with four more columns:
+write a copy of the table with four more columns:
 
   zero_point           [mas] Gaia minus true parallax, negative for most stars; mean over dropout draws of the network
   zero_point_error     [mas] their standard deviation
-  zero_point_domain    0 where the star is inside the range of the training set; else the sum of
+  zero_point_domain    0 if the star is inside the range of the training set; else the sum of
                        1, 2, 4: G, BP-RP, Teff unknown; 8, 16, 32: G, BP-RP, Teff outside that range
   parallax_corrected   [mas] parallax - zero_point
 
-Stars whose domain is not 0 have NaN (blank in CSV and ECSV) in the other three. Unknown are, in every format: NaN and
-infinity, numbers below -9000 (-9999, -9999.99) or from 1e19 on (1e20), null and masked values, TNULL in FITS, and the
-texts "", null, NaN, None, NA, --. Where only the parallax is unknown, parallax_corrected is NaN and the domain stays 0.
+Stars whose domain is not 0 have NaN (blank in CSV and ECSV) in the other three. In every format these count as
+unknown: NaN and infinity, numbers below -9000 (-9999, -9999.99) or from 1e19 on (1e20), null and masked values, TNULL
+in FITS, and the strings "", null, NaN, None, NA, --. If only the parallax is unknown, parallax_corrected is NaN and
+the domain stays 0.
 
 TABLE is one of
   .parquet, .pq        or a folder with such files and subfolders, as Spark, Dask and LSDB write them: one table, whose
-                       output is one file, in the order of their paths; names that begin with _ or . are passed over
+                       output is one file, in the order of their paths; names that begin with _ or . are skipped
   .fits, .fit          the first binary table
   .csv                 one line of column names; lines before it that begin with # are kept
   .ecsv                with commas or blanks; Gaia's GaiaSource_*.csv.gz are read as they are
-FITS, CSV and ECSV are unpacked if they hold gzip, whatever their name, and the output is packed if its name ends in
-.gz. Columns are found in upper and lower case. Each that is read must be there once and hold one number a row, perhaps
-as a text; a table where one is missing, doubled, a vector or no number, an ASCII table in FITS, and a file that is
-damaged or cut short are refused with a message that says what to do.
+FITS, CSV and ECSV are unpacked if they are gzipped, whatever their name, and the output is gzipped if its name ends in
+.gz. Columns are found in upper and lower case. Each column that is read must be there once and have one number per row
+(a number as a string will do). If one is missing, doubled, a vector or not numeric, if a FITS table is ASCII, or if a
+file is damaged or truncated, the command stops with a message that says what to do.
 
 Rows, their order and all other columns are unchanged. The table is read in pieces, so it may be larger than the memory;
-a run that was killed resumes when it is started again. The zero point is valid for the Gaia release that the model was
-trained on.
+a killed run resumes when it is started again. The zero point is valid for the Gaia release that the model was trained
+on.
 
 Exit code: 0 if the table was written, 1 if it was written but no star in it has a zero point, 2 if nothing was
 written."""
@@ -244,26 +245,26 @@ ZEROPOINT_EPILOG = """examples:
 
 
 COMPARE = """Compare two catalogues of distances, star by star: median offset and robust scatter of
-(FIRST - SECOND) / SECOND with their statistical errors, over all stars and in bins of distance, log g and SNR, as in
+(FIRST - SECOND) / SECOND with their statistical errors, for all stars and in bins of distance, log g and SNR, as in
 section 5.2 and Figure 9 of the paper.
 
 Each file is recognised by its columns, in upper or lower case:
   this work              dist, dist_error, fakemag, flags (the catalogue, or `apogaia distance --output`)
   AstroNNDist of Astra   L_fakemag, dist
   astroNN                dist, dist_error, nn_parallax, weighted_dist
-  APOGEE-RC              RC_DIST (kpc; no errors: 5 % are taken)
+  APOGEE-RC              RC_DIST (kpc; has no errors: 5 % is assumed)
   BPG                    BPG_dist16, BPG_dist50, BPG_dist84 (kpc)
   Hogg, Eilers & Rix     spec_parallax, spec_parallax_err (mas)
   StarHorse              dist16, dist50, dist84 (kpc)
   APOKASC                APOKASC2_RADIUS (Rsun; distances by Ks, extinction and Teff of the other file)
-  clusters               Cluster, Proba, and beside it a table with Cluster, DistPc (VizieR J/A+A/640/A1)
-  any other table        dist, perhaps dist_error, in the unit that the file states, else pc
+  clusters               Cluster, Proba, and in the same folder a table with Cluster, DistPc (VizieR J/A+A/640/A1)
+  any other table        dist, optionally dist_error, in the unit that the file states, else pc
 Stars are matched by APOGEE_ID (2MASS_ID, obj) where both files have it, else by RA and DEC; each star counts once.
 Distances that are NaN, masked, -9999, 0 or negative, or flagged as absent, count as unknown.
 
-"offset, contaminants apart" and "contaminants" come from a likelihood in which some stars are off by more than the
-stated errors explain: wrong kinds of stars, wrong matches. "scatter / stated errors" is 1 where the errors are right.
-Errors are statistical alone.
+"offset excl. contaminants" and "contaminants" come from a likelihood in which some stars are off by more than the
+stated errors explain: wrong kinds of stars, wrong matches. "scatter / stated errors" is 1 if the errors are right.
+The errors are statistical only.
 
 Exit code: 0 if there are stars to compare, 2 if not (see the message)."""
 
@@ -275,18 +276,18 @@ COMPARE_EPILOG = """examples:
 """
 
 
-EXPLORE = """Write one web page in which to look at a catalogue: a face-on map of the Galaxy, the Kiel diagram, and the
-network's parallax against Gaia's. Stars that are selected in one figure are selected in all, and any column gives the
-colours. A click or an APOGEE id shows one star: its numbers, its flags in words, its spectrum, and the sensitivity of
-the network to each pixel (the derivative of fakemag with respect to the flux).
+EXPLORE = """Write a web page to explore a catalogue: a face-on map of the Galaxy, the Kiel diagram, and the network's
+parallax against Gaia's. Stars selected in one figure are selected in all, and any column can set the colours. A click
+or an APOGEE id shows one star: its numbers, its flags in words, its spectrum, and the sensitivity of the network to
+each pixel (the derivative of fakemag with respect to the flux).
 
-CATALOGUE is the name of a survey that was run in this folder (mock), or a file. This project's catalogue has all
-columns; any other that `apogaia compare` reads works, too, with what its columns allow. The page is one file: it needs
+CATALOGUE is the name of a survey that was run in this folder (mock), or a file. apogaia's own catalogue has all
+columns; any other that `apogaia compare` reads works too, as far as its columns allow. The page is one file: it needs
 no network, and you may send it to others.
 
-A page holds at most --stars stars. Of a larger catalogue it holds a random sample, and says so. It holds the spectra of
-a few hundred stars (20 kB each), taken from stars.h5: from each cell of the Kiel diagram in turn the star with the
-highest SNR. --star adds any other. The sensitivity needs the model that made the catalogue; it is found in models/ by
+A page holds at most --stars stars; of a larger catalogue, a random sample, and it says so. It holds the spectra of a
+few hundred stars (20 kB each) from stars.h5, taken from each cell of the Kiel diagram in turn, highest SNR first.
+--star adds any other. The sensitivity needs the model that made the catalogue; it is found in models/ by
 its hash.
 
 Exit code: 0 if the page was written, 2 if not (see the message)."""
@@ -302,8 +303,8 @@ EXPLORE_EPILOG = """examples:
 
 
 MODELS = """List the published networks that apogaia can read: what each is, where it is, licence and citation; or, with
-fetch, get the files of one. A file that is there already is kept; one that arrives is checked against its hash where
-that is known. Where there is no network the message says where to get the folder by hand and where to put it.
+fetch, get the files of one. Existing files are kept; new ones are checked against their hash if it is known. Without
+a network, the message says where to get the folder by hand and where to put it.
 
 Exit code: 0 if the list was printed or the files are complete, 2 if not."""
 
@@ -318,9 +319,9 @@ IMPORT_MODEL = """Write a published network as a model of apogaia, for `apogaia 
 model folders of every generation (astroNN_model_parameter.json beside model_weights.h5 or .keras), and PyTorch's files
 of SDSS's Astra. docs/published_models.md says what is checked and what such a model can do.
 
-Nothing in the files is run, and their numbers are checked: shapes, and whether they are finite. The errors are those
-that the network states, uncalibrated, and no star is flagged as outside the training set. A constant zero point is
-printed as the paper read it and as the network was trained.
+No code in the files is run, and their numbers are checked: shapes, and whether they are finite. The errors are the
+network's own, uncalibrated, and no star is flagged as outside the training set. A constant zero point is printed both
+as the paper evaluated it and as the network was trained.
 
 Exit code: 0 if the model was written, 2 if not."""
 
@@ -332,33 +333,33 @@ IMPORT_MODEL_EPILOG = """examples:
 """
 
 
-TRAIN = """Train the networks of a survey, from its raw files on: the spectra are reduced first if that is still to be
-done. Each network is written to data/<survey>/models; one that is there, made from these very stars with these
-settings, is kept. A training that was stopped resumes from its last epoch.
+TRAIN = """Train the networks of a survey, starting from its raw files: the spectra are reduced first if necessary. Each
+network is written to data/<survey>/models; a network made from the same stars with the same settings is kept. An
+interrupted training resumes from its last epoch.
 
   parameters    Teff, log g and 20 abundances; made if the survey's labels are its own (labels.source = "own")
   none, constant, multivariate    the paper's three models: luminosity without a zero point, with one, and with one that
-                depends on G, BP-RP and Teff (left out, with a sentence, where the stars have none of these)
-  calibrated    trained with the refitted zero point: the one for distances
+                depends on G, BP-RP and Teff (left out, with a message, if the stars have none of these)
+  calibrated    trained with the zero point of the refit: use this one for distances
 
-`make all` does the same, and makes figures, numbers and the catalogue besides.
+`make all` does the same, and also makes figures, numbers and the catalogue.
 
-Exit code: 0 if all are trained, 1 if the one asked for is left out, 2 if not (see the message), 130 if it was stopped
-by Ctrl-C."""
+Exit code: 0 if all are trained, 1 if the one you asked for is left out, 2 if not (see the message), 130 if it was
+stopped by Ctrl-C."""
 
 
 TRAIN_EPILOG = """examples:
   apogaia mock smoke && apogaia train smoke     the smallest simulated survey, a minute or two
-  apogaia train my.toml --model calibrated      the network for distances alone
-  apogaia --log train.log train dr14            hours; what it says stays in train.log
+  apogaia train my.toml --model calibrated      only the network for distances
+  apogaia --log train.log train dr14            takes hours; its output is kept in train.log
 """
 
 
-INFO = """Tell what files are, by what they hold: model files (what taught them, their zero point), catalogues (rows,
+INFO = """Say what files are, from their content: model files (their training set, their zero point), catalogues (rows,
 flags, survey), spectra, stars.h5 (how many stars have which status), survey files, and the tables of APOGEE, Gaia and
 others that the commands read.
 
-Exit code: 0 if all files are known, 2 if not (see the message)."""
+Exit code: 0 if all files are recognised, 2 if not (see the message)."""
 
 
 INFO_EPILOG = """examples:

@@ -48,7 +48,7 @@ def _lines(path: Path) -> list[str]:
         if name.endswith(suffixes):
             return describe(path)
     known = ", ".join(suffix for suffixes in _BY_SUFFIX for suffix in suffixes)
-    raise ValueError(f"{path}: apogaia knows files that end in {known} (.gz after it is fine)")
+    raise ValueError(f"{path}: apogaia reads files that end in {known} (or these with .gz)")
 
 
 def _model(path: Path) -> list[str]:
@@ -63,12 +63,12 @@ def _model(path: Path) -> list[str]:
     if imported:
         lines.append(f"a published network, {imported['layout']}; spectra as in survey {origin['survey']}")
     else:
-        warning = " (simulated stars: no good for real ones)" if simulated else ""
+        warning = " (simulated stars: not for use on real ones)" if simulated else ""
         lines.append(f"trained on {survey['title']}{warning}")
     if "gradient_stars" in origin:
         epochs = len(origin.get("history", {}).get("loss", ()))
         lines.append(
-            f"{origin['gradient_stars']} stars taught it, {origin['validation_stars']} validated it, {epochs} epochs,"
+            f"trained on {origin['gradient_stars']} stars, validated on {origin['validation_stars']}, {epochs} epochs,"
             f" seed {origin['seed']}"
         )
     calibration = origin.get("calibration")
@@ -76,7 +76,7 @@ def _model(path: Path) -> list[str]:
         how = "stated in the survey file" if calibration["fixed"] else f"refit of {calibration['stars']} stars"
         lines.append(f"zero point {calibration['value_uas']:.1f} +- {calibration['error_uas']:.1f} uas ({how})")
     if not labels and read_domain(path) is None:
-        lines.append("without the range of its training spectra: no star is flagged as outside it")
+        lines.append("has no summary of its training spectra: no star is flagged as outside them")
     if "versions" in origin:
         lines.append(
             "written by " + ", ".join(f"{name} {number}" for name, number in sorted(origin["versions"].items()))
@@ -138,7 +138,7 @@ def _of_fits(path: Path) -> list[str]:
         return _spectrum(path)
     found = _comparison(path, tables) or _input_table(tables)
     return found or [
-        "a FITS file of none of apogaia's kinds",
+        "a FITS file of no kind known to apogaia",
         *(f"{table.name}: {table.rows} rows, columns {', '.join(table.columns[:12])}" for table in tables),
     ]
 
@@ -216,8 +216,8 @@ def _input_table(tables: list[_Table]) -> list[str]:
 
 # the first whose columns are all there is taken
 _INPUT_TABLES = {
-    ("astronn", "astronn_error"): "stellar parameters and abundances, in the form of astroNN's catalogue",
-    ("raw_teff", "teff", "sdss_id"): "stellar parameters and abundances, in the form of Astra's AstroNN",
+    ("astronn", "astronn_error"): "stellar parameters and abundances, in the format of astroNN's catalogue",
+    ("raw_teff", "teff", "sdss_id"): "stellar parameters and abundances, in the format of Astra's AstroNN",
     ("apogee_id", "location_id"): "an allStar file",
     ("sdss_id", "spectrum_pk"): "a summary file of SDSS-V",
     ("source_id", "parallax"): "a table of Gaia sources",

@@ -24,18 +24,18 @@ def add(commands: argparse._SubParsersAction) -> None:
 
     importing = add_command(commands, "import-model", _import_model, "a published network as a model of apogaia")
     importing.description, importing.epilog = IMPORT_MODEL, IMPORT_MODEL_EPILOG
-    importing.add_argument("source", type=Path, metavar="FOLDER_OR_FILE", help="a model folder, or a file of PyTorch")
+    importing.add_argument("source", type=Path, metavar="FOLDER_OR_FILE", help="a model folder, or a PyTorch file")
     importing.add_argument("--output", type=Path, required=True, metavar="NAME.keras", help="the model file to write")
     importing.add_argument(
         "--survey",
         metavar="SURVEY",
-        help="whose settings of spectra go with the network (default: dr14 or dr17, by the files' layout)",
+        help="survey with the network's settings of spectra (default: dr14 or dr17, by the files' layout)",
     )
     importing.add_argument(
         "--constant-at",
         choices=("ones", "zeros"),
         default="ones",
-        help="where a constant zero point is read: as the paper did (ones, the default), or as it was trained (zeros)",
+        help="inputs for a constant zero point: as in the paper (ones, the default), or as in training (zeros)",
     )
 
 
@@ -56,7 +56,7 @@ def _models(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     if options.name is None:
         names = ", ".join(model.name for model in registry.published_models())
-        raise ValueError(f"fetch which? Known are {names}")
+        raise ValueError(f"name the network to fetch: one of {names}")
     model = registry.find_model(options.name)
     folder = registry.fetch_model(model, options.folder)
     output = f"{folder.name}.keras"

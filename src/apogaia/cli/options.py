@@ -55,7 +55,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     workers.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let the workers of the Dask scheduler at this address, tcp://host:8786, read the spectra instead",
+        help="read the spectra on the workers of the Dask scheduler at this address, tcp://host:8786",
     )
 
 

@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     fetch.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the number of files, bytes, time and whether they fit; write nothing",
+        help="print the number of files and bytes, the time, and whether they fit on the disk; write nothing",
     )
 
     data = add_command(
@@ -141,7 +141,7 @@ def _fetch(options: argparse.Namespace) -> int:
     if not report.complete:
         print(
             f"{counted(len(report.failed), 'file')} failed: run the same command again to retry, or add"
-            " --accept-failures (to make: FETCH=--accept-failures) to go without",
+            " --accept-failures (to make: FETCH=--accept-failures) to continue without them",
             file=sys.stderr,
         )
         return 1

@@ -25,7 +25,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--model",
         choices=MODELS,
         action="append",
-        help="this one alone (may be repeated; default: all that make makes)",
+        help="only this network (may be repeated; default: all that make trains)",
     )
     add_workers(train)
 

@@ -1,4 +1,4 @@
-"""How often a model's error intervals hold the truth of a simulated survey."""
+"""How often a model's error intervals contain the truth of a simulated survey."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = {50: 0.6745, 68: 0.9945, 95: 1.96}  # per cent: half-width of a Gaussia
 
 
 def coverage(prediction: Prediction, table: Table, truth: Table) -> dict:
-    """How often intervals of a stated level hold the truth, against Ks, SNR, log g, Teff and distance.
+    """How often intervals of a stated level contain the truth, against Ks, SNR, log g, Teff and distance.
 
     Parameters
     ----------

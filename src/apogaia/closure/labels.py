@@ -1,4 +1,4 @@
-"""How well are labels recovered with a training set of the paper's size? ``python -m apogaia.closure.labels`` asks.
+"""How well are labels recovered with a training set of the paper's size? ``python -m apogaia.closure.labels``.
 
 A network of stellar parameters is trained on a simulated sample in memory, and its labels are held to the truth. It
 takes some two hours on two cores; ``--report`` writes docs/closure/labels.json.
@@ -37,7 +37,7 @@ SECTIONS = ("sources", "simulation", "spectra", "cuts", "network", "training", "
 
 
 def measure(prediction: LabelPrediction, raw: LabelPrediction, truth: np.ndarray, label: np.ndarray, snr) -> dict:
-    """Recovery of the truth by n test stars.
+    """Recovery of the true labels of n test stars.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def is_done(trial: Trial, root: Path | None = None) -> bool:
 
 
 def run_trial(trial: Trial, root: Path | None = None, *, verbose: bool = True) -> dict:
-    """The trial's result, zero points in uas; it is run unless it is done."""
+    """The trial's result, zero points in uas; run unless already done."""
     make = partial(_write_result, trial=trial, root=root, verbose=verbose)
     if not is_done(trial, root):
         files.mark_current(result_path(trial, root), _key(trial), make)

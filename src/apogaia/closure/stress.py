@@ -1,4 +1,4 @@
-"""How does the refit fare where its assumptions do not hold? ``python -m apogaia.closure.stress`` runs the suite.
+"""How well does the refit do where its assumptions do not hold? ``python -m apogaia.closure.stress`` runs the suite.
 
 Each run draws the stars of a universe (`apogaia.closure.universes`), gives them a zero point, and recovers it by the
 refit as a survey would. A finished run is repeated only if its settings or the code have changed; an interrupted suite
@@ -59,7 +59,7 @@ def runs(seeds: tuple[int, ...]) -> list[Run]:
 
 
 def recover(survey: Survey, stars: Stars, zero_point: np.ndarray, sky: np.ndarray, seed: int, spectra) -> dict:
-    """Recover the zero point [uas] of a universe's stars, or tell why a survey of them is refused.
+    """Recover the zero point [uas] of a universe's stars, or say why a survey of them is refused.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def measure(result: dict, *, base: bool) -> dict:
 
 
 def summary(results: list[tuple[Run, dict]]) -> dict:
-    """Every run beside the truth, and how often the truth is within the quoted error."""
+    """Every run compared with the truth, and how often the truth is within the quoted error."""
     rows = []
     for run, result in results:
         head = {"universe": run.universe.name, "what": run.universe.what, "base": run.universe.base}

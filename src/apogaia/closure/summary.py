@@ -1,4 +1,4 @@
-"""What the trials of `apogaia.closure` say: numbers for notebook 08 and docs/closure/."""
+"""Results of the trials of `apogaia.closure`: numbers for notebook 08 and docs/closure/."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recovered(results: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]
 
 
 def seeds(results: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
-    """The trials with errors of Gaia drawn anew: seed, injected, value, error and statistical error [uas]."""
+    """The trials with newly drawn Gaia errors: seed, injected, value, error and statistical error [uas]."""
     found = {
         trial.seed: _constant(results.get(trial.name)) for trial in TRIALS if trial.seed is not None and not trial.fresh
     }
@@ -90,7 +90,7 @@ def _constant(result: Mapping | None) -> dict[str, float] | None:
 
 
 def summary(results: Mapping[str, Mapping]) -> dict:
-    """What the trials say, in numbers [uas]; what would need a trial that is not there is absent.
+    """Results of the trials, in numbers [uas]; those of missing trials are absent.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def _worst_bins(covered: Mapping) -> dict:
 
 
 def sentences(numbers: Mapping) -> dict[str, str]:
-    """One sentence per figure of notebook 08, from `summary`; only those whose numbers there are."""
+    """One sentence per figure of notebook 08, from `summary`; only those with numbers."""
     made = {}
     if slopes := numbers.get("slope"):
         parts = (

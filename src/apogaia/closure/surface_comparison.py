@@ -1,4 +1,4 @@
-"""A recovered zero-point surface beside the injected one."""
+"""A recovered zero-point surface compared with the injected one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Universes of the stress suite: simulated stars whose zero point and truth depart from what the refit assumes.
+"""Universes of the stress suite: simulated stars whose zero point and truth differ from the assumptions of the refit.
 
 A universe starts from the stars of one simulated survey, with their spectra, and changes what Gaia saw or what is true:
 luminosities are drawn anew, selected, or drift; magnitudes, extinctions and errors are off. Spectra stay as they are,
@@ -54,11 +54,11 @@ class Stars:
         return len(self.rows)
 
     def keep(self, chosen: np.ndarray) -> Stars:
-        """The chosen ones of them."""
+        """The chosen stars."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
     def with_abs_mag(self, abs_mag: np.ndarray) -> Stars:
-        """The same stars as seen, with other luminosities: they are nearer or farther than they were."""
+        """The same observed stars with other luminosities, and so nearer or farther than before."""
         return replace(self, abs_mag=abs_mag)
 
     def truth_of(self, name: str) -> np.ndarray:
@@ -67,7 +67,7 @@ class Stars:
 
     @property
     def spectral_abs_mag(self) -> np.ndarray:
-        """Absolute Ks magnitude [mag] without the part that no spectrum tells."""
+        """Absolute Ks magnitude [mag] without the part that the spectrum does not show."""
         return self.truth_of("k_abs_mag") - self.truth_of("hidden_mag")
 
     @property
@@ -90,7 +90,7 @@ Change = Callable[[Stars, np.random.Generator], Stars]
 
 @dataclass(frozen=True)
 class Universe:
-    """What is true in it and how it is seen."""
+    """The truth in it and how it is observed."""
 
     name: str
     what: str  # in a table of docs/closure.md
@@ -154,7 +154,7 @@ def zero_point_uas(name: str, stars: Stars) -> np.ndarray:
 
 
 def sky_error_uas(name: str, stars: Stars, seed: int) -> np.ndarray:
-    """What each star's parallax shares with its neighbours' [uas]: Gaia has it whatever its zero point depends on."""
+    """Parallax error [uas] that each star shares with its neighbours; it does not depend on the zero point."""
     if name == WITHOUT_SKY:
         return np.zeros(len(stars))
     ra, dec = (np.asarray(stars.table[column], float) for column in ("ra", "dec"))

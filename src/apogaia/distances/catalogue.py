@@ -51,7 +51,7 @@ class CatalogueError(ValueError):
 
 
 class Flags(enum.IntFlag):
-    """Why something of a star is unknown or doubtful; bits 0, 1, 2 and 11 as in SDSS Astra's AstroNNDist."""
+    """Why a star's values are unknown or doubtful; bits 0, 1, 2 and 11 as in SDSS Astra's AstroNNDist."""
 
     FAKEMAG_UNRELIABLE = 1 << 0
     MISSING_PHOTOMETRY = 1 << 1
@@ -83,7 +83,7 @@ FLAG_MEANINGS = {
     Flags.SPECTRUM_FLAGGED: "APOGEE's STARFLAG is not zero",
     Flags.NO_RESULT: "no usable spectrum: see reason",
     Flags.PARALLAXES_DISAGREE: "network and Gaia differ by > 5 sigma",
-    Flags.OUTSIDE_TRAINING_SET: "unlike training stars; errors grown",
+    Flags.OUTSIDE_TRAINING_SET: "unlike training stars; errors inflated",
 }
 
 BAD = Flags.FAKEMAG_UNRELIABLE | Flags.MISSING_PHOTOMETRY | Flags.DIST_OUT_OF_RANGE | Flags.NO_RESULT
@@ -261,7 +261,7 @@ def build_catalogue(
     placement: Placement | None = None,
     zero_point_error: float = 0.0,
 ) -> Table:
-    """The catalogue: Table 1's columns in its order, then flags and what else a user needs (`COLUMNS`).
+    """The catalogue: Table 1's columns in its order, then flags and other columns that users need (`COLUMNS`).
 
     Row i is row i of `stars`, and of allStar. A star whose spectrum has not passed reduction has no result, whatever
     the prediction says.

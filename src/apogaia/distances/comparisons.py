@@ -43,7 +43,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Stars that two catalogues share and that pass the cuts: distances of both, and what bins are in.
+    """Stars in both catalogues that pass the cuts: both distances, and the quantities for bins.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Pair:
 def match(
     first: DistanceCatalogue, second: DistanceCatalogue, sources: SourcesSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of two catalogues that are the same star: by name where both have names, else by position.
+    """Rows of two catalogues that are the same star: by name if both have names, else by position.
 
     Each star counts once: of several rows of one name that with a distance and the highest SNR, else the first.
 
@@ -153,7 +153,7 @@ def _by_position(
 def pair_up(
     first: DistanceCatalogue, second: DistanceCatalogue, sources: SourcesSettings, settings: ComparisonsSettings
 ) -> Pair:
-    """Match two catalogues and leave out what the paper leaves out.
+    """Match two catalogues and apply the paper's cuts.
 
     These are stars with a relative error above the limit in either catalogue (Figure 9; an unknown error passes), and
     stars of APOGEE-RC whose log g there differs from the other catalogue's (section 5.2). Seismic radii become
@@ -226,7 +226,7 @@ def _distances(catalogue: DistanceCatalogue, own: Table, other: Table) -> tuple[
 def against_truth(
     catalogue: DistanceCatalogue, ours: DistanceCatalogue, true_dist, true_radius, sources: SourcesSettings
 ) -> RobustAgreement:
-    """Agreement of a simulated survey's catalogue with the truth: what was put in should come out.
+    """Agreement of a simulated survey's catalogue with the truth: the injected values should be recovered.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def pair_all(
 def recovered(
     catalogue: DistanceCatalogue, ours: DistanceCatalogue, true_dist, true_radius, survey: Survey
 ) -> dict[str, float]:
-    """What was put into a simulated catalogue, and what `against_truth` finds of it.
+    """Values injected into a simulated catalogue, and those that `against_truth` recovers.
 
     Returns
     -------
@@ -301,7 +301,7 @@ def recovered(
 
 
 def overview(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each comparison: stars, median offset and scatter with errors, and the paper's where it has them."""
+    """A line for each comparison: stars, median offset and scatter with errors, and the paper's if it gives them."""
     lines = [
         f"{'catalogue':20s} {'stars':>7s}  {'median offset [%]':>18s}  {'scatter [%]':>16s}  paper: offset, scatter [%]"
     ]
@@ -316,7 +316,7 @@ def overview(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def summary_rows(numbers: Mapping[str, Any]) -> list[str]:
-    """A comparison's numbers as lines of a table, the errors beside them; what bins there are below."""
+    """A comparison's numbers with errors as lines of a table, followed by those in bins."""
     lines = [
         f"{numbers['first']} against {numbers['second']}: {numbers['stars']} of {numbers['matched']} stars with both"
         f" distances" + "".join(f"; {count} left out by {name}" for name, count in numbers["cut"].items() if count),
@@ -325,7 +325,7 @@ def summary_rows(numbers: Mapping[str, Any]) -> list[str]:
     ]
     if numbers["offset_percent"] is not None and np.isfinite(numbers["offset_percent"]):
         lines += [
-            f"  {'offset, contaminants apart':26s} {_with_error(numbers, 'offset')}",
+            f"  {'offset excl. contaminants':26s} {_with_error(numbers, 'offset')}",
             f"  {'contaminants':24s} {_with_error(numbers, 'contaminants')}",
             f"  {'scatter / stated errors':24s} {numbers['error_scale']:7.2f}",
         ]

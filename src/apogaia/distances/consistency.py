@@ -1,4 +1,4 @@
-"""Whether distances agree with the zero point, and in a simulated survey with the truth."""
+"""Agreement of distances with the zero point, and in a simulated survey with the truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAS = dict.fromkeys(("parallax", "zero_point", "nn_parallax"), u.mas)
 
 @takes(catalogue=Columns({**_MAS, "snr": u.dimensionless_unscaled, "phot_g_mean_mag": u.mag, "logg": any_unit}))
 def median_differences(catalogue: Table, cuts: CutsSettings) -> dict[str, list[dict]]:
-    """Medians of Gaia's parallax less the zero point less the network's, in bins of SNR, G and log g.
+    """Medians of Gaia's parallax minus zero point minus the network's parallax, in bins of SNR, G and log g.
 
     Where luminosities and zero point belong together, all are 0 within their errors, and there is no step at the split.
 
@@ -58,7 +58,7 @@ def median_differences(catalogue: Table, cuts: CutsSettings) -> dict[str, list[d
     catalogue=Columns(dict.fromkeys(("dist", "dist_error", "weighted_dist", "weighted_dist_error"), u.pc)), dist=u.pc
 )
 def against_truth(catalogue: Table, dist) -> dict[str, float]:
-    """How rows of a catalogue compare with their true distances (n,) [pc].
+    """Compare rows of a catalogue with their true distances (n,) [pc].
 
     Returns
     -------

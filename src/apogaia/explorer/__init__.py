@@ -1,1 +1,1 @@
-"""The explorer: one HTML file in which a catalogue of distances is looked at."""
+"""The explorer: one HTML file to explore a catalogue of distances."""

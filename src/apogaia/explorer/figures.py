@@ -1,4 +1,4 @@
-"""The explorer's figures, without their stars: the page's script fills them with what it unpacks."""
+"""The explorer's figures, without their stars: the page's script unpacks the stars and draws them."""
 
 from __future__ import annotations
 

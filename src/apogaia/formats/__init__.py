@@ -1,1 +1,1 @@
-"""What files look like: releases, allStar and Gaia tables, apStar spectra, the pixel grid, streamed tables."""
+"""File formats: releases, allStar and Gaia tables, apStar spectra, the pixel grid, streamed tables."""

@@ -57,7 +57,7 @@ class Status(enum.IntEnum):
 
     @property
     def reason(self) -> str:
-        """One line for people."""
+        """One line for the user."""
         return _REASONS[self]
 
     @property

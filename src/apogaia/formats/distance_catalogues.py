@@ -109,7 +109,7 @@ class DistanceCatalogue:
 
 @takes(path=file_path)
 def recognised(path: str | Path) -> CatalogueForm | None:
-    """Tell by its columns which kind of catalogue a file is; None if none of `FORMS`.
+    """Recognise the kind of a catalogue by its columns; None if none of `FORMS`.
 
     A table with a column `dist` and no other mark counts as none, since it may be anything.
 
@@ -178,7 +178,7 @@ def read_distance_catalogue(path: str | Path, min_membership: float = 0.7) -> Di
         form = _form(columns.names)
         if form is None:
             marks = "; ".join(f"{one.title}: {', '.join(one.marks)}" for one in FORMS)
-            raise ReductionError(f"{path} is no catalogue of distances that is known by its columns ({marks})")
+            raise ReductionError(f"{path} is not a catalogue of distances with known columns ({marks})")
         if not len(columns):
             raise ReductionError(f"{path} has no rows: {form.remedy}")
         table = Table({"apogee_id": _identities(columns)})

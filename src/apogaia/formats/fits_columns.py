@@ -1,4 +1,4 @@
-"""The FITS edge: columns of tables from elsewhere, and texts that go into FITS files.
+"""The FITS edge: columns of external tables, and strings for FITS files.
 
 Columns are read with a clear error if damaged, numbers in our types, unknown as NaN. Texts are written in ASCII.
 """
@@ -42,7 +42,7 @@ class ReductionError(ValueError):
 
 @takes(path=file_path)
 def open_table(path: str | Path, hdu: int = 1) -> fits.HDUList:
-    """Open a FITS file, perhaps compressed as a whole, with a whole binary table in HDU `hdu`.
+    """Open a FITS file, optionally gzipped, with a complete binary table in HDU `hdu`.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def native(values: np.ndarray, kind: str, null: int | None = None, unknown_integ
 
 
 def known_number(value: object, below: float = MISSING_ABOVE) -> float:
-    """The number of a header card; NaN where there is none, or a text or a placeholder.
+    """The number of a header card; NaN if it is absent, a string or a placeholder.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ _TRANSLITERATED = str.maketrans(
 
 
 def ascii_text(text: str) -> str:
-    """The printable ASCII form of a text, all that FITS knows.
+    """The printable ASCII form of a string, the only form that FITS allows.
 
     Umlauts become two letters as in German, other letters lose their accents, line breaks and other control characters
     become blanks, dashes and quotation marks plain ones, and what is left a question mark each.
@@ -231,7 +231,7 @@ def ascii_column(texts: np.ndarray) -> np.ndarray:
 
 
 def set_text_card(header: fits.Header, keyword: str, text: str, comment: str = "") -> None:
-    """Write a text of any characters and length into a header, as `ascii_text`; the comment only where it has room.
+    """Write a text of any characters and length into a header, as `ascii_text`; the comment only if there is room.
 
     A text of more than one card goes on in CONTINUE cards. An ampersand at its end would mean that it goes on: it
     becomes a plus sign.

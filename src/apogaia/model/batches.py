@@ -11,7 +11,7 @@ __all__ = ["Batches", "in_one_thread"]
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of rows of arrays in memory, shuffled anew before every epoch if there is a seed."""
+    """Batches of rows of arrays in memory, reshuffled before every epoch if there is a seed."""
 
     def __init__(self, inputs, targets, rows, batch_size: int, shuffle_seed: int | None = None):
         super().__init__()
@@ -26,7 +26,7 @@ class Batches(keras.utils.PyDataset):
         return {name: values[rows] for name, values in self.inputs.items()}, self.targets[rows]
 
     def on_epoch_begin(self):
-        """Shuffle the rows anew."""
+        """Reshuffle the rows."""
         if self.generator is not None:
             self.rows = self.generator.permutation(self.rows)
 

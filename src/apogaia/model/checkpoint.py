@@ -1,4 +1,4 @@
-"""The state of a training between two epochs, in one file: a training that was killed goes on from there.
+"""The state of a training between two epochs, in one file, from which a killed training resumes.
 
 The file has all that the epochs to come depend on, so that they end in the same weights, bit for bit. Keras' own
 BackupAndRestore writes in place, and keeps neither the history nor the state of schedule and patience.
@@ -27,7 +27,7 @@ STATE = ("best", "best_epoch", "cooldown_counter", "history", "stopped_epoch", "
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Goes on with the training whose state is in a file, and writes its state there after epochs.
+    """Resumes the training whose state is in a file, and saves the state there after epochs.
 
     It must be the last of the callbacks, since what they do at the end of an epoch belongs to the state.
 
@@ -59,7 +59,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._read()
 
     def on_train_begin(self, logs=None):
-        """Put the state back, after the other callbacks have begun afresh."""
+        """Restore the state, after the other callbacks have been reset."""
         self.written_at = time.monotonic()
         if not self.found:
             return
@@ -75,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.found = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the state, unless that has just been done."""
+        """Save the state, unless that has just been done."""
         if time.monotonic() >= self.written_at + EVERY_S:
             self._write(epoch + 1)
             self.written_at = time.monotonic()
@@ -119,7 +119,7 @@ def training_key(
     code: Iterable[Callable],
     **others,
 ) -> str:
-    """A hash of all that determines a training.
+    """A hash of everything that determines a training.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def training_key(
 
 
 def remove_checkpoint(path: Path | None) -> None:
-    """Remove the file of a training whose model file is there now, and what killed runs left beside it."""
+    """Remove the state of a finished training, and files left by killed runs."""
     if path is not None:
         files.remove_leftovers(path)
         path.unlink(missing_ok=True)

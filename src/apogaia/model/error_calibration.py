@@ -46,7 +46,7 @@ class Prediction(NamedTuple):
 
 @takes(table=star_columns())
 def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
-    """The half of the test rows that calibrates; the other half is for tests. By name: a star is never in both."""
+    """The half of the test rows used for calibration; the other half is held out. Split by name: no star is in both."""
     names = np.asarray(table["apogee_id"])[test].tolist()
     chosen = np.array([hashlib.sha256(name.encode()).digest()[0] % 2 == 0 for name in names], dtype=bool)
     return np.asarray(test)[chosen]
@@ -54,14 +54,14 @@ def calibration_rows(table: Table, test: np.ndarray) -> np.ndarray:
 
 @takes(table=star_columns())
 def unseen_rows(table: Table, validation: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """The validation rows that calibrate: those of stars of which no other row trained the network by gradient."""
+    """The validation rows used for calibration: those of stars with no other row in the gradient."""
     names = np.asarray(table["apogee_id"])
     return np.asarray(validation)[~np.isin(names[validation], names[gradient])]
 
 
 @dataclass(frozen=True)
 class ErrorCalibration:
-    """Smooth corrections of ln fakemag and of its error; none where there were too few stars (no knots)."""
+    """Smooth corrections of ln fakemag and of its error; none if there were too few stars (no knots)."""
 
     luminosity_knots: list[float]  # ln fakemag
     error_knots: list[float]  # ln of the stated relative error

@@ -1,4 +1,4 @@
-"""Fit a network to a sample in memory: what the training of the joint networks and that of the censored one share."""
+"""Fit a network to a sample in memory: code shared by the training of the joint and the censored networks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class CosineRate(keras.callbacks.Callback):
         self.epochs, self.rising, self.highest = epochs, max(1, epochs // 8), float("nan")
 
     def on_train_begin(self, logs=None):
-        """Take the optimiser's rate for the highest."""
+        """Use the optimiser's rate as the highest."""
         self.highest = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -130,7 +130,7 @@ class CosineRate(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.highest * self.share(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Tell the rate with which the epoch was trained."""
+        """Report the learning rate of the epoch."""
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def share(self, epoch: int) -> float:

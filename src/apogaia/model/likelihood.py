@@ -32,7 +32,7 @@ def parallax_loss(y_true, y_pred):
 
 
 def robust_parallax_loss(fraction: float, width: float):
-    """A loss like `parallax_loss` that a few wrong parallaxes, matches or magnitudes cannot carry away.
+    """A loss like `parallax_loss` that is robust to a few wrong parallaxes, matches or magnitudes.
 
     Each star is, with probability `fraction`, a contaminant whose standard deviation is `width` times as large:
     J = -ln[(1 - fraction) N(1) + fraction N(width)] (Hogg, Bovy & Lang 2010, section 3).

@@ -1,4 +1,4 @@
-"""What a model file says of itself: its origin and its training domain, read without Keras."""
+"""Origin and training domain of a model file, read without Keras."""
 
 from __future__ import annotations
 

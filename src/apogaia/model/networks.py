@@ -1,4 +1,4 @@
-"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point; and its trunk, for others.
+"""The joint network: stellar luminosity from a spectrum, and the Gaia parallax zero point; and its reusable trunk.
 
 Leung & Bovy (2019b), section 2. Keras and keras.ops only, so that the same file runs on every Keras backend. A model's
 inputs are named and in physical units; everything that normalises them is inside.

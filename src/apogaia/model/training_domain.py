@@ -113,7 +113,9 @@ class TrainingDomain:
         """
         rows = np.arange(len(sample)) if rows is None else np.asarray(rows)
         if len(rows) < MIN_STARS:
-            raise ValueError(f"{len(rows)} training stars are too few to tell what is unlike them: {MIN_STARS} needed")
+            raise ValueError(
+                f"{len(rows)} training stars are too few to define what is unlike them: {MIN_STARS} needed"
+            )
         rng = np.random.default_rng([seed, 2])
         rows = np.sort(rng.choice(rows, min(len(rows), MAX_STARS), replace=False))
         spectra = np.asarray(sample.spectrum[rows], np.float32)

@@ -1,4 +1,4 @@
-"""What the networks learn from: the training set and its split."""
+"""The training set of the networks and its split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("k0_mag", "parallax", "parallax_error")
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What the networks learn from, one row per star."""
+    """The training set, one row per star."""
 
     spectrum: np.ndarray  # (n, pixels) float32, normalised
     k0_mag: np.ndarray  # extinction-corrected Ks

@@ -147,7 +147,7 @@ TASK_COLUMNS = (
     AstraColumn("source_pk", "i8", "", "always -1: a number of Astra's database"),
     AstraColumn("spectrum_pk", "i8", "", "Astra's number of the combined spectrum (DR19); -1: unknown"),
     AstraColumn("task_pk", "i8", "", "always -1: a number of Astra's database"),
-    AstraColumn("v_astra", "U", "", "apogaia and its version, in the place of Astra's"),
+    AstraColumn("v_astra", "U", "", "apogaia and its version, instead of Astra's"),
     AstraColumn("created", "U", "", "always empty: bytes do not depend on time"),
     AstraColumn("t_elapsed", "f4", "s", "always NaN: bytes do not depend on time"),
     AstraColumn("t_overhead", "f4", "s", "always NaN: bytes do not depend on time"),

@@ -1,4 +1,4 @@
-"""The survey's own catalogue of stellar parameters and abundances, in the form of the one of Leung & Bovy (2019a).
+"""The survey's own catalogue of stellar parameters and abundances, in the format of Leung & Bovy (2019a).
 
 Whatever reads ``astroNN_apogee_dr14_catalog.fits`` reads this one: a row for each of allStar, 22 labels and their
 errors in the columns ``astroNN`` and ``astroNN_error``, -9999 where unknown.

@@ -79,7 +79,7 @@ class FastCensoredDropout:
         )
 
     def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 22, 2) labels and log variances of one star, float64, each pass with masks of its own."""
+        """(passes, 22, 2) labels and log variances of one star, float64, each pass with its own masks."""
         return self._draws(spectrum, self._first(spectrum[None])[0], row, passes, seed)
 
     def moments(

@@ -1,4 +1,4 @@
-"""What the network of stellar parameters learns from: which stars train it, their labels and the labels' errors."""
+"""Training set of the network for stellar parameters: its stars, their labels and the labels' errors."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def select_labelled(table: Table, labels: Table, survey: Survey) -> tuple[np.nda
 
 
 def unseen_labelled(table: Table, labels: Table, survey: Survey) -> np.ndarray:
-    """Rows of stars that pass all cuts of `select_labelled` but that of SNR, and have no row in the training set."""
+    """Rows of stars that pass all cuts of `select_labelled` except SNR, and have no row in the training set."""
     cuts = {name: keep for name, _, keep in _cuts(table, labels, survey)}
     bright = cuts.pop(_snr_cut(survey))
     others = np.logical_and.reduce(list(cuts.values()))

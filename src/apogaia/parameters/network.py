@@ -59,7 +59,7 @@ class Window(keras.layers.Layer):
 
 @register
 class StopGradientInTraining(keras.layers.Layer):
-    """What comes in, with a gradient of zero while the network trains: the Jacobian of a trained network is whole."""
+    """Identity with zero gradient during training only, so that the Jacobian of a trained network is complete."""
 
     def call(self, inputs, training=False):
         return ops.stop_gradient(inputs) if training else inputs

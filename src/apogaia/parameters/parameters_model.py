@@ -196,7 +196,7 @@ class ParametersModel:
         first_row: int = 0,
         parts: Path | None = None,
     ) -> LabelPrediction:
-        """The same with the errors that the network states, before their calibration.
+        """The same with the network's own errors, before calibration.
 
         `first_row` is the row of the first of `spectra` in the survey of which they are a part; `parts` is as for
         `apogaia.model.inference.in_batches`.

@@ -1,4 +1,4 @@
-"""What the network of stellar parameters says of stars: labels and the parts of their errors."""
+"""Predictions of the network for stellar parameters: labels and the parts of their errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LabelPrediction(NamedTuple):
 
     @classmethod
     def unknown(cls, n_stars: int) -> LabelPrediction:
-        """Of stars without a spectrum."""
+        """Prediction for stars without a spectrum."""
         return cls(*np.full((4, n_stars, len(LABELS)), np.nan))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""How well labels are recovered: bias, scatter, coverage, beside the published precision; and which windows matter."""
+"""How well labels are recovered: bias, scatter, coverage, and the published precision; and which windows matter."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def recovery(prediction: LabelPrediction, label, label_error=None) -> Table:
 
 @takes(prediction=LABEL_PREDICTION, label=any_unit, values=any_unit, edges=any_unit, label_error=any_unit)
 def coverage_in_bins(prediction: LabelPrediction, label, values, edges, label_error=None) -> np.ndarray:
-    """Share of stars within their stated error, (22, bins), in bins of `values` (n,); NaN where stars are few."""
+    """Fraction of stars within their stated error, (22, bins), in bins of `values` (n,); NaN where stars are few."""
     difference, error = _residuals(prediction, label, label_error)
     return _in_bins(difference, error, values, edges, lambda residual, stated: np.mean(np.abs(residual) < stated))
 

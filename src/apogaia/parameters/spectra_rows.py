@@ -114,7 +114,7 @@ def file_rows(paths: Sequence[Path], read: NormalisedSpectra, ebv: float | None 
 
 
 def visit_rows(rows: Table, star: np.ndarray, own: Mapping[str, np.ndarray]) -> Table:
-    """Rows of visits: those of their stars, with what is a visit's own.
+    """Rows of visits: those of their stars, with the values of each visit.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def write_all_visit_astronn(
     """
     if survey.sources.spectra == "released":
         raise ProductError(
-            f"survey {survey.name} has released spectra, which hold no visits: take one with apStar files"
+            f"survey {survey.name} has released spectra, which contain no visits: use one with apStar files"
         )
     key = _key(
         "AllVisitAstroNN",

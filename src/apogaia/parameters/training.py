@@ -1,4 +1,4 @@
-"""Training of the censored network, which finds Teff, log g and 20 abundances."""
+"""Training of the censored network, which predicts Teff, log g and 20 abundances."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def train_on_labels(
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
-    """Rows of stars.h5, ascending, that calibrate the labels' errors: none of their stars trained by gradient.
+    """Rows of stars.h5, ascending, that calibrate the labels' errors: none of their stars is in the gradient.
 
     They are the validation stars and half of the labelled stars below the training set's SNR; the other half is for
     tests.
@@ -187,6 +187,6 @@ def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
 
 
 def test_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
-    """Rows of stars.h5, ascending, of labelled stars that neither train nor calibrate: half of those of lower SNR."""
+    """Rows of stars.h5, ascending, of labelled stars held out for tests: half of those of lower SNR."""
     faint = unseen_labelled(table, labels, survey)
     return np.setdiff1d(faint, calibration_rows(table, faint))

@@ -134,7 +134,7 @@ def binned_median(x, y, values, maps: MapsSettings) -> tuple[np.ndarray, np.ndar
 
 
 def map_against_truth(found: np.ndarray, true: np.ndarray) -> dict[str, float | int | None]:
-    """How far a map of `binned_median` is from the one of the true positions and values, in their unit.
+    """Difference between a map of `binned_median` and that of the true positions and values, in their unit.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def median_by_radius(radius, values) -> dict[str, float | None]:
 
 @takes(catalogue=_DISTANCES, parameters=_PARAMETERS, z=u.kpc)
 def map_sample(catalogue: Table, parameters: Table, z, maps: MapsSettings) -> dict[str, np.ndarray]:
-    """Which stars the maps take (section 6).
+    """Which stars the maps use (section 6).
 
     Model error of the distance, log g error, [Fe/H] error and height below their limits; for an element also its
     [X/H] error. The paper counts the distance's model error, not the total: its numbers of stars follow from that.

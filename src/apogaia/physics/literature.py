@@ -65,7 +65,7 @@ def paper_summaries(gaia_release: str) -> dict[str, QuadraticSummary]:
 
 @dataclass(frozen=True)
 class LiteratureZeroPoint:
-    """A zero point of Gaia DR2 from another work [uas], and roughly which sources it rests on.
+    """A zero point of Gaia DR2 from another work [uas], and roughly which sources it is based on.
 
     The regions in G, BP-RP [mag] and Teff [K] are read off the works' samples to draw an ellipse beside ours in
     Figure 4, and mean no more than that. NaN: not given.
@@ -107,7 +107,7 @@ neighbours on the sky share about as much (3 to 4 uas: Zinn 2021; 10: Khan et al
 
 @dataclass(frozen=True)
 class PublishedZeroPoint:
-    """A zero point of one of Gaia's releases [uas] with its errors; NaN: the work states none.
+    """A zero point of one of Gaia's releases [uas] with its errors; NaN if not given.
 
     `release` is "dr2", "edr3" (as released), or "edr3 corrected" (what the function of Lindegren et al. 2021 leaves).
     """

@@ -34,4 +34,4 @@ def read_members(path: Path, kind: str) -> dict[str, bytes]:
                 raise ModelFileError(f"{path}: unpacks to {size} bytes, too many for any published network")
             return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise ModelFileError(f"{path}: damaged, cut short, or not {kind} ({error}): get it anew") from error
+        raise ModelFileError(f"{path}: damaged, cut short, or not {kind} ({error}): get it again") from error

@@ -56,7 +56,7 @@ def read_folder_parameters(folder: Path) -> FolderParameters:
         content = json.loads(path.read_text(encoding="utf-8"))
         architecture = content["id"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelFileError(f"{path}: damaged, cut short, or not of a model folder ({error}): get it anew") from error
+        raise ModelFileError(f"{path}: damaged, cut short, or not of a model folder ({error}): get it again") from error
     if architecture not in HIDDEN:
         raise ModelFileError(f"{path}: a network of the kind {architecture!r}; apogaia reads {', '.join(HIDDEN)}")
     if content.get("activation", "relu") != "relu" or content.get("task", "regression") != "regression":
@@ -110,12 +110,12 @@ def _whole(content: Mapping, key: str, path: Path, length: int | None = None) ->
     good = all(isinstance(number, int) and not isinstance(number, bool) and 0 < number < 100_000 for number in numbers)
     if not good or not numbers or (length is not None and len(numbers) != length):
         wanted = "a whole number above zero" if length is None else f"{length} whole numbers above zero"
-        raise ModelFileError(f"{path}: {key} must be {wanted}, not {value!r}: get the file anew")
+        raise ModelFileError(f"{path}: {key} must be {wanted}, not {value!r}: get the file again")
     return tuple(numbers)
 
 
 def _share(content: Mapping, path: Path) -> float:
     rate = content.get("dropout_rate")
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-        raise ModelFileError(f"{path}: dropout_rate must be from 0 to below 1, not {rate!r}: get the file anew")
+        raise ModelFileError(f"{path}: dropout_rate must be from 0 to below 1, not {rate!r}: get the file again")
     return float(rate)

@@ -228,7 +228,7 @@ def _set_weights(published: PublishedNetwork, parts: list[keras.Model]) -> None:
         if [kernel.shape, bias.shape] != shapes:
             raise ModelFileError(
                 f"{published.source}: {name} has the shapes {kernel.shape} and {bias.shape}, where the other layers ask"
-                f" for {shapes[0]} and {shapes[1]}: get the file anew"
+                f" for {shapes[0]} and {shapes[1]}: get the file again"
             )
         layers[name].set_weights([kernel / published.pixel_sd if name in of_pixels else kernel, bias])
 

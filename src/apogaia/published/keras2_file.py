@@ -28,7 +28,7 @@ def read_keras2_file(path: Path) -> KerasLayers:
             group = file.get("model_weights", file)
             weights = {name: _weights(group[name], name, path) for name in _texts(group, "layer_names")}
     except (OSError, RuntimeError, KeyError, UnicodeError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path}: damaged, cut short, or no HDF5 file of Keras ({error}): get it anew") from error
+        raise ModelFileError(f"{path}: damaged, cut short, or no HDF5 file of Keras ({error}): get it again") from error
     weights = {name: values for name, values in weights.items() if values}
     if not weights:
         raise ModelFileError(f"{path}: holds no weights: is it an HDF5 file of Keras?")

@@ -44,11 +44,11 @@ def read_keras3_file(path: Path) -> KerasLayers:
                 variables = file["layers"][group]["vars"]
                 noted = variables.attrs.get("name", name)
                 if noted != name:
-                    raise ModelFileError(f"{path}: weights of layer {noted!r} where {name!r} is described: get it anew")
+                    raise ModelFileError(f"{path}: weights of layer {noted!r}, but {name!r} is described: get it again")
                 arrays = [read_array(variables[key], f"layer {name!r}", path) for key in ("0", "1") if key in variables]
                 weights[name] = dict(zip(("kernel", "bias"), arrays, strict=False))
     except (OSError, RuntimeError, KeyError, json.JSONDecodeError, UnicodeError) as error:
-        raise ModelFileError(f"{path}: damaged, or not as Keras writes it ({error}): get it anew") from error
+        raise ModelFileError(f"{path}: damaged, or not as Keras writes it ({error}): get it again") from error
     return KerasLayers(path, weights, layers)
 
 

@@ -35,7 +35,7 @@ class KerasLayers:
             If there is no such layer, or its weights have other shapes or are not finite.
         """
         if name not in self.weights:
-            raise ModelFileError(f"{self.source}: no layer {name!r} with weights: is the folder whole?")
+            raise ModelFileError(f"{self.source}: no layer {name!r} with weights: is the folder complete?")
         found = self.weights[name]
         kernel, bias = found.get("kernel"), found.get("bias")
         if kernel is None or bias is None or kernel.shape != shape or bias.shape != shape[-1:]:
@@ -79,7 +79,7 @@ class KerasLayers:
         if name not in self.layers:
             raise ModelFileError(
                 f"{self.source}: no description of the layer {name!r}, whose inputs tell which label is which: give a"
-                " file of the whole model, not of its weights alone"
+                " file of the whole model, not only of its weights"
             )
         return list(_names(self.layers[name].get("inbound_nodes", [])))
 
@@ -110,7 +110,7 @@ def configured_layers(config: Any, source: Path) -> dict[str, dict]:
         layers = config["config"]["layers"]
         return {layer["config"]["name"]: layer for layer in layers}
     except (KeyError, TypeError) as error:
-        raise ModelFileError(f"{source}: the model's description has no layers: get the file anew") from error
+        raise ModelFileError(f"{source}: the model's description has no layers: get the file again") from error
 
 
 def read_array(dataset, what: str, source: Path) -> np.ndarray:
@@ -122,7 +122,7 @@ def read_array(dataset, what: str, source: Path) -> np.ndarray:
         If it is none, is too large, or lies in another file.
     """
     if not hasattr(dataset, "shape") or dataset.dtype.kind != "f" or dataset.is_virtual or dataset.external:
-        raise ModelFileError(f"{source}: {what} is not an array of floating-point numbers of this file: get it anew")
+        raise ModelFileError(f"{source}: {what} is not an array of floating-point numbers of this file: get it again")
     if dataset.size > MAX_VALUES:
         raise ModelFileError(f"{source}: {what} has the shape {dataset.shape}, too large for any published network")
     return np.asarray(dataset[()], np.float64)

@@ -76,13 +76,13 @@ def _inputs(parameters: FolderParameters) -> tuple[Normalisation, dict]:
     pixels = Normalisation(inputs.mean[:n_pixels], inputs.sd[:n_pixels], inputs.mode)
     if np.ptp(pixels.sd) > 0:
         raise ModelFileError(
-            f"{folder}: input_std scales each pixel by a number of its own; apogaia's networks have one for all"
+            f"{folder}: input_std scales each pixel separately; apogaia's networks use one scale for all pixels"
         )
     if parameters.architecture != JOINT:
         return pixels, {}
     if inputs.sd[n_pixels] != 1:
         raise ModelFileError(
-            f"{folder}: input_std of Ks is {inputs.sd[n_pixels]:g}, not 1: inside the network Ks is then no magnitude"
+            f"{folder}: input_std of Ks is {inputs.sd[n_pixels]:g}, not 1: the network then has no Ks in mag"
         )
     mean, sd = inputs.mean[n_pixels + 1 :], inputs.sd[n_pixels + 1 :]
     if np.all(mean == 1) and np.all(sd == 1):  # the constant offset's inputs are ones
@@ -112,7 +112,7 @@ def _luminosity(layers: KerasLayers, parameters: FolderParameters, labels: Norma
     joint = parameters.architecture == JOINT
     names = [f"fakemag_{name}" for name in HEADS] if joint else HEADS
     if labels.mean[0] != 0:
-        raise ModelFileError(f"{layers.source}: labels_mean is {labels.mean[0]:g}; luminosities are scaled alone")
+        raise ModelFileError(f"{layers.source}: labels_mean is {labels.mean[0]:g}; luminosities are only scaled")
     activation = layers.activation(names[0]) or ("softplus" if joint else parameters.last_activation)
     if activation != "softplus":
         raise ModelFileError(

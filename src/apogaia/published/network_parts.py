@@ -29,7 +29,7 @@ class Dense(NamedTuple):
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """What `apogaia.published.import_model` needs to build the network anew."""
+    """What `apogaia.published.import_model` needs to rebuild the network."""
 
     source: Path  # folder or file, for messages
     files: tuple[Path, ...]  # that were read
@@ -66,8 +66,8 @@ def finite(values, what: str, source: Path) -> np.ndarray:
     try:
         values = np.asarray(values, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{source}: {what} is not made of numbers: get the file anew") from error
+        raise ModelFileError(f"{source}: {what} is not made of numbers: get the file again") from error
     wrong = np.count_nonzero(~np.isfinite(values))
     if wrong:
-        raise ModelFileError(f"{source}: {wrong} of {values.size} values of {what} are not finite: get the file anew")
+        raise ModelFileError(f"{source}: {wrong} of {values.size} values of {what} are not finite: get the file again")
     return values

@@ -59,14 +59,14 @@ def read_normalisation(
     mode = str(mode)
     if mode == "3s":
         raise ModelFileError(
-            f"{source}: {kind}_norm_mode 3s is a sigmoid, and apogaia's networks shift and scale alone: give a network"
+            f"{source}: {kind}_norm_mode 3s is a sigmoid, but apogaia's networks only shift and scale: give a network"
             " of another mode"
         )
     if mode not in MODES:
         raise ModelFileError(f"{source}: {kind}_norm_mode {mode!r} is unknown; known are {', '.join(MODES)} and 3s")
     mean, sd = (_values(values, f"{kind}_{end}", n_features, source) for values, end in ((mean, "mean"), (sd, "std")))
     if np.any(sd <= 0):
-        raise ModelFileError(f"{source}: {kind}_std must be above zero everywhere: get the file anew")
+        raise ModelFileError(f"{source}: {kind}_std must be above zero everywhere: get the file again")
     _check_mode(mode, mean, sd, kind, source)
     return Normalisation(mean, sd, mode)
 
@@ -84,7 +84,7 @@ def _check_mode(mode: str, mean: np.ndarray, sd: np.ndarray, kind: str, source: 
     elif mode == "255" and np.any(sd != 255):
         fault = f"divides by 255, but {kind}_std is not that"
     if fault:
-        raise ModelFileError(f"{source}: {kind}_norm_mode {mode} {fault}: get the file anew")
+        raise ModelFileError(f"{source}: {kind}_norm_mode {mode} {fault}: get the file again")
 
 
 def _entry(parameters: Mapping[str, Any], key: str, name: str, source: Path):
@@ -92,7 +92,7 @@ def _entry(parameters: Mapping[str, Any], key: str, name: str, source: Path):
     if isinstance(value, Mapping):
         value = value.get(name)
     if value is None:
-        raise ModelFileError(f"{source}: the JSON file does not state {key}: get the file anew")
+        raise ModelFileError(f"{source}: the JSON file does not state {key}: get the file again")
     return value
 
 
@@ -101,5 +101,5 @@ def _values(values, what: str, n_features: int, source: Path) -> np.ndarray:
     if values.shape == (1,):
         values = np.repeat(values, n_features)
     if values.shape != (n_features,):
-        raise ModelFileError(f"{source}: {what} has the shape {values.shape}, not ({n_features},): get the file anew")
+        raise ModelFileError(f"{source}: {what} has the shape {values.shape}, not ({n_features},): get the file again")
     return values

@@ -57,7 +57,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     except ModelFileError:
         raise
     except Exception as error:  # a damaged pickle may fail in any way
-        raise ModelFileError(f"{path}: its pickle cannot be read ({error}): get the file anew") from error
+        raise ModelFileError(f"{path}: its pickle cannot be read ({error}): get the file again") from error
     state = content.get(STATE) if isinstance(content, dict) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, _Tensor) for value in state.values()):
         raise ModelFileError(f"{path}: holds no dictionary {STATE!r} of tensors: is it the parameters of a network?")
@@ -89,7 +89,7 @@ class _Tensor:
             or len(self.shape) != len(self.strides)
             or not all(isinstance(number, int) and number >= 0 for number in whole)
         ):
-            raise ModelFileError(f"{what}: the tensor is not described as PyTorch does: get the file anew")
+            raise ModelFileError(f"{what}: the tensor is not described as PyTorch does: get the file again")
         dtype = np.dtype(TYPES[self.storage.type]).newbyteorder(order)
         stored = np.frombuffer(members[member][: len(members[member]) // dtype.itemsize * dtype.itemsize], dtype)
         n_values = int(np.prod([float(length) for length in self.shape]))

@@ -46,9 +46,9 @@ def read_torch_network(path: Path) -> PublishedNetwork:
     n_labels = len(CENSORED_ELEMENTS) + len(STAR_LABELS) if censored else 1
     for name, values in (("labels_mean", label_mean), ("labels_std", label_sd)):
         if values.shape != (n_labels,):
-            raise ModelFileError(f"{path}: {name} has the shape {values.shape}, not ({n_labels},): get the file anew")
+            raise ModelFileError(f"{path}: {name} has the shape {values.shape}, not ({n_labels},): get the file again")
     if np.any(label_sd <= 0):
-        raise ModelFileError(f"{path}: labels_std must be above zero everywhere: get the file anew")
+        raise ModelFileError(f"{path}: labels_std must be above zero everywhere: get the file again")
     return PublishedNetwork(
         source=path,
         files=(path,),
@@ -79,7 +79,7 @@ class _State:
         values = finite(self.arrays[name], name, self.path)
         if values.ndim != n_axes or not values.size:
             raise ModelFileError(
-                f"{self.path}: {name} has the shape {values.shape}, not {n_axes} axes: get the file anew"
+                f"{self.path}: {name} has the shape {values.shape}, not {n_axes} axes: get the file again"
             )
         return values
 
@@ -105,7 +105,7 @@ def _censored(state: _State) -> dict[str, Dense]:
         kernel, bias = state.dense(name)
         if bias.shape != (len(STAR_LABELS),) or kernel.shape[1] != len(STAR_LABELS):
             raise ModelFileError(
-                f"{state.path}: {name} has {kernel.shape[1]} units, not {len(STAR_LABELS)}: get it anew"
+                f"{state.path}: {name} has {kernel.shape[1]} units, not {len(STAR_LABELS)}: get it again"
             )
         for i, label in enumerate(STAR_LABELS):
             weights[f"standardised_{label}{end}"] = Dense(kernel[:, i : i + 1], bias[i : i + 1])

@@ -28,7 +28,7 @@ _fit: set[Expected] = set()  # on a worker: what it has been found fit for
 
 
 class ClusterError(RuntimeError):
-    """A cluster that cannot do the work; the message says why, and the remedy."""
+    """A cluster that cannot do the work; the message gives reason and remedy."""
 
 
 @dataclass(frozen=True)

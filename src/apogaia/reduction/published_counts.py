@@ -15,7 +15,7 @@ COUNTED = ("rows", "with_parallax_and_ks", "training", "test")
 
 
 class CountsError(ValueError):
-    """Stars are missing or too many; the message says how many of which."""
+    """Too few or too many stars; the message says which and how many."""
 
 
 def check_counts(numbers: Mapping[str, int], survey: Survey, *, limit: int | None = None) -> Table | None:

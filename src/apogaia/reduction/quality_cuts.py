@@ -1,4 +1,4 @@
-"""Which stars train the networks and which test them: the quality cuts, as a named table."""
+"""Which stars are for training and which for testing: the quality cuts, as a named table."""
 
 from __future__ import annotations
 

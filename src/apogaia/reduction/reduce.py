@@ -199,7 +199,7 @@ def reduce_survey(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Make stars.h5 from the raw files, and return its path; at once if it is current.
+    """Make stars.h5 from the raw files, and return its path; at once if it is up to date.
 
     Chunks of spectra are kept beside it until it is whole, so that a killed run resumes; the
     bytes of stars.h5 do not depend on that, nor on how many processes worked or where. It is current while the

@@ -1,1 +1,1 @@
-"""The zero point without a network: spectral features, least squares, how the survey thins out with distance."""
+"""The zero point without a network: spectral features, least squares, the decline of the stellar density."""

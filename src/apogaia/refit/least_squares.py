@@ -89,7 +89,7 @@ class MeanVariance:
 
 @dataclass(frozen=True)
 class Refit:
-    """A fitted zero point with the luminosities that belong to it."""
+    """A fitted zero point and the luminosities fitted with it."""
 
     zero_point_uas: np.ndarray  # one per column of the offset basis
     covariance_uas2: np.ndarray  # from the residuals themselves (sandwich)
@@ -247,7 +247,7 @@ def fit(
     if largest > LARGEST_LAST_STEP_UAS:
         raise ValueError(
             f"the fit does not converge: the zero point still moves by {largest:.2g} uas after {iteration} iterations."
-            " There may be too few stars for so many features, or stars that should be cut"
+            " There may be too few stars for so many features, or outliers that should be cut"
         )
     score = weight * residual
     held = pull if offset_prior_uas is not None else np.zeros(p + q)  # what the priors hold scatters as they say

@@ -1,1 +1,1 @@
-"""Make a survey up: a Galaxy observed by APOGEE and Gaia, in the real file formats, with known truth."""
+"""Simulate a survey: a Galaxy observed by APOGEE and Gaia, in the real file formats, with known truth."""

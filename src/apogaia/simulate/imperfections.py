@@ -178,7 +178,7 @@ def contaminate(
     own: np.ndarray,
     fraction: float,
 ) -> np.ndarray:
-    """Turn a small share of the stars into outliers that a Gaussian likelihood does not expect.
+    """Turn a small fraction of the stars into outliers that a Gaussian likelihood does not expect.
 
     One in ten: Gaia's source is another star's. Half: a blend, whose J, H, Ks and 4.5 um are too bright, by 0.2 mag in
     the median and up to 2 mag, while the spectrum is the star's own. The rest: the parallax is off by more than 3 of

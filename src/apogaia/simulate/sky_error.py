@@ -1,4 +1,4 @@
-"""Gaia's parallax errors that neighbours on the sky share."""
+"""Gaia's parallax errors shared by neighbours on the sky."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network trained with the refitted zero point, with errors calibrated on stars that it has not seen.
+"""The network trained with the refitted zero point, with errors calibrated on held-out stars.
 
 The default for catalogue and maps. The zero point is fitted without a network (`refit_zero_point`); then the network is
 trained on parallaxes corrected for it, and stars of any SNR that did not train it calibrate the luminosities and the
@@ -38,7 +38,7 @@ __all__ = ["Roles", "network_settings", "roles", "train_calibrated_model"]
 
 
 class Roles(NamedTuple):
-    """What the rows of stars.h5 are for; each ascending."""
+    """The role of rows of stars.h5; each ascending."""
 
     training: np.ndarray  # train the network: gradient and validation stars
     gradient: np.ndarray  # of these, the stars that train by gradient

@@ -1,4 +1,4 @@
-"""What the zero point may depend on beside its mean: G, BP-RP and Teff, and the part of the sky."""
+"""Dependence of the zero point on G, BP-RP and Teff, and on the part of the sky."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
 
 @dataclass(frozen=True)
 class ZeroPointPlane:
-    """A zero point linear in G, BP-RP and Teff, held near the mean and the slopes of the refit by priors."""
+    """A zero point linear in G, BP-RP and Teff, with priors about the mean and the slopes of the refit."""
 
     mean: np.ndarray  # (3,) of G, BP-RP, Teff in the sample
     sd: np.ndarray  # (3,)
@@ -49,7 +49,7 @@ class ZeroPointPlane:
 
 @dataclass(frozen=True)
 class Dependence:
-    """What the zero point of n stars may depend on: one, G, BP-RP and Teff, each about its mean and in units of its sd.
+    """Basis of the zero point of n stars: one, G, BP-RP and Teff, each about its mean and in units of its sd.
 
     All as K0 and the spectrum tell them. Gaia's own G has no part in the errors of K0: beside K0 it tells how large
     they are, and a slope in it takes them for a zero point. So does BP-RP, which tells the extinction
@@ -120,7 +120,7 @@ class Dependence:
 
 
 def told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What `known` (n, k) tells of `values` (n,) by a linear fit, in their unit, also where these are unknown.
+    """Linear prediction of `values` (n,) from `known` (n, k), in their unit, even where the values are unknown.
 
     Taken for average ones instead, the few stars without a Teff would weaken its slope and move the mean zero point
     (docs/closure.md). NaN if no value is known.

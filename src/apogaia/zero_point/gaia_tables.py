@@ -141,7 +141,7 @@ def _teff_among(present: Sequence[str]) -> str:
         raise ValueError(
             f"no effective temperature: neither {' nor '.join(TEFF_NAMES)} is among the columns. Join it by source_id"
             " (teff_gspphot of gaiadr3.gaia_source, teff_val of gaiadr2.gaia_source), name another column with --teff,"
-            " or take one zero point for all stars with --constant, which needs the parallax alone"
+            " or take one zero point for all stars with --constant, which needs only the parallax"
         )
     return found[0]
 
@@ -177,8 +177,8 @@ def load_zero_point(
     beforehand = provenance["settings"].get("sources", {}).get("parallax_zero_point", "none")
     if beforehand != "none":
         raise ValueError(
-            f"{model_path}: trained on parallaxes less the zero point {beforehand}, so that it knows what this leaves "
-            "over and not the whole one: give a model of a survey with parallax_zero_point = 'none'"
+            f"{model_path}: trained on parallaxes corrected for the zero point {beforehand}, so it knows what this "
+            "leaves over, not the whole zero point: give a model of a survey with parallax_zero_point = 'none'"
         )
     draws, seed = _draws_and_seed(provenance, draws, seed)
     model = load_network(model_path)
@@ -187,7 +187,7 @@ def load_zero_point(
     trained = provenance.get("training_range")
     if not trained and provenance["offset"] != "multivariate":
         raise ValueError(
-            f"{model_path}: its zero point is no function of G, BP-RP and Teff: give multivariate.keras, or"
+            f"{model_path}: its zero point does not depend on G, BP-RP and Teff: give multivariate.keras, or"
             " constant.keras with --constant"
         )
     if not trained:
@@ -214,7 +214,7 @@ def _draws_and_seed(provenance: Mapping, draws: int | None, seed: int | None) ->
     if draws is None or seed is None:
         raise ValueError("the model file does not state its survey's draws and seed: give --draws and --seed")
     if draws < 2:
-        raise ValueError(f"{draws} draws have no standard deviation: take 2 or more")
+        raise ValueError(f"{draws} draws give no standard deviation: use 2 or more")
     return draws, seed
 
 
@@ -339,7 +339,7 @@ def add_zero_point_to_file(
     table, output = Path(table), Path(output)
     _check_output(table, output)
     if chunk < 1:
-        raise ValueError(f"a chunk of {chunk} rows: take 1 or more")
+        raise ValueError(f"a chunk of {chunk} rows: use 1 or more")
     source = open_table(table)
     zero_point = load_zero_point(model_path, exact=exact, draws=draws, seed=seed)
     try:
@@ -375,7 +375,7 @@ def _check_output(table: Path, output: Path) -> None:
         like = "the Parquet files in it do" if table.is_dir() else "the table does"
         raise ValueError(f"{output}: must end in {' or '.join(endings)} as {like}")
     if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
-        raise ValueError(f"{output}: lies in the folder {table} and would become a part of it; name another --output")
+        raise ValueError(f"{output}: is in the folder {table} and would become part of it; name another --output")
 
 
 def _history(model_path: str | Path, zero_point, draws: int | None, seed: int | None) -> dict:

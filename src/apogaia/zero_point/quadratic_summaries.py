@@ -1,4 +1,4 @@
-"""The zero point in short: quadratics in G, BP-RP and Teff, as the paper's Eqs. 7-9."""
+"""Summary of the zero point: quadratics in G, BP-RP and Teff, as the paper's Eqs. 7-9."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zero point from a refit of the spectra (docs/closure.md); the catalogue rests on it by default.
+"""The zero point from a refit of the spectra (docs/closure.md); the catalogue uses it by default.
 
 In the paper's recipe luminosity and zero point are trained together. They converge slowly, and the network learns what
 a spectrum hints about distance. Here luminosities that are linear in a few hundred features of the spectra are fitted
@@ -59,7 +59,7 @@ LARGEST_NOISE, NOISE_UNIT_SNR = 4.0, 100.0  # noise: the variance of a spectrum 
 
 @dataclass(frozen=True)
 class FixedZeroPoint:
-    """A zero point that the survey file states: nothing is fitted."""
+    """A zero point given in the survey file: nothing is fitted."""
 
     zero_point_uas: float  # Gaia minus true parallax
     error_uas: float
@@ -131,7 +131,7 @@ class Calibration:
 
 @takes(table=star_columns())
 def usable(survey: Survey, table: Table) -> np.ndarray:
-    """Stars of a stars.h5 table that calibrate the zero point: K0 is corrected, and they are not towards the bar.
+    """Stars of a stars.h5 table usable to calibrate the zero point: K0 is corrected, and they are not towards the bar.
 
     Stars of the bar have other ages at a given spectrum than the rest, and the density model is axisymmetric. Stars
     without Galactic coordinates have no place in it.
@@ -150,13 +150,13 @@ def calibrating_rows(survey: Survey, table: Table) -> np.ndarray:
 
 
 def shared_error_uas(survey: Survey) -> float:
-    """Standard deviation of what a star's parallax shares with its neighbours [uas], within small and large cells."""
+    """Standard deviation [uas] of the parallax errors shared by neighbours, within small and large cells."""
     return float(np.hypot(survey.calibration.sky_prior, survey.calibration.sky_prior))
 
 
 @takes(error_uas=u.uas)
 def star_error_mas(survey: Survey, error_uas: float) -> float:
-    """Standard deviation [mas] of a single star's zero point, from that of the mean [uas] and what neighbours share."""
+    """Standard deviation [mas] of a single star's zero point, from the mean's [uas] and errors shared by neighbours."""
     return 1e-3 * float(np.hypot(error_uas, shared_error_uas(survey)))
 
 
@@ -313,7 +313,7 @@ def density_shift_by_distance(k0_mag, log_fakemag, shift, fit: Refit) -> list[di
 
 
 def residuals_by(quantities: Mapping[str, np.ndarray], fit: Refit) -> dict[str, list[dict]]:
-    """Mean residual of the parallaxes in bins of equal numbers of stars: where the fit's assumptions fail, they show.
+    """Mean residual of the parallaxes in bins of equal numbers of stars: they show where the fit's assumptions fail.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a survey's stars are enough for the models: what they cannot bear is refused before any training."""
+"""Are a survey's stars sufficient for the models? If not, it is refused before any training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FIXED = (
 
 
 class SampleError(ValueError):
-    """Stars that cannot train or calibrate what they are wanted for; the message names the remedy."""
+    """Stars unsuitable for training or calibration; the message names the remedy."""
 
 
 @takes(table=star_columns())
 def check_samples(survey: Survey, table: Table) -> None:
-    """Refuse a survey whose stars cannot train, test or calibrate.
+    """Refuse a survey whose stars are unsuitable for training, tests or calibration.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def check_samples(survey: Survey, table: Table) -> None:
 
 @takes(table=star_columns())
 def check_refit(survey: Survey, table: Table) -> None:
-    """Refuse a refit of the zero point that the training and test stars of stars.h5 cannot bear.
+    """Refuse a refit of the zero point for which the training and test stars of stars.h5 are unsuitable.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check_refit(survey: Survey, table: Table) -> None:
 
 @takes(star=star_columns())
 def check_stars(survey: Survey, star: Table) -> None:
-    """Refuse a refit of the zero point that these rows of stars.h5, whatever their sample, cannot bear.
+    """Refuse a refit of the zero point for which these rows of stars.h5, whatever their sample, are unsuitable.
 
     Raises
     ------
@@ -101,14 +101,14 @@ def check_stars(survey: Survey, star: Table) -> None:
     if spread < settings.min_parallax_spread:
         raise SampleError(
             f"{name}: the parallaxes of {chosen.sum()} usable stars spread by {spread:.2f} of their median, less than"
-            f" {settings.min_parallax_spread:g} (calibration.min_parallax_spread): stars at much the same distance do"
-            f" not tell the zero point from their luminosities: add nearer and farther stars, {FIXED}"
+            f" {settings.min_parallax_spread:g} (calibration.min_parallax_spread): from stars at nearly the same"
+            f" distance the zero point and the luminosities cannot be separated: add nearer and farther stars, {FIXED}"
         )
 
 
 @takes(star=star_columns())
 def parallax_spread(star: Table) -> float:
-    """Spread of the true parallaxes over their median: half the middle 68 per cent, less Gaia's errors; NaN of none."""
+    """Spread of the true parallaxes over their median: half the central 68 %, less Gaia's errors; NaN of none."""
     parallax, error = (np.asarray(star[name], float) for name in ("parallax", "parallax_error"))
     if not len(parallax):
         return float("nan")
@@ -118,7 +118,7 @@ def parallax_spread(star: Table) -> float:
 
 @takes(table=star_columns())
 def without_multivariate(survey: Survey, table: Table) -> str:
-    """Why the model with a zero point of G, BP-RP and Teff is left out; empty if the stars of stars.h5 can train it."""
+    """Why the model with a zero point of G, BP-RP and Teff is left out; empty if the stars of stars.h5 suffice."""
     samples = quality_cuts.select(table, survey)
     n, star = len(samples.training_multivariate), table[samples.training]
     if _can_train(survey, n):

@@ -116,7 +116,7 @@ def on_disk(path: Path) -> Iterator[None]:
         again = "then run again: complete files are kept, and the current one resumes"
         if error.errno in _FULL:
             raise FetchError(
-                f"No space left for {path.parent}{_free(path)} ({error.strerror}): make room there, or put the data on "
+                f"No space left for {path.parent}{_free(path)} ({error.strerror}): free some space, or put the data on "
                 f"another disk (APOGAIA_ROOT), {again}"
             ) from error
         raise FetchError(

@@ -36,7 +36,7 @@ class Scope(Enum):
 
 
 class Retryable(Exception):
-    """A failure that the next attempt may not have."""
+    """A failure that may not happen at the next attempt."""
 
     def __init__(self, reason: str, scope: Scope = Scope.ARCHIVE, wait_s: float = 0.0):
         super().__init__(reason)
@@ -93,7 +93,7 @@ def misfit(headers: Mapping[str, str], begun: int, note: Note | None) -> str:
 
 
 def transport_trouble(error: Exception, host: str, timeout_s: float, redirects: int) -> Exception:
-    """Return the exception to raise for one of the transport."""
+    """Return the exception to raise for a failure of the transport."""
     cause = error.args[0] if error.args else None
     cause = getattr(cause, "reason", cause)
     if isinstance(error, requests.TooManyRedirects):

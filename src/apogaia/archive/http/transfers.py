@@ -52,7 +52,7 @@ _answered: set[str] = set()
 
 
 class Shared:
-    """What the threads of one call share: whether to stop, and which hosts to leave alone for how long."""
+    """State shared by the threads of one call: whether to stop, and which hosts to leave alone for how long."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()

@@ -1,1 +1,1 @@
-"""How a trial recovers its zero point: a module for each kind of recipe, so that its result depends on little else."""
+"""How a trial recovers its zero point: one module per recipe, so that each result depends on little else."""

@@ -39,7 +39,7 @@ def _usable(trial: Trial, workspace: Workspace) -> tuple[Sample, np.ndarray]:
 
 
 def naive_selections(survey: Survey, table: Table, spectrum: np.ndarray) -> dict:
-    """Zero points [uas] of samples and targets that a user might think of, beside that of all stars.
+    """Zero points [uas] for samples and targets that a user might try, compared with that of all stars.
 
     Positive parallaxes only, relative errors below a fifth only, and 1 / parallax as a distance to be matched.
     """
@@ -68,7 +68,7 @@ def naive_selections(survey: Survey, table: Table, spectrum: np.ndarray) -> dict
 
 
 def decomposition(survey: Survey, table: Table, truth: Table, spectrum: np.ndarray) -> dict:
-    """Which part of the bias comes from what: zero points [uas] with each mean shift known from the truth.
+    """Separate the parts of the bias: zero points [uas] with each mean shift known from the truth.
 
     The true mean shift of ln fakemag, smooth in luminosity and magnitude, is split into the scatter that no spectrum
     tells ("hidden"), what this fit reads wrongly ("reading"), and the error of K0.

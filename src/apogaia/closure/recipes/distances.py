@@ -1,4 +1,4 @@
-"""Coverage of the errors of distances: of the calibrated model, the paper's, and the released code's form of it."""
+"""Coverage of the distance errors: calibrated model, the paper's, and the released code's form of it."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict
 
 
 def joint_model(trial: Trial, sample: Sample, *, verbose: bool = True) -> Path:
-    """The trial's model file, trained unless it is there and current."""
+    """The trial's model file, trained unless it exists and is up to date."""
     survey, offset = sample.survey, "multivariate" if trial.zero_point is None else "constant"
     rows = training_rows(trial, sample.table, sample.truth, survey)
     if offset == "multivariate":
@@ -66,7 +66,7 @@ def joint_model(trial: Trial, sample: Sample, *, verbose: bool = True) -> Path:
 def write_model(
     path: Path, survey: Survey, sample: Sample, rows: np.ndarray, offset: str, verbose: bool, checkpoint: Path
 ) -> None:
-    """Train a joint network on some stars of a sample, and write its model file; a killed training goes on."""
+    """Train a joint network on some stars of a sample, and write its model file; a killed training resumes."""
     stars = training_set(sample.table[rows], sample.spectra_of(rows))
     network, history = training.train(survey, stars, offset, verbose=verbose, checkpoint=checkpoint)
     model_file.save_model(network, path, model_file.provenance(survey, stars, offset) | {"history": history})

@@ -1,4 +1,4 @@
-"""What the machine has besides its CPU, and so which of two ways a computation takes."""
+"""Which accelerator the machine has, and so which of two code paths a computation takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _logged: set[str] = set()
 
 
 def uses_device(asked: bool | None = None) -> bool:
-    """Whether to take the ways that JAX compiles for a device (`dropout_jax`, `training_jax`).
+    """Whether to use the code that JAX compiles for a device (`dropout_jax`, `training_jax`).
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def training_scope() -> contextlib.AbstractContextManager:
 
 
 def describe(library: str | None = None) -> str:
-    """What computes, in one line: "Keras 3.15.1 on jax, NVIDIA H100 80GB HBM3", or "..., CPU, 2 cores".
+    """Backend and device in one line: "Keras 3.15.1 on jax, NVIDIA H100 80GB HBM3", or "..., CPU, 2 cores".
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def describe(library: str | None = None) -> str:
 
 
 def log_once(what: str, library: str | None = None) -> None:
-    """Say once in a process what computes: "training: Keras 3.15.1 on jax, NVIDIA H100 80GB HBM3".
+    """Print backend and device once per process: "training: Keras 3.15.1 on jax, NVIDIA H100 80GB HBM3".
 
     The line is an INFO record of the logger ``apogaia.model.fast.devices``. Where nobody has set up logging for it, it
     is printed on standard error, beside the progress bars.

@@ -191,7 +191,7 @@ class FastDropout:
         )
 
     def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 2) fakemag and its log variance of one star, float64, each pass with masks of its own."""
+        """(passes, 2) fakemag and its log variance of one star, float64, each pass with its own masks."""
         x, _ = self.trunk.last_hidden(spectrum, pass_keys(seed, row, passes))
         x = (x[:passes] @ self.head.kernel + self.head.bias).astype(np.float64)
         return np.column_stack([np.logaddexp(0, x[:, 0]) * self.fakemag_scale, x[:, 1] + self.log_variance_shift])
@@ -439,7 +439,7 @@ def dense_of_stars(x, kernel, bias):
 
 @numba.njit(cache=True, nogil=True)
 def branches(first, depths, widths, weights, keys, used, threshold, x):
-    """Small networks beside each other, of one star in all passes: dropout, then dense layers with dropout behind each.
+    """Small parallel networks, of one star in all passes: dropout, then dense layers with dropout behind each.
 
     Parameters
     ----------

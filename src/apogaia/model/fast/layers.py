@@ -40,7 +40,7 @@ class BitDropout(keras.layers.Dropout):
 
 @contextlib.contextmanager
 def dropout_in_validation(model: keras.Model) -> Iterator[None]:
-    """Let `model` drop units in its validation, too, in what `keras.Model.fit` traces meanwhile.
+    """Keep dropout on in the validation of `model`, for anything that `keras.Model.fit` traces inside the block.
 
     A network whose stated variances include what dropout does to its predictions is judged wrongly without it.
     """
