@@ -137,7 +137,7 @@ all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue 
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
 	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. For numbers that do, run make all.")
 
-smoke:  ## The same for the smallest survey, in a minute or two
+smoke:  ## The same for the smallest survey, in some four minutes
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
 
 # Options of JupyterLab, for instance LAB="--no-browser --port 9999"
@@ -153,6 +153,7 @@ report: all  ## The executed notebooks as web pages, and the ledger of SURVEY, i
 	$(BIN)/python tools/ledger.py $(SURVEY)
 
 site: $(READY)  ## The site, with the notebooks, figures and numbers of SURVEY, in build/site; runs no analysis
+	@echo "Building the site, a minute or two"
 	@$(BIN)/python tools/build_site.py $(SURVEY)
 
 readme: all  ## For maintainers: README's tables, docs/ledger.md and docs/truth.png from the results of SURVEY

@@ -130,6 +130,9 @@ def assemble(survey: str, folder: Path, root: Path = ROOT) -> list[str]:
             source.write(place, (root / origin).read_bytes())
     for path in sorted(notebooks.glob("[0-9]*.ipynb")):
         content = json.loads(path.read_text(encoding="utf-8"))
+        if workspace.survey.is_test_run:
+            first = next(cell for cell in content["cells"] if cell["cell_type"] == "markdown")
+            first["source"] = "".join(first["source"]) + survey_pages.TEST_RUN
         for cell in content["cells"]:
             if cell["cell_type"] == "markdown":
                 text = "".join(cell["source"])

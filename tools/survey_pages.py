@@ -12,7 +12,9 @@ from site_pages import code, escaped, table
 from apogaia.files import read_json
 from apogaia.workspace import Workspace
 
-__all__ = ["Shown", "data_counts", "model_metrics", "pages"]
+TEST_RUN = "\n\n```{warning}\nThis is a test run: its numbers mean nothing. For real numbers run `make all`.\n```"
+
+__all__ = ["TEST_RUN", "Shown", "data_counts", "model_metrics", "pages"]
 
 
 @dataclass
@@ -31,7 +33,7 @@ def pages(workspace: Workspace) -> Shown:
     name = survey.name
     about = f"Figures, numbers and notebooks of this site are those of the survey `{name}` ({escaped(survey.title)})."
     if workspace.survey.is_test_run:
-        about += "\n\n```{warning}\nThis is a test run: its numbers mean nothing. For real numbers run `make all`.\n```"
+        about += TEST_RUN
     shown.pages["generated/survey.md"] = about + "\n"
     made = {
         "executed notebooks": _notebooks(workspace, shown),

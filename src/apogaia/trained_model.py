@@ -157,8 +157,9 @@ class TrainedModel:
         -------
         Table
             ``file``, ``apogee_id``, ``status``, ``reason``, ``snr``, then the columns of
-            `apogaia.distances.catalogue.distance_table`; NaN where unknown, and ``flags`` say why. Ks and A_Ks come
-            from the files' headers (cards K and AKTARG); missing extinction counts as none and is flagged.
+            `apogaia.distances.catalogue.distance_table`, then ``k_mag`` and ``a_k_mag`` [mag]; NaN where unknown, and
+            ``flags`` say why. Ks and A_Ks come from the files' headers (cards K and AKTARG); missing extinction counts
+            as none and is flagged.
         """
         paths = cast("list[Path]", files)
         read = read_spectra(paths, self.survey.spectra)
@@ -184,6 +185,7 @@ class TrainedModel:
         measured = distance_table(prediction, k_mag, a_k_mag, self.survey.inference, self.place(read.flux))
         for name in measured.colnames:
             table[name] = measured[name]
+        table["k_mag"], table["a_k_mag"] = k_mag, a_k_mag
         return table
 
     @takes(files=file_paths, ebv=u.mag)

@@ -52,6 +52,7 @@ def test_without_stars_h5_the_page_says_that_it_has_no_spectra(tmp_path, monkeyp
     ("more", "says"),
     [
         (["none.fits"], "none.fits is missing"),
+        (["mok"], "mok: no such file, and no survey of that name; there are dr14"),
         (["--output", "x.txt"], "--output x.txt: the suffix must be"),
         (["--stars", "0"], "--stars 0 must be at least 1"),
         (["--spectra", "-1"], "--spectra -1 must be at least 0"),

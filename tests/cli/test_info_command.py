@@ -135,6 +135,17 @@ def test_a_survey_file_is_summed_up(tmp_path, said):
     assert "600 simulated stars" in text
 
 
+@pytest.mark.parametrize("suffix", ["ecsv", "csv"])
+def test_text_tables_and_names_of_surveys_are_known(tmp_path, said, suffix):
+    path = tmp_path / f"t.{suffix}"
+    columns = {"apogee_id": ["a"], "dist": [1.0], "dist_error": [0.1], "fakemag": [2.0], "flags": [0]}
+    Table(columns).write(path, format=f"ascii.{suffix}")
+    assert "this work, a catalogue of distances: 1 rows" in said(path)
+    Table({"a": [1, 2]}).write(path, format=f"ascii.{suffix}", overwrite=True)
+    assert "a table with 2 rows" in said(path)
+    assert "a survey file: simulated" in said("smoke")
+
+
 def test_what_is_unknown_is_said_and_the_others_are_told(tmp_path, said, capsys):
     (tmp_path / "x.fits").write_text("no FITS")
     (tmp_path / "my.toml").write_text('extends = "smoke"\ntitle = "mine"\n')
@@ -142,4 +153,4 @@ def test_what_is_unknown_is_said_and_the_others_are_told(tmp_path, said, capsys)
     output = capsys.readouterr()
     assert "not a FITS file" in output.err and "x.txt: no such file" in output.err and "mine" in output.out
     (tmp_path / "x.txt").touch()
-    assert "reads files that end in .keras, .h5, .toml, .fits" in said(tmp_path / "x.txt", code=2)
+    assert "reads files that end in .keras, .h5, .toml, .fits, .ecsv, .csv" in said(tmp_path / "x.txt", code=2)

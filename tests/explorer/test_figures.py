@@ -41,6 +41,23 @@ def test_axes_hold_nearly_all_stars_the_sun_and_the_centre(table):
     assert kiel.xaxis[0].axis_label.endswith("[K]") and "[kpc]" in roots["map"].xaxis[0].axis_label
 
 
+def test_a_catalogue_whose_stars_are_all_flagged_shows_them_all(table):
+    flagged = replace(table, bad=np.ones_like(table.bad))
+    span = make_figures(flagged, MAPS, with_spectra=False).roots["parallaxes"].x_range
+    known = table.values("nn_parallax")
+    known = known[np.isfinite(known) & np.isfinite(table.values("gaia"))]
+    assert np.mean((known > span.start) & (known < span.end)) > 0.9
+
+
+def test_numbers_of_which_none_is_known_leave_axes_and_colours_finite(table):
+    nothing = {
+        key: replace(column, values=np.full_like(column.values, np.nan)) for key, column in table.columns.items()
+    }
+    roots = make_figures(replace(table, columns=nothing), MAPS, with_spectra=False).roots
+    assert all(np.isfinite([root.x_range.start, root.x_range.end]).all() for root in roots.values())
+    assert np.isfinite(colour_limits(np.array([np.nan]))).all()
+
+
 def test_colours_span_most_of_the_known_values():
     assert colour_limits(np.r_[np.arange(101.0), np.nan]) == (2.0, 98.0)
     low, high = colour_limits(np.full(5, -0.058))

@@ -104,6 +104,9 @@ def _explore(options: argparse.Namespace) -> int:
 def _places(catalogue: str, output: Path | None) -> tuple[Path, Path, Survey | None]:
     """The catalogue's file, the page's, and the survey if it was named."""
     if Path(catalogue).is_file() or (catalogue not in survey_names() and not catalogue.endswith(".toml")):
+        if not Path(catalogue).suffix:
+            known = ", ".join(survey_names())
+            raise FileNotFoundError(f"{catalogue}: no such file, and no survey of that name; there are {known}")
         return Path(catalogue), output or Path("explorer.html"), None
     survey = load_survey(catalogue)
     workspace = Workspace(survey)

@@ -40,7 +40,7 @@ EPILOG = """examples:
   apogaia mock smoke                        simulate the smallest survey under data/smoke
   apogaia fetch dr14 --dry-run              how many files, bytes and hours the real survey takes
   apogaia reduce smoke                      normalise its spectra, into data/smoke/stars.h5
-  apogaia distance apStar-r8-2M*.fits       distances of your own stars, with the model of data/mock
+  apogaia distance apStar-r8-2M*.fits --model dr14.keras    distances of your own stars
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
   apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
   apogaia astra smoke                       the survey's products in the format of SDSS's Astra
@@ -349,7 +349,7 @@ stopped by Ctrl-C."""
 
 
 TRAIN_EPILOG = """examples:
-  apogaia mock smoke && apogaia train smoke     the smallest simulated survey, a minute or two
+  apogaia mock smoke && apogaia train smoke     the smallest simulated survey, some two minutes
   apogaia train my.toml --model calibrated      only the network for distances
   apogaia --log train.log train dr14            takes hours; its output is kept in train.log
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from apogaia.cli.help_texts import INFO, INFO_EPILOG
 from apogaia.cli.options import add_command
-from apogaia.survey import load_survey
+from apogaia.survey import load_survey, survey_names
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -41,6 +41,8 @@ def _info(options: argparse.Namespace) -> int:
 
 def _lines(path: Path) -> list[str]:
     """Return what is said of a file, its kind first; raises a ValueError if it is of no known kind."""
+    if not path.exists() and str(path) in survey_names():
+        return _survey(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     name = path.name.removesuffix(".gz")
@@ -98,8 +100,19 @@ def _stars(path: Path) -> list[str]:
     return [*lines, *(f"{row['stars']} {row['status']}: {row['meaning']}" for row in counts)]
 
 
+def _text_table(path: Path) -> list[str]:
+    from astropy.table import Table
+
+    from apogaia.formats.distance_catalogues import recognised
+
+    table = Table.read(path, format="ascii.ecsv" if ".ecsv" in path.name else "ascii.csv")
+    lines = [f"a table with {len(table)} rows", f"columns: {', '.join(table.colnames[:12])}"]
+    form = None if path.name.endswith(".gz") else recognised(path)
+    return lines if form is None else [f"{form.title}, a catalogue of distances: {len(table)} rows", lines[1]]
+
+
 def _survey(path: Path) -> list[str]:
-    survey = load_survey(path)
+    survey = load_survey(str(path))
     sources = survey.sources
     lines = [
         f"a survey file: {survey.title}",
@@ -228,4 +241,5 @@ _BY_SUFFIX: dict[tuple[str, ...], Callable[[Path], list[str]]] = {
     (".h5",): _stars,
     (".toml",): _survey,
     (".fits",): _fits,
+    (".ecsv", ".csv"): _text_table,
 }

@@ -63,12 +63,14 @@ _PLACES = ("x", "y", "teff", "logg", "nn_parallax", "gaia")
 
 def colour_limits(values: np.ndarray) -> tuple[float, float]:
     """Ends of the colour scale: 2nd and 98th percentile of the known values, a little apart if they are equal."""
-    low, high = np.percentile(values[np.isfinite(values)], [2, 98])
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, [2, 98]) if len(known) else (0.0, 1.0)
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
 def _range(values: np.ndarray, *, also: tuple[float, ...] = (), reverse: bool = False, far: float = FAR) -> Range1d:
-    low, high = np.percentile(values[np.isfinite(values)], [far, 100 - far])
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, [far, 100 - far]) if len(known) else (0.0, 1.0)
     low, high = min(low, *also, high), max(high, *also, low)
     margin = MARGIN * (high - low) or 1.0
     start, end = float(low - margin), float(high + margin)
@@ -134,7 +136,8 @@ def _kiel(table: ExplorerTable, made: Figures) -> figure:
 
 
 def _parallaxes(table: ExplorerTable, made: Figures) -> figure:
-    both = np.isfinite(table.values("nn_parallax")) & np.isfinite(table.values("gaia")) & ~table.bad
+    both = np.isfinite(table.values("nn_parallax")) & np.isfinite(table.values("gaia"))
+    both &= ~table.bad | np.all(table.bad[both])  # where all are flagged, they are all there is to see
     x = ("parallax from the network [mas]", _range(table.values("nn_parallax")[both], also=(0.0,), far=FAR_PARALLAX))
     y = (
         "parallax from Gaia, corrected for the zero point [mas]",
