@@ -76,7 +76,7 @@ def fit_residuals(residuals: Mapping[str, Sequence[Mapping]], axes: AxesLike = N
         panel.axhline(0, color="black", linewidth=0.5, linestyle=":")
         panel.errorbar(middle, mean, error, [middle - low, high - middle], fmt="o", markersize=3, linewidth=0.8)
         panel.set_xlabel(LABELS[quantity])
-        panel.tick_params(labelleft=panel is axes[0])
+        panel.tick_params(labelleft=bool(panel.get_ylabel()) or panel is axes[0])
         if quantity == "snr":
             panel.set_xscale("log")
             readable_decades(panel.xaxis, (1, 3))  # more labels would touch
