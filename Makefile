@@ -135,7 +135,7 @@ NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wil
 
 all: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
-	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. For numbers that do, run make all.")
+	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. Run make all for numbers that do.")
 
 smoke:  ## The same for the smallest survey, in some four minutes
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
