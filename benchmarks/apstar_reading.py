@@ -1,7 +1,7 @@
 """Reading apStar files, against reading their bytes.
 
-The files are those of the survey `mock` where it has been simulated, else of a small survey that is simulated for this.
-They have been read before, so they come from the system's cache: the time is that of the reader.
+The files are those of the survey `mock` if it has been simulated, else of a small survey simulated for this. They have
+been read before, so they come from the system's cache: the time is that of the reader.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Continuum normalisation in batches of 1,000 spectra, against numpy.polynomial.chebyshev star by star.
 
-One core: NumPy's matrix library runs with one thread, in a process of its own. Time on the core is the processor's, so
+One core: NumPy's matrix library runs with one thread, in a separate process. Time on the core is processor time, so
 other work on the machine does not count.
 """
 

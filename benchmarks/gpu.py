@@ -1,7 +1,7 @@
 """On a GPU host: training of the three models at the paper's size, and Monte-Carlo dropout of its catalogue.
 
 35,112 training stars (31,601 of them for the gradient) and 277,371 spectra of random numbers, 100 passes each, in
-memory. Runs under the JAX backend, in a process of its own; one run each, the compilation included.
+memory. Runs with the JAX backend, in a separate process; one run each, including compilation.
 """
 
 from __future__ import annotations

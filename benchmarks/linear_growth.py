@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout of 1,000, 10,000 and 100,000 spectra from a file, each in a process of its own: time and memory.
+"""Monte-Carlo dropout of 1,000, 10,000 and 100,000 spectra from a file, each in a separate process: time and memory.
 
 Ten passes a spectrum. The files are HDF5, as stars.h5 is, and removed afterwards; the largest takes 3 GB.
 """

@@ -1,7 +1,7 @@
 """Monte-Carlo dropout, 100 passes a spectrum, against calling the Keras model once per pass.
 
-Both run on all cores in turns within one process. The limit is the dense layer behind the convolutions alone (7512
-values to 164 units in every pass), at the speed of a matrix product: no convolution, no masks.
+Both run on all cores in turns within one process. The limit is the time of the dense layer after the convolutions alone
+(7512 values to 164 units in every pass), at the speed of a matrix product: no convolution, no masks.
 """
 
 from __future__ import annotations

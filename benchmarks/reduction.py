@@ -1,10 +1,10 @@
 """The reduction of 3,000 and of 30,000 stars on two processes, and its tables at the sizes of DR14 and DR17.
 
-Simulated surveys of these sizes (0.33 MB a star) are reduced in a process of their own, once with nothing of their
-files in the system's cache (cold) and once again (warm). Memory: the most that the process itself and its largest
-worker have held, and the largest sum over all of them. Shares are of the time that one process takes for a star, all
-warm but where it says cold. The tables are read, matched and written at full size without spectra, allStar with 4 kB a
-row. Projections hold for two processes on this machine and its disk, and for files of the simulated size.
+Simulated surveys of these sizes (0.33 MB a star) are reduced in a separate process, first with none of their files in
+the system's cache (cold), then again (warm). Memory: the peak of the process itself and of its largest worker, and the
+peak of the sum over all of them. Fractions are of the time that one process takes for a star, warm unless marked cold.
+The tables are read, matched and written at full size without spectra, allStar with 4 kB a row.
+Projections hold for two processes on this machine and its disk, and for files of the simulated size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`make all` stage by stage, as it ran last: reported, not run.
+"""`make all` stage by stage, from its last run: reported, not run.
 
-A notebook's time is what papermill noted; one that found its costly products current loaded them. The simulation of
-the raw files, which comes first, is not a notebook and not counted.
+A notebook's time is that recorded by papermill; if its costly products were up to date, it only loaded them. The
+simulation of the raw files, which comes first, is not a notebook and is not counted.
 """
 
 from __future__ import annotations

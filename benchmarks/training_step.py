@@ -1,7 +1,7 @@
 """A training step of the joint network, against the same network made of Keras' own layers.
 
-Both go through `fit` with batches of 64 stars of 7514 pixels, in turns within one process. The model of the comparison
-gets whole arrays, as Keras' manual has it; ours gets the batches that `apogaia.model.training.train` makes.
+Both go through `fit` with batches of 64 stars of 7514 pixels, in turns within one process. The reference model
+gets whole arrays, as in Keras' manual; ours gets the batches that `apogaia.model.training.train` makes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Zero points for Gaia-size tables: the network, the grid, and the whole way from Parquet to Parquet.
+"""Zero points for Gaia-size tables: the network, the grid, and all steps from Parquet to Parquet.
 
 Projections are for the 139,847,389 stars inside APOGEE's colour-magnitude range (Leung & Bovy 2019b, section 4). The
-long table goes through in a process of its own, as does a tenth of it, so that their peak memories can be compared.
+long table and a tenth of it are each processed in a separate process, so that their peak memories can be compared.
 """
 
 from __future__ import annotations

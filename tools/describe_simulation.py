@@ -760,9 +760,9 @@ def _shortcomings_block(numbers: Mapping) -> str:
     found = numbers["shortcomings"]
     return (
         f"* The log gf of {found['log_gf_changed']} of the {found['atomic_lines']} atomic lines were adjusted (by"
-        f" {found['log_gf_rms_change_dex']:.2f} dex rms) to the very giant of the first picture: its correlation is no"
-        " independent check. That with the published strengths is nearer to one, but the strength of CN and the layer's"
-        " temperatures were chosen in sight of the same star, and no second real giant is at hand.\n"
+        f" {found['log_gf_rms_change_dex']:.2f} dex rms) to the giant of the first picture itself: its correlation is"
+        " not an independent check. That with the published strengths is closer to one, but the strength of CN and the"
+        " layer's temperatures were chosen with the same star in view, and no second real giant is available.\n"
         "* Fields do not overlap: the stars of repeated rows lie"
         f" {found['repeats_nearest_deg_from_their_field']:.0f} deg or more from the field that the row names (median"
         f" {found['repeats_median_deg_from_their_field']:.0f} deg).\n"
