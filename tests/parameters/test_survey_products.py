@@ -252,7 +252,7 @@ def test_another_schema_model_or_seed_makes_the_product_anew(reduced, tmp_path):
 def test_a_survey_of_released_spectra_has_no_visits(reduced, tmp_path):
     survey, workspace = reduced
     released = dataclasses.replace(survey, sources=dataclasses.replace(survey.sources, spectra="released"))
-    with pytest.raises(ProductError, match="hold no visits"):
+    with pytest.raises(ProductError, match="contain no visits"):
         write_visits((released, workspace), tmp_path / "v.fits")
 
 
