@@ -6,6 +6,9 @@ simulation of the raw files, which comes first, is not a notebook and is not cou
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from benchmarks.measuring import ROOT, Quantity
 
 SURVEYS = ("smoke", "mock", "mock-dr14", "dr14", "dr17")
@@ -35,15 +38,15 @@ def measure(quick: bool = False) -> dict:
     return values
 
 
+def _duration(executed: Path) -> float:
+    """How long an executed notebook took, as papermill noted in it [s]."""
+    return json.loads(executed.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+
+
 def stage_seconds(workspace, notebooks: list[str]) -> dict[str, float]:
     """Seconds by ``survey/stage``."""
-    from tools.ledger import notebook_seconds
-
-    stages = {
-        notebook: notebook_seconds(workspace, notebook)
-        for notebook in notebooks
-        if workspace.executed_notebook(notebook).is_file()
-    }
+    executed = {notebook: workspace.executed_notebook(notebook) for notebook in notebooks}
+    stages = {notebook: _duration(path) for notebook, path in executed.items() if path.is_file()}
     if all(notebook in stages for notebook in notebooks):
         stages["total"] = sum(stages.values())
     return {f"{workspace.survey.name}/{stage}": float(seconds) for stage, seconds in stages.items()}
