@@ -52,7 +52,6 @@ def test_without_stars_h5_the_page_says_that_it_has_no_spectra(tmp_path, monkeyp
     ("more", "says"),
     [
         (["none.fits"], "none.fits is missing"),
-        (["mok"], "mok: no such file, and no survey of that name; there are dr14"),
         (["--output", "x.txt"], "--output x.txt: the suffix must be"),
         (["--stars", "0"], "--stars 0 must be at least 1"),
         (["--spectra", "-1"], "--spectra -1 must be at least 0"),
@@ -69,3 +68,9 @@ def test_what_cannot_be_done_is_one_line(folder, tmp_path, monkeypatch, capsys, 
     said = capsys.readouterr().err
     assert said.startswith("apogaia explore: ") and says in said and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_neither_file_nor_survey_is_told_with_the_surveys(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["explore", "mok"]) == 2
+    assert "mok: no such file, and no survey of that name; there are dr14" in capsys.readouterr().err

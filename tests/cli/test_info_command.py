@@ -143,7 +143,7 @@ def test_text_tables_and_names_of_surveys_are_known(tmp_path, said, suffix):
     assert "this work, a catalogue of distances: 1 rows" in said(path)
     Table({"a": [1, 2]}).write(path, format=f"ascii.{suffix}", overwrite=True)
     assert "a table with 2 rows" in said(path)
-    assert "a survey file: simulated" in said("smoke")
+    assert f"a survey file: {load_survey('smoke').title}" in said("smoke")
 
 
 def test_what_is_unknown_is_said_and_the_others_are_told(tmp_path, said, capsys):
