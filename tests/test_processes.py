@@ -1,9 +1,11 @@
 """The process pool: work is taken as results come, one thread a process, and none outlives its run."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import count
 
@@ -67,3 +69,15 @@ def test_ordered_tasks_are_read_as_results_arrive():
     tasks = ((taken.append(i) or i, 0.0) for i in range(30))
     for done, _ in enumerate(run_in_processes(wait, tasks, 2, ordered=True), 1):
         assert len(taken) <= done + 4
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
+def test_who_stops_leaves_no_thread_of_the_pool_behind(stop):
+    """Python's pool, when the interpreter ends beside such a thread, at times prints a traceback ("bad file")."""
+    before = set(threading.enumerate())
+    results = run_in_processes(time.sleep, [(0.0,), *[(0.5,)] * 50], 2)
+    next(results)
+    with pytest.raises(stop):
+        results.throw(stop)
+    assert not [thread.name for thread in set(threading.enumerate()) - before if "Manager" in type(thread).__name__]
+    assert not multiprocessing.active_children()

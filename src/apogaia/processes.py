@@ -70,7 +70,8 @@ def run_in_processes(
         except BrokenProcessPool as fault:
             raise WorkerDiedError(f"one of {processes} processes died") from fault
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # waits for the tasks at work only: an interpreter that ends beside the pool's own thread may trip over it
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
