@@ -70,7 +70,7 @@ def test_a_catalogue_counts_its_flags(tmp_path, said):
     write_catalogue(catalogue, tmp_path / "c.fits", provenance(survey, tmp_path / "m.keras", -0.05))
     text = said(tmp_path / "c.fits")
     assert "a catalogue of apogaia: 4 rows, 2 with a distance, 2 of these without a bad flag" in text
-    assert f"survey smoke: {survey.title}" in text and "zero point -0.05 mas" in text
+    assert f"survey smoke: {survey.title}" in text and "zero point -50.0 uas" in text
     assert "       1 MISSING_PHOTOMETRY: no Ks" in text and "NO_GAIA_MATCH" not in text
 
 
@@ -101,7 +101,9 @@ def test_a_placeholder_is_unknown(tmp_path, said):
     path = tmp_path / "apStar-r8-2M00000000+0000000.fits"
     write_apstar(path, "2M00000000+0000000", *(array[0] for array in spectra(1)))
     fits.setval(path, "AKTARG", value=-9999.99)
-    assert "A(Ks) unknown" in (text := said(path)) and "a single visit" in text
+    fits.setval(path, "K", value=99.999)
+    fits.setval(path, "SNR", value="NaN")
+    assert "SNR unknown, Ks unknown, A(Ks) unknown" in (text := said(path)) and "a single visit" in text
 
 
 @pytest.mark.parametrize("name", APSTAR)

@@ -164,18 +164,18 @@ class _Table(NamedTuple):
 
 def _spectrum(path: Path) -> list[str]:
     from apogaia.formats.apstar import read_apstar
+    from apogaia.formats.fits_columns import known_number
+    from apogaia.formats.survey_tables import MISSING_MAG_ABOVE
 
     star = read_apstar(path)
-    values = [
-        f"{label} {star.header[name]:{form}}{unit}" if _is_known(star.header[name]) else f"{label} unknown"
-        for name, label, form, unit in _CARDS
-    ]
+    values = []
+    for name, label, form, unit in _CARDS:
+        number = (
+            known_number(star.header[name], MISSING_MAG_ABOVE) if unit == " mag" else known_number(star.header[name])
+        )
+        values.append(f"{label} unknown" if number != number else f"{label} {number:{form}}{unit}")  # NaN: unknown
     visits = "a single visit" if star.n_visits == 1 else f"{star.n_visits} visits combined"
     return [f"the spectrum of {star.header['apogee_id']}, {visits}", ", ".join(values)]
-
-
-def _is_known(value: float | None) -> bool:
-    return value is not None and value > -9990  # placeholders are -9999 and -9999.99
 
 
 _CARDS = (
@@ -195,11 +195,13 @@ def _catalogue(path: Path, header: fits.Header) -> list[str]:
     catalogue = read_catalogue(path)
     flags = np.asarray(catalogue["flags"])
     known = np.isfinite(np.asarray(catalogue["dist"], float))
+    zero_point = header["ZEROPT"]  # mas, or the name of a model
+    zero_point = zero_point if isinstance(zero_point, str) else f"{1000 * zero_point:.1f} uas"
     lines = [
         f"a catalogue of apogaia: {len(catalogue)} rows, {known.sum()} with a distance,"
         f" {np.sum(known & ((flags & BAD) == 0))} of these without a bad flag",
         f"survey {header['SURVEY']}",
-        f"zero point {header['ZEROPT']} mas; errors in weighted_dist: {header['WGTERR']}; {header['NPASSES']} passes",
+        f"zero point {zero_point}; errors in weighted_dist: {header['WGTERR']}; {header['NPASSES']} passes",
     ]
     lines += [
         f"{np.sum((flags & bit) > 0):>8} {name}: {header.comments[f'FLAG{bit.value.bit_length() - 1:02d}']}"

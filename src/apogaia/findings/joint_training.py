@@ -18,7 +18,7 @@ PARTS = {
     "density_share": "factor on the density's correction: what its prior leaves open",
     "slopes": "slopes of the zero point in G and Teff: what their priors leave open",
     "neighbours": "errors of Gaia that stars of one part of the sky share",
-    "density": "model of the density: a quarter of what its correction moves (calibration.systematic_share)",
+    "density": "model of the density: a share (calibration.systematic_share) of what its correction moves",
     "total": "quoted error of the mean zero point: all in quadrature",
 }
 QUANTITIES = {"g_mag": "G", "bp_rp": "BP-RP", "teff": "Teff", "k0_mag": "K0", "logg": "log g", "snr": "SNR"}
