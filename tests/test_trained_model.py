@@ -74,6 +74,9 @@ def test_extinction_of_the_header_is_used(realdata, tmp_path, model_path):
         np.asarray(table["dist"]), fakemag_to_pc(np.asarray(table["fakemag"]), np.array([k0_without, k0_with]))
     )
     assert not table["flags"][1] & Flags.MISSING_EXTINCTION
+    k_mag = float(fits.getheader(realdata / GIANT)["K"])
+    assert table["k_mag"].tolist() == [pytest.approx(k_mag)] * 2 and table["a_k_mag"][1] == 0.5
+    assert np.isnan(table["a_k_mag"][0])  # with which a distance of another extinction is found
 
 
 def test_broken_files_keep_their_rows_and_the_rest_its_results(realdata, broken, model_path):

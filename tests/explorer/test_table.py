@@ -4,11 +4,13 @@ import catalogue_rows
 import explorer_files
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from apogaia.distances.catalogue import BAD, read_catalogue, write_table
 from apogaia.explorer.table import read_table, sampled
 from apogaia.formats.fits_columns import ReductionError
+from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters import astra
 from apogaia.physics.galaxy import galactocentric
 from apogaia.survey import load_survey
@@ -55,7 +57,10 @@ def test_positions_and_differences_are_those_of_their_formulas(table, folder):
     )
 
 
-def test_abundances_are_relative_to_iron_and_labelled(table):
+def test_abundances_are_relative_to_iron_and_labelled(table, folder):
+    labels = fits.getdata(folder / "apogee_nn_parameters.fits", 1)["astroNN"].astype(float)
+    magnesium, iron = (labels[:, LABELS.index(name)] for name in ("mg_h", "fe_h"))
+    assert table.values("mg_fe") == pytest.approx(magnesium - iron, abs=1e-5)
     assert table.columns["fe_h"].label == "[Fe/H]" and table.columns["fe_h"].error == "fe_h_error"
     assert table.columns["ci_fe"].label == "[C I/Fe]" and "fe_fe" not in table.columns
     assert len([key for key in table.columns if key.endswith("_fe")]) == 19

@@ -136,6 +136,7 @@ def test_the_refit_in_words_names_the_largest_part_of_its_error():
     assert "nothing was fitted" in joint_training.refit_in_words(FIXED)
     rows = joint_training.budget_rows(REFIT)
     assert rows["µas"][-1] == "5.5" and rows["of the variance [%]"][-1] == 100
+    assert rows["of the variance [%]"][list(joint_training.PARTS).index("slopes")] == 83  # (5.0 / 5.5)^2
 
 
 def test_the_offset_analysis_ends_at_the_truth_or_at_the_literature():

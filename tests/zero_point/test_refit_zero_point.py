@@ -379,3 +379,17 @@ def test_few_stars_have_few_features():
         assert len(features) == n and 1 <= features.shape[1] <= max(2, n / per_feature)
         assert np.isfinite(features).all()
     assert features.shape[1] > 0.6 * 3000 / per_feature
+
+
+def test_the_density_s_shift_is_told_by_distance_in_per_cent_of_the_parallax():
+    n = 80
+    parallax = 1 / np.linspace(0.5, 8.0, n)  # mas, of 0.5 to 8 kpc
+    k0 = np.resize([9.0, 11.0], n)
+    shift = -0.01 * np.linspace(1, 3, n)  # farther by 1 to 3 per cent
+    fit = types.SimpleNamespace(scatter=np.full(n, 0.1))
+    bins = refit_zero_point.density_shift_by_distance(k0, np.log(parallax * 10 ** (0.2 * k0)), shift, fit)
+    assert sum(one["stars"] for one in bins) == n and bins[0]["low"] == pytest.approx(0.5)
+    assert bins[-1]["high"] == pytest.approx(8.0) and all(one["low"] < one["middle"] < one["high"] for one in bins)
+    assert bins[0]["shift_percent"] == pytest.approx(-1.1, abs=0.05)
+    assert bins[-1]["shift_percent"] == pytest.approx(-2.9, abs=0.05)
+    assert all(one["scatter_percent"] == pytest.approx(10.0) for one in bins)

@@ -170,9 +170,8 @@ def _spectrum(path: Path) -> list[str]:
     star = read_apstar(path)
     values = []
     for name, label, form, unit in _CARDS:
-        number = (
-            known_number(star.header[name], MISSING_MAG_ABOVE) if unit == " mag" else known_number(star.header[name])
-        )
+        limit = {"below": MISSING_MAG_ABOVE} if unit == " mag" else {}
+        number = known_number(star.header[name], **limit)
         values.append(f"{label} unknown" if number != number else f"{label} {number:{form}}{unit}")  # NaN: unknown
     visits = "a single visit" if star.n_visits == 1 else f"{star.n_visits} visits combined"
     return [f"the spectrum of {star.header['apogee_id']}, {visits}", ", ".join(values)]
