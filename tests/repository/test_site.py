@@ -151,6 +151,12 @@ def test_pages_of_the_repository_lead_to_pages_of_the_site(html):
     assert any("files.html" in link or "raw_files" in link for link in html["how_to/add_survey.html"].links)
 
 
+def test_every_page_with_results_of_a_test_run_says_so(built):
+    folder, _ = built
+    for page in ("index", "notebooks/01_data_reduction", "results/gallery"):
+        assert "This is a test run: its numbers mean nothing" in (folder / f"{page}.html").read_text(encoding="utf-8")
+
+
 def test_pictures_of_notebooks_have_their_alternative_text(html):
     pictures = html["notebooks/01_data_reduction.html"].pictures
     assert [picture["alt"] for picture in pictures if "_images" in picture["src"]] == [
