@@ -446,6 +446,15 @@ class CalibrationSettings:
         float,
         Quantity("uas", "Standard deviation of the plane's slope per sd of BP-RP.", ge=1e-6, le=1e6),
     ]
+    bend_prior: Annotated[
+        float,
+        Quantity(
+            "uas",
+            "Standard deviation of the zero point's bends in G, half of it in BP-RP; only if the data ask for them.",
+            ge=1e-6,
+            le=1e6,
+        ),
+    ]
     sky_prior: Annotated[
         float,
         Quantity(

@@ -94,6 +94,7 @@ EXCUSED = {
     "zero_point.dependence.Dependence.of_fit": "arrays and fits that the package makes",
     "zero_point.dependence.Dependence.slope": "arrays and fits that the package makes",
     "zero_point.dependence.Dependence.with_cells": "arrays and fits that the package makes",
+    "zero_point.dependence.log_evidence": "arrays and fits that the package makes",
     "zero_point.dependence.plane_basis": "arrays and fits that the package makes",
     "zero_point.dependence.sky_cells": "arrays and fits that the package makes",
     "zero_point.dependence.told_by": "arrays and fits that the package makes",

@@ -29,6 +29,10 @@ REFIT = {
     "error_uas": 5.5,
     "stars": 8702,
     "spectral_features": 120,
+    "label_features": 51,
+    "bends": False,
+    "bends_log_evidence": -4.4,
+    "without_bends_uas": -58.14,
     "without_density_uas": -54.6,
     "density_share": 0.47,
     "density_share_error": 0.12,
@@ -117,12 +121,21 @@ def test_learning_curves_in_words():
     assert "0.200 above its best" in risen and "constant" not in risen
 
 
+def test_bends_are_told_with_their_evidence_and_what_they_move():
+    assert "without bends (ln of the evidence ratio for bends" in joint_training.refit_in_words(REFIT)
+    bent = REFIT | {"bends": True, "bends_log_evidence": 120.0, "without_bends_uas": -40.14}
+    said = joint_training.refit_in_words(bent)
+    assert "bends (ln of the evidence ratio" in said and "is 120.0), which moves its mean by -18.0 µas" in said
+    unasked = joint_training.refit_in_words(REFIT | {"bends_log_evidence": None})
+    assert "evidence" not in unasked
+
+
 def test_the_refit_in_words_names_the_largest_part_of_its_error():
     said = joint_training.refit_in_words(REFIT, -52.1)
     assert (
-        "8,702 stars and 120 features" in said
+        "8,702 stars, 120 features of their spectra and 51 of their labels" in said
         and "0.6 ± 1.6 µas per mag of G and -3.3 ± 4.2" in said
-        and "5.0 µas (slopes of the zero point in G and Teff)" in said
+        and "5.0 µas (slopes and bends of the zero point in G, BP-RP and Teff)" in said
     )
     assert (
         "-3.5 µas" in said

@@ -5,7 +5,7 @@ import pytest
 from astropy.table import Table
 
 from apogaia.survey import load_survey
-from apogaia.zero_point.dependence import TEFF, Dependence, G, ZeroPointPlane, sky_cells, told_by
+from apogaia.zero_point.dependence import COLOUR, TEFF, Dependence, G, ZeroPointPlane, log_evidence, sky_cells, told_by
 
 N = 600
 SETTINGS = load_survey("dr14").calibration
@@ -116,3 +116,49 @@ def test_the_plane_stays_nan_where_an_input_is_unknown():
         value, error = plane.at_uas(*unknown.T)
         assert np.array_equal(np.isnan(value), [False, True, False, False])
         assert np.array_equal(np.isnan(error), [False, True, False, False])
+
+
+def test_bends_hold_no_line_in_g_or_teff_and_follow_what_is_none(stars):
+    table, k0_mag, spectral, _ = stars
+    offset = Dependence.of(table, k0_mag, spectral)
+    linear = offset.basis[:, [0, G, TEFF]]
+    assert np.abs(linear.T @ offset.bends).max() < 1e-8 * N
+    g, colour = offset.basis[:, G], offset.basis[:, COLOUR]
+    for bent in (np.abs(g), (g > 0.3).astype(float), g * colour):
+        bent = bent - linear @ np.linalg.lstsq(linear, bent, rcond=None)[0]
+        follows = offset.bends @ np.linalg.lstsq(offset.bends, bent, rcond=None)[0]
+        assert np.std(bent - follows) < 0.55 * np.std(bent)
+    straight, bends = offset.options(SETTINGS), offset.options(SETTINGS, bends=True)
+    k = offset.bends.shape[1]
+    assert bends["offset_basis"].shape[1] == straight["offset_basis"].shape[1] + k == 3 + k + offset.cells.shape[1]
+    assert np.array_equal(bends["offset_basis"][:, 3 : 3 + k], offset.bends)
+    prior = bends["offset_prior_uas"][3 : 3 + k]
+    assert set(prior) == {SETTINGS.bend_prior, 0.5 * SETTINGS.bend_prior} and len(prior) == k
+
+
+def test_without_g_there_is_no_bend_and_without_bp_rp_one_in_g_alone(stars):
+    table, k0_mag, spectral, _ = stars
+    whole = Dependence.of(table, k0_mag, spectral).bends.shape[1]
+    table["bp_rp"] = np.nan
+    in_g = Dependence.of(table, k0_mag, spectral)
+    assert 0 < in_g.bends.shape[1] < whole and len(in_g.bend_shares) == in_g.bends.shape[1]
+    table["g_mag"] = np.nan
+    assert Dependence.of(table, k0_mag, spectral).bends.shape == (N, 0)
+
+
+@pytest.mark.parametrize("true", [0.0, 3.0])
+def test_the_evidence_is_the_ratio_of_marginal_likelihoods(true):
+    """By the determinants of the data's covariance with and without the terms."""
+    rng = np.random.default_rng(5)
+    design, prior, noise = rng.standard_normal((40, 3)), np.array([2.0, 1.0, 0.5]), 3.0
+    data = design @ (true * prior) + noise * rng.standard_normal(40)
+    covariance = np.linalg.inv(design.T @ design / noise**2 + np.diag(prior**-2.0))
+    weights = covariance @ design.T @ data / noise**2
+
+    def log_likelihood(of_data):
+        return -0.5 * (data @ np.linalg.solve(of_data, data) + np.linalg.slogdet(of_data)[1])
+
+    without = noise**2 * np.eye(40)
+    exact = log_likelihood(without + (design * prior**2) @ design.T) - log_likelihood(without)
+    assert log_evidence(weights, covariance, prior) == pytest.approx(exact)
+    assert (exact > 3) == (true > 0)

@@ -128,7 +128,7 @@ def even_density(monkeypatch):
 
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_every_iteration_bends_the_luminosities_of_the_one_before(iterations, monkeypatch, even_density):
-    """One fit from the same luminosity for all stars, the iterations, two fits with a density's shift, and the plane's.
+    """One fit from the same luminosity for all stars, the iterations, two fits with a density's shift, bends, plane.
 
     Those start where the last iteration did, so that the shift is all that differs: one of zero gives the same fit.
     """
@@ -143,19 +143,19 @@ def test_every_iteration_bends_the_luminosities_of_the_one_before(iterations, mo
     settings = dataclasses.replace(SURVEY.calibration, iterations=iterations)
     found = calibrate(dataclasses.replace(SURVEY, calibration=settings), *sample(n=500)[:2])
     starts, features, shifts, results = zip(*fits, strict=True)
-    assert [shift is not None for shift in shifts] == [False] * (1 + iterations) + [True] * 3
+    assert [shift is not None for shift in shifts] == [False] * (1 + iterations) + [True] * 4
     assert np.ptp(starts[0]) == 0 and np.array_equal(starts[1], results[0].log_fakemag)
     for i in range(2, 1 + iterations):  # without the drift, which is not the spectrum's
         told = starts[i - 1] + features[i - 1][:, :-1] @ results[i - 1].weights[:-1]
         assert np.array_equal(starts[i], told)
     last = iterations
-    for start, used in zip(starts[-3:], features[-3:], strict=True):
+    for start, used in zip(starts[-4:], features[-4:], strict=True):
         assert np.array_equal(start, starts[last]) and np.array_equal(used[:, :-1], features[last])
         assert not used[:, -1].any()  # the share of a shift of zero
     assert found.without_density_uas == results[last].mean_uas
     assert found.zero_point_uas == pytest.approx(found.without_density_uas, abs=0.01)
     assert found.without_chemistry_uas == found.zero_point_uas
-    assert np.ptp(results[last].log_fakemag) > 1 and found.fit is results[-2]
+    assert np.ptp(results[last].log_fakemag) > 1 and found.fit is results[-3]
 
 
 def test_the_density_is_that_of_the_stars_luminosities_places_and_composition(even_density):
@@ -248,8 +248,48 @@ def test_a_zero_point_that_no_line_follows_shows_in_the_residuals(fitted):
     table, spectra, _ = sample()
     middle = np.median(table["g_mag"])
     table["parallax"] += 0.06 * (np.abs(table["g_mag"] - middle) < 0.7)
-    bent = pulls(calibrate(SURVEY, table, spectra), "g_mag")
+    bent = pulls(calibrate(straight(), table, spectra), "g_mag")
     assert bent[3:5].min() > 1 and bent.min() < -1 and np.abs(bent).max() > 2.5
+
+
+def straight():
+    """A survey whose zero points hardly bend."""
+    return dataclasses.replace(SURVEY, calibration=dataclasses.replace(SURVEY.calibration, bend_prior=1e-3))
+
+
+def test_a_zero_point_is_bent_only_if_the_parallaxes_ask_for_it(fitted):
+    """A dip in G, of which a line makes a slope: the mean is then off by far more than its error."""
+    assert not fitted.bends and -20 < fitted.bends_log_evidence < 3
+    assert fitted.without_bends_uas == fitted.zero_point_uas and fitted.error_budget_uas["bends"] == 0
+    table, spectra, _ = sample(n=3000, seed=6)
+    g_mag = np.asarray(table["g_mag"])
+    bend = -80.0 * (g_mag - g_mag.min() > 4.0)
+    table["parallax"] += 1e-3 * (bend - bend.mean())
+    line, found = (calibrate(survey, table, spectra) for survey in (straight(), SURVEY))
+    assert not line.bends and abs(line.zero_point_uas - ZERO_POINT) > 2.5 * line.error_uas
+    assert found.bends and found.bends_log_evidence > 3
+    assert found.without_bends_uas == pytest.approx(line.zero_point_uas, abs=0.5)
+    assert abs(found.zero_point_uas - ZERO_POINT) < min(2 * found.error_uas, abs(line.zero_point_uas - ZERO_POINT))
+    moved = found.zero_point_uas - found.without_bends_uas
+    assert found.error_budget_uas["bends"] == pytest.approx(SURVEY.calibration.systematic_share * abs(moved))
+    assert found.error_budget_uas["total"] == pytest.approx(found.error_uas)
+    assert abs(found.plane.weights_uas[0] - found.zero_point_uas) < found.error_uas
+
+
+def test_labels_tell_of_luminosities_what_the_spectra_s_components_do_not():
+    """A clump: stars of one log g are more luminous than the first components say."""
+    table, spectra, log_fakemag = sample()
+    log_g = np.random.default_rng(20).uniform(1.0, 3.5, len(table))
+    clump = -0.15 * np.exp(-0.5 * ((log_g - 2.4) / 0.2) ** 2)
+    table["parallax"] = (np.asarray(table["parallax"]) - 1e-3 * ZERO_POINT) * np.exp(clump) + 1e-3 * ZERO_POINT
+    without = calibrate(SURVEY, table, spectra)
+    table["logg"] = log_g
+    found = calibrate(SURVEY, table, spectra)
+    assert without.label_features == 0 < found.label_features
+    truth = log_fakemag + clump
+    assert np.std(found.fit.log_fakemag - truth) < 0.7 * np.std(without.fit.log_fakemag - truth)
+    assert np.median(found.fit.scatter) < 0.95 * np.median(without.fit.scatter)
+    assert abs(found.zero_point_uas - ZERO_POINT) < 2 * found.error_uas
 
 
 def test_the_error_budget_adds_up_to_the_quoted_error(fitted):
@@ -259,7 +299,7 @@ def test_the_error_budget_adds_up_to_the_quoted_error(fitted):
     systematic = SURVEY.calibration.systematic_share * (fitted.zero_point_uas - fitted.without_density_uas)
     assert parts["density"] == pytest.approx(abs(systematic))
     assert set(parts) == {
-        "residuals", "luminosities", "drift", "density_share", "slopes", "neighbours", "density"
+        "residuals", "luminosities", "drift", "density_share", "slopes", "neighbours", "density", "bends"
     }  # fmt: skip
     assert parts["residuals"] > 0 and parts["slopes"] > 0
 

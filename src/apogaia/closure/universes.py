@@ -124,6 +124,11 @@ def _lindegren(stars: Stars) -> np.ndarray:
     return 1000.0 * lindegren.zero_point(np.clip(g, 6.1, 20.9), nu_eff, unknown, latitude, solution, extrapolate=True)
 
 
+def _window(stars: Stars) -> np.ndarray:
+    """0, 1, 2 for G below 12, to 13, and above: where Gaia reads other windows or gates."""
+    return np.digitize(np.asarray(stars.table["g_mag"], float), [12.0, 13.0])
+
+
 def _surface(stars: Stars) -> np.ndarray:
     """The mean of the paper's Eqs. 7 to 9, as the simulated surveys may inject it."""
     g_mag, bp_rp = (np.asarray(stars.table[name], float) for name in ("g_mag", "bp_rp"))
@@ -140,6 +145,8 @@ ZERO_POINTS: dict[str, Callable[[Stars], np.ndarray]] = {
     "breaks in G": lambda stars: _centred(_lindegren(stars)),
     "surface": _surface,
     WITHOUT_SKY: lambda stars: np.full(len(stars), MEAN_UAS),
+    "curved in G": lambda stars: _centred(3.0 * (np.asarray(stars.table["g_mag"], float) - G_MEAN) ** 2),
+    "steps in G": lambda stars: _centred(np.array([10.0, 0.0, -15.0])[_window(stars)]),
 }
 """By name: the zero point [uas] of each star; most have a mean of MEAN_UAS over the stars."""
 
@@ -299,11 +306,12 @@ def _vertical_gradient(stars: Stars, rng: np.random.Generator) -> Stars:
 
 
 PAPER_SIZE, PART = 35_000, 12_000
-BASE_ZERO_POINTS = tuple(ZERO_POINTS)
+BASE_ZERO_POINTS = ("constant", "falling", "rising", "colour", "breaks in G", "surface", WITHOUT_SKY)
 
 UNIVERSES: tuple[Universe, ...] = (
     Universe("base", "the simulated survey", _clean, PAPER_SIZE, BASE_ZERO_POINTS, base=True),
     Universe("part", "12,000 of its stars", _clean, PART, base=True),
+    Universe("bent", "the same, no line in G", _clean, PART, ("breaks in G", "curved in G", "steps in G")),
     Universe("contaminants 0.3 %", "its contaminants, too", _unchanged, PART),
     Universe("contaminants 1 %", "1 %, with a heavy tail", _then(_clean, _contaminants(0.01)), PART),
     Universe("contaminants 2 %", "2 %, with a heavy tail", _then(_clean, _contaminants(0.02)), PART),

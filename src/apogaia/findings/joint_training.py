@@ -13,12 +13,13 @@ __all__ = ["budget_rows", "curves_in_words", "joint_training", "refit_in_words"]
 
 PARTS = {
     "residuals": "Gaia's errors and the scatter of luminosities: more stars lower it",
-    "luminosities": "weights of the spectral features: what their prior (ridge) leaves open",
+    "luminosities": "weights of the features: what their prior (ridge) leaves open",
     "drift": "drift of luminosities with distance at a given spectrum: what its prior leaves open",
     "density_share": "factor on the density's correction: what its prior leaves open",
-    "slopes": "slopes of the zero point in G and Teff: what their priors leave open",
+    "slopes": "slopes and bends of the zero point in G, BP-RP and Teff: what their priors leave open",
     "neighbours": "errors of Gaia that stars of one part of the sky share",
     "density": "model of the density: a share (calibration.systematic_share) of what its correction moves",
+    "bends": "bends of the zero point: the same share of what they move",
     "total": "quoted error of the mean zero point: all in quadrature",
 }
 QUANTITIES = {"g_mag": "G", "bp_rp": "BP-RP", "teff": "Teff", "k0_mag": "K0", "logg": "log g", "snr": "SNR"}
@@ -102,19 +103,33 @@ def refit_in_words(calibration: Mapping, truth_uas: float | None = None) -> str:
         return f"{calibration[name.format('')]:.1f} ± {calibration[name.format('_error')]:.1f}"
 
     said = [
-        f"{calibration['stars']:,} stars and {calibration['spectral_features']} features of their spectra give a mean"
-        f" of {value:.1f} ± {error:.1f} µas, with slopes of {with_error('g_slope{}_uas_per_mag')} µas per mag of G and"
+        f"{calibration['stars']:,} stars, {calibration['spectral_features']} features of their spectra and"
+        f" {calibration['label_features']} of their labels give a mean of {value:.1f} ± {error:.1f} µas, with slopes of"
+        f" {with_error('g_slope{}_uas_per_mag')} µas per mag of G and"
         f" {with_error('teff_slope{}_uas_per_1000_k')} µas per 1000 K. The largest part of"
         f" the error is {budget[largest]:.1f} µas ({PARTS[largest].partition(':')[0]}).",
         f"The correction for the density, with the factor {calibration['density_share']:.2f} ±"
         f" {calibration['density_share_error']:.2f} that the parallaxes find for it, moves the mean by"
         f" {value - calibration['without_density_uas']:+.1f} µas.",
+        _bends_in_words(calibration),
         _residuals_in_words(calibration["residuals"]),
     ]
     if truth_uas is not None:
         off = value - truth_uas
         said.append(f"Injected were {truth_uas:.1f} µas: the refit is {off:+.1f} µas off, {in_errors(off, error)}.")
     return " ".join(filter(None, said))
+
+
+def _bends_in_words(calibration: Mapping) -> str:
+    """Whether the zero point bends in G and BP-RP; empty where that could not be asked."""
+    evidence = calibration["bends_log_evidence"]
+    if not known(evidence):
+        return ""
+    asked = f"ln of the evidence ratio for bends of the zero point in G and BP-RP is {evidence:.1f}"
+    if not calibration["bends"]:
+        return f"The zero point is fitted without bends ({asked})."
+    moved = calibration["value_uas"] - calibration["without_bends_uas"]
+    return f"The zero point bends ({asked}), which moves its mean by {moved:+.1f} µas."
 
 
 def _residuals_in_words(residuals: Mapping[str, Sequence[Mapping]]) -> str:

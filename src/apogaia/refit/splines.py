@@ -1,11 +1,11 @@
-"""Cubic B-splines as columns of a linear model, constant beyond their outer knots."""
+"""Cubic B-splines and pieces of lines as columns of a linear model, constant beyond their outer knots."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.interpolate import BSpline
 
-__all__ = ["quantile_knots", "spline_basis"]
+__all__ = ["hat_basis", "quantile_knots", "spline_basis"]
 
 
 def quantile_knots(values, coefficients: int) -> np.ndarray:
@@ -19,3 +19,8 @@ def spline_basis(values, knots) -> np.ndarray:
     full = np.concatenate([[knots[0]] * 3, knots, [knots[-1]] * 3])
     inside = np.clip(values, knots[0], knots[-1])
     return BSpline.design_matrix(inside.ravel(), full, 3).toarray().reshape(*inside.shape, -1)
+
+
+def hat_basis(values, knots) -> np.ndarray:
+    """Pieces of lines (n, knots) of values (n,): 1 at a knot, 0 at its neighbours; they sum to 1."""
+    return np.column_stack([np.interp(values, knots, one) for one in np.eye(len(knots))])

@@ -12,15 +12,20 @@ from astropy.table import Table
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.refit.least_squares import Refit
+from apogaia.refit.splines import hat_basis
 from apogaia.survey import CalibrationSettings
 
-__all__ = ["Dependence", "ZeroPointPlane", "plane_basis", "sky_cells", "told_by"]
+__all__ = ["Dependence", "ZeroPointPlane", "log_evidence", "plane_basis", "sky_cells", "told_by"]
 
-G, TEFF = 1, 3  # columns of the plane's basis
+G, COLOUR, TEFF = 1, 2, 3  # columns of the plane's basis
 MAX_PLANE_SIGMA = 3.0  # the plane stays constant beyond so many standard deviations of G, BP-RP or Teff
 MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or there is no plane
 # Stars of one cell share an error of their parallaxes: as Gaia's quasars do, within about a degree and within some 14
 SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
+# Bends of the zero point: pieces of lines in G, and fewer that grow with BP-RP
+BEND_KNOTS, COLOUR_KNOTS = 9, 5
+TINY = 1e-9  # of the prior's variance: no fit knows a bend better
+COLOUR_SHARE = 0.5  # of the prior of G's bends, for those with BP-RP
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Dependence:
     centre: np.ndarray
     enough: np.ndarray  # (3,) whether most stars have it
     cells: np.ndarray  # (n, c) large parts of the sky, each about its mean
+    bends: np.ndarray  # (n, k) of G and BP-RP, about their means and without what is linear in G and Teff
+    bend_shares: np.ndarray  # (k,) of their prior
 
     @classmethod
     def of(cls, table: Table, k0_mag: np.ndarray, spectral: np.ndarray) -> Dependence:
@@ -80,20 +87,26 @@ class Dependence:
         basis[:, 1:] -= centre
         cell = sky_cells(table, LARGE_CELL_DEG)
         cells = (cell[:, None] == np.arange(cell.max() + 1)).astype(float)
-        return cls(basis, mean, sd, centre, enough, cells - cells.mean(axis=0))
+        bends, shares = _bends(basis, _columns(enough), enough)
+        return cls(basis, mean, sd, centre, enough, cells - cells.mean(axis=0), bends, shares)
 
     @property
     def columns(self) -> list[int]:
-        """Of the basis, that the mean is fitted with: one, G and Teff, where they are known.
+        """Of the basis, that the mean is fitted with: one, G and Teff, where they are known."""
+        return _columns(self.enough)
 
-        No more than that: BP-RP and a bend in G cost more than they give (docs/closure.md).
+    def options(self, settings: CalibrationSettings, *, bends: bool = False) -> dict:
+        """Of `least_squares.fit`, for the mean and the slopes in G and Teff: their basis and priors [uas].
+
+        With `bends` also for what no line in G follows. It costs precision, so it is for zero points that bend
+        (`log_evidence`, docs/closure.md).
         """
-        return [0, *(column for column in (G, TEFF) if self.enough[column - 1])]
-
-    def options(self, settings: CalibrationSettings) -> dict:
-        """Of `least_squares.fit`, for the mean and the slopes in G and Teff: their basis and priors [uas]."""
         prior = np.array([np.inf, settings.slope_prior * self.sd[0], 0.0, 1e-3 * settings.teff_prior * self.sd[2]])
-        return self.with_cells(self.basis[:, self.columns], prior[self.columns], settings)
+        basis, prior = self.basis[:, self.columns], prior[self.columns]
+        if bends:
+            basis = np.column_stack([basis, self.bends])
+            prior = np.append(prior, settings.bend_prior * self.bend_shares)
+        return self.with_cells(basis, prior, settings)
 
     def with_cells(self, basis: np.ndarray, prior_uas: np.ndarray, settings: CalibrationSettings) -> dict:
         """The same for another basis (n, q) with priors (q,), and for errors that the large cells share."""
@@ -117,6 +130,24 @@ class Dependence:
             return float("nan"), float("nan")
         value, error = self.of_fit(fit, column)
         return value / self.sd[column - 1], error / self.sd[column - 1]
+
+
+def log_evidence(weights_uas: np.ndarray, covariance_uas2: np.ndarray, prior_uas: np.ndarray) -> float:
+    """Return ln of how much more probable the parallaxes are with some terms of the zero point than without them.
+
+    The Savage-Dickey ratio (Dickey 1971): the prior's density of "all are zero" over that after the fit.
+
+    Parameters
+    ----------
+    weights_uas, covariance_uas2
+        (k,) and (k, k) of the terms, after a fit with them.
+    prior_uas
+        (k,) standard deviations about zero.
+    """
+    scaled = weights_uas / prior_uas
+    squares, axes = np.linalg.eigh(covariance_uas2 / np.outer(prior_uas, prior_uas))
+    squares = np.maximum(squares, TINY)
+    return 0.5 * float(np.sum((axes.T @ scaled) ** 2 / squares + np.log(squares)))
 
 
 def told_by(known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -151,3 +182,21 @@ def sky_cells(table: Table, size_deg: float) -> np.ndarray:
 def plane_basis(inputs: np.ndarray, mean, sd) -> np.ndarray:
     """One, and `inputs` (n, 3) of G, BP-RP, Teff about their mean in units of their sd: (n, 4)."""
     return np.column_stack([np.ones(len(inputs)), np.clip((inputs - mean) / sd, -MAX_PLANE_SIGMA, MAX_PLANE_SIGMA)])
+
+
+def _columns(enough: np.ndarray) -> list[int]:
+    return [0, *(column for column in (G, TEFF) if enough[column - 1])]
+
+
+def _bends(basis: np.ndarray, columns: list[int], enough: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) and (k,) of `Dependence`; no column where most stars have no G."""
+    g, colour = basis[:, G], basis[:, COLOUR]
+    if not enough[G - 1] or not np.ptp(g):
+        return np.zeros((len(basis), 0)), np.zeros(0)
+    found = [hat_basis(g, np.percentile(g, np.linspace(1, 99, BEND_KNOTS)))]
+    if enough[COLOUR - 1]:
+        coarse = hat_basis(g, np.percentile(g, np.linspace(1, 99, COLOUR_KNOTS)))
+        found.append(coarse * colour[:, None])
+    shares = np.repeat([1.0, COLOUR_SHARE], [BEND_KNOTS, COLOUR_KNOTS])[: sum(part.shape[1] for part in found)]
+    bends, linear = np.column_stack(found), basis[:, columns]
+    return bends - linear @ np.linalg.lstsq(linear, bends, rcond=None)[0], shares

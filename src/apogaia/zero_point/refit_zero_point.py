@@ -21,6 +21,7 @@ from apogaia.formats.stars_h5_columns import OFFSET_INPUTS, star_columns
 from apogaia.physics.luminosity import has_extinction
 from apogaia.reduction import quality_cuts
 from apogaia.refit import least_squares
+from apogaia.refit.label_features import label_features
 from apogaia.refit.least_squares import (
     Refit,
     density_shift,
@@ -31,7 +32,15 @@ from apogaia.refit.least_squares import (
 from apogaia.refit.spectral_features import SpectralFeatures
 from apogaia.refit.stellar_density import DensityModel
 from apogaia.survey import CalibrationSettings, Survey
-from apogaia.zero_point.dependence import SMALL_CELL_DEG, TEFF, Dependence, G, ZeroPointPlane, sky_cells
+from apogaia.zero_point.dependence import (
+    SMALL_CELL_DEG,
+    TEFF,
+    Dependence,
+    G,
+    ZeroPointPlane,
+    log_evidence,
+    sky_cells,
+)
 
 __all__ = [
     "Calibration",
@@ -54,6 +63,7 @@ WEAK_RIDGE = 1e-3  # penalty on the constant and the spline, against singular ma
 MIN_PARALLAX_MAS = 0.05  # smaller and negative ones count as this in the first guess of the luminosity
 SNR_PRIOR = 0.05  # of ln fakemag, for what the noise of a spectrum does to its luminosity, per sd of the next
 RESIDUAL_BINS, MIN_STARS_PER_BIN = 8, 20
+BEND_LOG_EVIDENCE = 3.0  # the zero point bends if the parallaxes are twenty times as probable then
 LARGEST_NOISE, NOISE_UNIT_SNR = 4.0, 100.0  # noise: the variance of a spectrum in units of one of this SNR
 
 
@@ -82,6 +92,9 @@ class Calibration:
     g_slope_error_uas_per_mag: float
     teff_slope_uas_per_1000_k: float  # NaN where Teff is missing for most stars
     teff_slope_error_uas_per_1000_k: float
+    bends: bool  # whether it bends in G and BP-RP: the parallaxes ask for it
+    bends_log_evidence: float  # ln of how much more probable they are with bends; NaN where G is missing for most stars
+    without_bends_uas: float  # mean of the fit with slopes alone
     density_share: float  # of the density's correction that the parallaxes want; 1 is the prior's mean
     density_share_error: float
     drift_per_mag: float  # of ln fakemag at given spectrum, per mag of distance modulus, beyond the density's
@@ -89,6 +102,7 @@ class Calibration:
     plane: ZeroPointPlane | None  # None where G, BP-RP or Teff are missing for most stars
     error_budget_uas: dict[str, float]  # of `error_budget_uas`
     spectral_features: int  # in which the luminosities are linear
+    label_features: int  # likewise
     residuals: dict[str, list[dict]]  # of `residuals_by`
     density_shift: list[dict]  # of `density_shift_by_distance`
     fit: Refit
@@ -114,6 +128,9 @@ class Calibration:
             "g_slope_error_uas_per_mag": self.g_slope_error_uas_per_mag,
             "teff_slope_uas_per_1000_k": self.teff_slope_uas_per_1000_k,
             "teff_slope_error_uas_per_1000_k": self.teff_slope_error_uas_per_1000_k,
+            "bends": self.bends,
+            "bends_log_evidence": self.bends_log_evidence,
+            "without_bends_uas": self.without_bends_uas,
             "density_share": self.density_share,
             "density_share_error": self.density_share_error,
             "drift_per_mag": self.drift_per_mag,
@@ -123,6 +140,7 @@ class Calibration:
             "stars": len(self.fit.scatter),
             "error_budget_uas": self.error_budget_uas,
             "spectral_features": self.spectral_features,
+            "label_features": self.label_features,
             "residuals": self.residuals,
             "density_shift": self.density_shift,
             "plane": plane,
@@ -196,72 +214,72 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     Not in the paper; docs/closure.md has the method and what it recovers. The zero point has slopes in G and Teff, and
     its mean over the stars is told: a constant fitted to stars whose zero point depends on these is not their mean.
     """
+    settings = survey.calibration
     spectral = spectral_features(survey, spectra)
+    labels = _labels(survey, table)
+    features = np.column_stack([spectral, labels])
     stars = _Stars.of(survey, table, spectral, robust=robust)
-    plain = _converged(stars, survey.calibration, spectral)
-    abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
-    glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
-    place = (stars.k0_mag, glon, glat)
-    fe_h = np.asarray(table["fe_h"], float)
-    chemistry = (fe_h, np.asarray(table["mg_h"], float) - fe_h)
-
-    def shift(model: DensityModel, *composition) -> np.ndarray:
-        return density_shift(plain.fit.scatter, model.slope(abs_mag, *place, *composition))
-
-    simple = plain.shifted(shift(DensityModel.fit(abs_mag, *place)))
-    model = DensityModel.fit(abs_mag, *place, *chemistry)
-    shift_of_stars = shift(model, *chemistry)
-    best = plain.shifted(shift_of_stars)
+    straight = fitted = _Fitted.of(stars, settings, features, table)
+    evidence = straight.log_evidence_of_bends()
+    bends = evidence > BEND_LOG_EVIDENCE
+    if bends:
+        fitted = _Fitted.of(stars.bent(settings), settings, features, table)
+    best, plain, stars = fitted.best, fitted.plain, fitted.plain.stars
     value, without_density = best.mean_uas, plain.fit.mean_uas
     statistical = best.mean_error_uas
-    systematic = survey.calibration.systematic_share * (value - without_density)
+    of_density = settings.systematic_share * (value - without_density)
+    of_bends = settings.systematic_share * (value - straight.best.mean_uas)
     slope, slope_error = stars.offset.slope(best, G)
     teff_slope, teff_slope_error = stars.offset.slope(best, TEFF)
     return Calibration(
         zero_point_uas=value,
-        error_uas=float(np.hypot(statistical, systematic)),
+        error_uas=float(np.sqrt(statistical**2 + of_density**2 + of_bends**2)),
         statistical_error_uas=statistical,
         without_density_uas=without_density,
-        without_chemistry_uas=simple.mean_uas,
+        without_chemistry_uas=fitted.simple.mean_uas,
         g_slope_uas_per_mag=slope,
         g_slope_error_uas_per_mag=slope_error,
         teff_slope_uas_per_1000_k=1000.0 * teff_slope,
         teff_slope_error_uas_per_1000_k=1000.0 * teff_slope_error,
+        bends=bends,
+        bends_log_evidence=evidence,
+        without_bends_uas=straight.best.mean_uas,
         density_share=1.0 + float(best.weights[-1]),
         density_share_error=float(best.weight_errors[-1]),
         drift_per_mag=float(best.weights[-2]),
         drift_error_per_mag=float(best.weight_errors[-2]),
-        plane=plain.plane(shift_of_stars, best),
-        error_budget_uas=error_budget_uas(best, stars.offset, systematic),
+        plane=plain.plane(fitted.shift, best),
+        error_budget_uas=error_budget_uas(best, stars.terms, of_density, of_bends),
         spectral_features=spectral.shape[1],
+        label_features=labels.shape[1],
         residuals=residuals_by(stars.quantities(table), best),
-        density_shift=density_shift_by_distance(stars.k0_mag, plain.log_fakemag, shift_of_stars, best),
+        density_shift=density_shift_by_distance(stars.k0_mag, plain.log_fakemag, fitted.shift, best),
         fit=best,
-        density=model,
+        density=fitted.density,
     )
 
 
-def error_budget_uas(fit: Refit, offset: Dependence, density: float) -> dict[str, float]:
+def error_budget_uas(fit: Refit, terms: int, density: float, bends: float = 0.0) -> dict[str, float]:
     """The parts of the error [uas] of the mean zero point, which add in quadrature.
 
     Parameters
     ----------
     fit
         With the drift and the share of the density's correction as its last two features.
-    offset
-        What its zero point depends on: the columns before those of the sky.
-    density
-        What is added to the error for the density's correction [uas].
+    terms
+        Number of columns of its offset basis before those of the sky: one, slopes and bends.
+    density, bends
+        What is added to the error for the density's correction, and for the bends [uas].
 
     Returns
     -------
     dict
         "residuals" (Gaia's errors and the scatter of the luminosities, which more stars lower), what the fit's priors
-        hold ("luminosities", "drift", "density_share", "slopes" in G and Teff), "neighbours" (errors that stars of one
-        part of the sky share), "density" and the "total".
+        hold ("luminosities", "drift", "density_share", "slopes" in G and Teff and bends), "neighbours" (errors that
+        stars of one part of the sky share), "density", "bends" and the "total".
     """
     variance, features = fit.mean_variance_uas2, len(fit.weights)
-    slopes, cells = np.split(variance.held[features:], [len(offset.columns)])
+    slopes, cells = np.split(variance.held[features:], [terms])
     parts = {
         "residuals": variance.residuals,
         "luminosities": variance.held[: features - 2].sum(),
@@ -270,6 +288,7 @@ def error_budget_uas(fit: Refit, offset: Dependence, density: float) -> dict[str
         "slopes": slopes.sum(),
         "neighbours": variance.groups + cells.sum(),
         "density": density**2,
+        "bends": bends**2,
     }
     return {name: float(np.sqrt(part)) for name, part in (parts | {"total": sum(parts.values())}).items()}
 
@@ -354,12 +373,26 @@ def _residual(values: np.ndarray, fit: Refit, rows: np.ndarray) -> dict:
 def spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
     """Features (n, features) of spectra (n, pixels): components and products, fewer of them in a small sample."""
     settings = survey.calibration
-    most = max(2, int(len(spectra) / settings.stars_per_feature))
+    most = _most_features(survey, len(spectra))
     components = max(1, min(settings.components, most // 2))
     products = settings.products
     while products and products * (products + 1) // 2 > most - components:
         products -= 1
     return SpectralFeatures.fit(spectra, components=components, products=products, seed=settings.seed).of(spectra)
+
+
+def _most_features(survey: Survey, n_stars: int) -> int:
+    return max(2, int(n_stars / survey.calibration.stars_per_feature))
+
+
+def _labels(survey: Survey, table: Table) -> np.ndarray:
+    """Features (n, k) of the labels, at most half of all features; none where a label is missing for all stars."""
+    unknown = np.full(len(table), np.nan)
+    teff, log_g, fe_h, mg_h = (
+        np.asarray(table[name], float) if name in table.colnames else unknown
+        for name in ("teff", "logg", "fe_h", "mg_h")
+    )
+    return label_features(teff, log_g, fe_h, mg_h - fe_h, _most_features(survey, len(table)) // 2)
 
 
 @dataclass(frozen=True)
@@ -371,6 +404,7 @@ class _Stars:
     k0_mag: np.ndarray
     noise: np.ndarray  # variance of the spectrum's noise, standardised
     offset: Dependence
+    terms: int  # columns of the offset basis before those of the sky
     options: dict
 
     @classmethod
@@ -387,7 +421,14 @@ class _Stars:
             "groups": sky_cells(table, SMALL_CELL_DEG),
             "group_prior_uas": settings.sky_prior,
         } | offset.options(settings)
-        return cls(parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, options)
+        return cls(
+            parallax, error, k0_mag, (noise - noise.mean()) / (noise.std() or 1.0), offset, len(offset.columns), options
+        )
+
+    def bent(self, settings: CalibrationSettings) -> _Stars:
+        """The same with a zero point that bends in G and BP-RP."""
+        options = self.options | self.offset.options(settings, bends=True)
+        return replace(self, terms=len(self.offset.columns) + self.offset.bends.shape[1], options=options)
 
     def quantities(self, table: Table) -> dict[str, np.ndarray]:
         """What residuals are looked at by: G, BP-RP and Teff as K0 and the spectrum tell them, K0, log g and SNR."""
@@ -424,7 +465,7 @@ class _Plain:
         return self._again(self.stars, shift, self.fit.zero_point_uas)
 
     def plane(self, shift: np.ndarray, best: Refit) -> ZeroPointPlane | None:
-        """The fit with BP-RP besides, held near the mean and the slopes of `best` by their errors."""
+        """The fit with BP-RP besides, held near the mean and the slopes of `best` by their errors; bends stay."""
         offset, none = self.stars.offset, self.settings.plane_prior
         if not offset.enough.all():
             return None
@@ -433,16 +474,28 @@ class _Plain:
             np.array([best.mean_uas, g, 0.0, teff]),
             np.array([best.mean_error_uas, g_error, none, teff_error]),
         )
+        bends = slice(len(offset.columns), self.stars.terms)
+        bent_uas = self.stars.options["offset_basis"][:, bends] @ best.zero_point_uas[bends]
         held = replace(
             self.stars,
-            parallax=self.stars.parallax - 1e-3 * (offset.basis @ known),
+            parallax=self.stars.parallax - 1e-3 * (offset.basis @ known + bent_uas),
             options=self.stars.options | offset.with_cells(offset.basis, prior, self.settings),
         )
-        cells = self.fit.zero_point_uas[len(offset.columns) :]
+        cells = self.fit.zero_point_uas[self.stars.terms :]
         fit = self._again(held, shift, np.concatenate([np.zeros(4), cells]))
         return ZeroPointPlane(
             offset.mean, offset.sd, known + fit.zero_point_uas[:4], fit.covariance_uas2[:4, :4], offset.centre
         )
+
+    def log_evidence_of_bends(self, shift: np.ndarray) -> float:
+        """Of `dependence.log_evidence`, for the bends of the zero point; NaN without any to fit."""
+        bent, straight = self.stars.bent(self.settings), self.stars.terms
+        if bent.terms == straight:
+            return float("nan")
+        begin = np.insert(self.fit.zero_point_uas, straight, np.zeros(bent.terms - straight))
+        fit, bends = self._again(bent, shift, begin), slice(straight, bent.terms)
+        prior = bent.options["offset_prior_uas"][bends]
+        return log_evidence(fit.zero_point_uas[bends], fit.covariance_uas2[bends, bends], prior)
 
     def _again(self, stars: _Stars, shift: np.ndarray, zero_point_uas: np.ndarray) -> Refit:
         """Fit the same features and the density's share, from where this fit has ended."""
@@ -453,6 +506,38 @@ class _Plain:
     def _with(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = np.column_stack([self.features, shift - shift.mean()])
         return features, np.append(self.ridge, self.settings.density_prior**-2.0)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A fit that has converged, with the density of its stars and what that shifts."""
+
+    plain: _Plain
+    density: DensityModel
+    shift: np.ndarray  # (n,) of ln fakemag
+    simple: Refit  # with one density for stars of all compositions
+    best: Refit
+
+    @classmethod
+    def of(cls, stars: _Stars, settings: CalibrationSettings, features: np.ndarray, table: Table) -> _Fitted:
+        plain = _converged(stars, settings, features)
+        abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
+        glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
+        place = (stars.k0_mag, glon, glat)
+        fe_h = np.asarray(table["fe_h"], float)
+        chemistry = (fe_h, np.asarray(table["mg_h"], float) - fe_h)
+
+        def shift(model: DensityModel, *composition) -> np.ndarray:
+            return density_shift(plain.fit.scatter, model.slope(abs_mag, *place, *composition))
+
+        simple = plain.shifted(shift(DensityModel.fit(abs_mag, *place)))
+        model = DensityModel.fit(abs_mag, *place, *chemistry)
+        of_stars = shift(model, *chemistry)
+        return cls(plain, model, of_stars, simple, plain.shifted(of_stars))
+
+    def log_evidence_of_bends(self) -> float:
+        """See `_Plain`."""
+        return self.plain.log_evidence_of_bends(self.shift)
 
 
 def _converged(stars: _Stars, settings: CalibrationSettings, spectral: np.ndarray) -> _Plain:
