@@ -24,8 +24,8 @@ MIN_SHARE_WITH_COLOURS = 0.5  # of the stars must have G, BP-RP and Teff, or the
 SMALL_CELL_DEG, LARGE_CELL_DEG = 2.0, 15.0
 # Bends of the zero point: pieces of lines in G, and fewer that grow with BP-RP
 BEND_KNOTS, COLOUR_KNOTS = 9, 5
-TINY = 1e-9  # of the prior's variance: no fit knows a bend better
 COLOUR_SHARE = 0.5  # of the prior of G's bends, for those with BP-RP
+TINY = 1e-9  # of the prior's variance: no fit knows a bend better
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def log_evidence(weights_uas: np.ndarray, covariance_uas2: np.ndarray, prior_uas
     Parameters
     ----------
     weights_uas, covariance_uas2
-        (k,) and (k, k) of the terms, after a fit with them.
+        (k,) and (k, k) of the terms, after a fit with them; exact if the covariance is that of the model. A fit's own
+        comes from its residuals (sandwich), which is the same where its weights are right.
     prior_uas
         (k,) standard deviations about zero.
     """

@@ -212,7 +212,8 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     Notes
     -----
     Not in the paper; docs/closure.md has the method and what it recovers. The zero point has slopes in G and Teff, and
-    its mean over the stars is told: a constant fitted to stars whose zero point depends on these is not their mean.
+    its mean over the stars is told: a constant fitted to stars whose zero point depends on these is not their mean. If
+    the parallaxes are twenty times as probable with bends in G and BP-RP, all is fitted again with them.
     """
     settings = survey.calibration
     spectral = spectral_features(survey, spectra)
@@ -220,7 +221,7 @@ def calibrate(survey: Survey, table: Table, spectra: np.ndarray, *, robust: bool
     features = np.column_stack([spectral, labels])
     stars = _Stars.of(survey, table, spectral, robust=robust)
     straight = fitted = _Fitted.of(stars, settings, features, table)
-    evidence = straight.log_evidence_of_bends()
+    evidence = straight.plain.log_evidence_of_bends(straight.shift)
     bends = evidence > BEND_LOG_EVIDENCE
     if bends:
         fitted = _Fitted.of(stars.bent(settings), settings, features, table)
@@ -382,11 +383,12 @@ def spectral_features(survey: Survey, spectra: np.ndarray) -> np.ndarray:
 
 
 def _most_features(survey: Survey, n_stars: int) -> int:
+    """How many features of their spectra so many stars can bear; those of the labels are at most half as many more."""
     return max(2, int(n_stars / survey.calibration.stars_per_feature))
 
 
 def _labels(survey: Survey, table: Table) -> np.ndarray:
-    """Features (n, k) of the labels, at most half of all features; none where a label is missing for all stars."""
+    """Features (n, k) of the labels; none where one of the four labels is missing for all stars."""
     unknown = np.full(len(table), np.nan)
     teff, log_g, fe_h, mg_h = (
         np.asarray(table[name], float) if name in table.colnames else unknown
@@ -520,6 +522,7 @@ class _Fitted:
 
     @classmethod
     def of(cls, stars: _Stars, settings: CalibrationSettings, features: np.ndarray, table: Table) -> _Fitted:
+        """Fit the luminosities, then the density to them, then the zero point again with its shift."""
         plain = _converged(stars, settings, features)
         abs_mag = log_fakemag_to_abs_mag(plain.log_fakemag)
         glon, glat = (np.asarray(table[name], float) for name in ("glon", "glat"))
@@ -534,10 +537,6 @@ class _Fitted:
         model = DensityModel.fit(abs_mag, *place, *chemistry)
         of_stars = shift(model, *chemistry)
         return cls(plain, model, of_stars, simple, plain.shifted(of_stars))
-
-    def log_evidence_of_bends(self) -> float:
-        """See `_Plain`."""
-        return self.plain.log_evidence_of_bends(self.shift)
 
 
 def _converged(stars: _Stars, settings: CalibrationSettings, spectral: np.ndarray) -> _Plain:
