@@ -273,6 +273,9 @@ def test_a_zero_point_is_bent_only_if_the_parallaxes_ask_for_it(fitted):
     moved = found.zero_point_uas - found.without_bends_uas
     assert found.error_budget_uas["bends"] == pytest.approx(SURVEY.calibration.systematic_share * abs(moved))
     assert found.error_budget_uas["total"] == pytest.approx(found.error_uas)
+    # what the bends' priors hold is no error that neighbours share
+    assert found.error_budget_uas["slopes"] > 2 * line.error_budget_uas["slopes"]
+    assert found.error_budget_uas["neighbours"] == pytest.approx(line.error_budget_uas["neighbours"], abs=1.0)
     assert abs(found.plane.weights_uas[0] - found.zero_point_uas) < found.error_uas
 
 
