@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.error_calibration import LEAST_STARS, LabelErrorCalibration
+from apogaia.parameters.error_calibration import LEAST_STARS, Degraded, LabelErrorCalibration
 from apogaia.parameters.predictions import LabelPrediction
 
 N = 6000
@@ -64,6 +64,64 @@ def test_a_label_whose_own_errors_hide_the_networks_goes_with_the_others():
     faint, bright = snr < 50, snr > 180
     wanted = np.median(growth(snr[faint], 0)) / np.median(growth(snr[bright], 0))
     assert np.median(grown[faint]) / np.median(grown[bright]) == pytest.approx(wanted, rel=0.15)
+
+
+def degraded_stars(growth, n=1500, bias=None):
+    """The same bright stars before and after noise was added: the errors before are part of those after."""
+    prediction, truth, *_, snr = stars(growth, seed=7, n=8 * n)
+    bright = np.flatnonzero(snr > 200)[:n]
+    before = LabelPrediction(*(part[bright] for part in prediction))
+    rng = np.random.default_rng(8)
+    snr_after = np.exp(rng.uniform(np.log(30), np.log(200), len(bright)))
+    stated = before.total_error
+    teff = truth[bright, 0]
+    wanted = growth(snr_after, teff)[:, None] * stated
+    own = growth(snr[bright], teff)[:, None] * stated
+    moved = np.sqrt(np.maximum(wanted**2 - own**2, 0.0)) * rng.standard_normal(stated.shape)
+    after = LabelPrediction(before.label + moved, 0.6 * stated, 0.8 * stated, stated)
+    return Degraded(before, after, snr_after)
+
+
+def test_noise_added_to_bright_stars_shows_a_growth_that_the_labels_own_errors_hide():
+    """Each label has a growth of its own, and the survey's errors are ten times the network's."""
+    rng, half = np.random.default_rng(4), np.arange(len(LABELS)) < 10
+    much = lambda snr, teff: 1.2 * (snr / 250) ** -0.6  # noqa: E731
+    little = lambda snr, teff: 0.9 * (snr / 250) ** -0.25  # noqa: E731
+
+    def mixed(one, other):
+        return one._replace(label=np.where(half, one.label, other.label))
+
+    (one, truth, *_, snr), (other, *_) = stars(much), stars(little)
+    prediction, error = mixed(one, other), np.broadcast_to(10.0 * SCALE, truth.shape)
+    label = truth + rng.normal(0, error)
+    degraded, others = degraded_stars(much), degraded_stars(little)
+    degraded = degraded._replace(
+        before=mixed(degraded.before, others.before), after=mixed(degraded.after, others.after)
+    )
+
+    def covered(*more):
+        calibration = LabelErrorCalibration.fit(prediction, label, error, snr, *more)
+        assert calibration.stars == N
+        return np.concatenate([coverage(calibration.apply(prediction, snr), truth, r) for r in (snr < 50, snr > 200)])
+
+    assert np.abs(covered() - 0.683).max() > 0.18  # the survey's labels alone do not tell
+    assert np.abs(covered(degraded) - 0.683).max() < 0.09
+
+
+def test_a_label_of_too_few_stars_stays_as_it_is_with_noise_added_too():
+    growth = lambda snr, teff: 2.0 * (snr / 100) ** -0.5  # noqa: E731
+    prediction, _, label, error, snr = stars(growth)
+    label[LEAST_STARS - 1 :, 5] = np.nan
+    fitted = LabelErrorCalibration.fit(prediction, label, error, snr, degraded_stars(growth))
+    assert not fitted.log_growth[5] and fitted.log_growth[6]
+    few = LabelErrorCalibration.fit(
+        LabelPrediction(*(part[:100] for part in prediction)),
+        label[:100],
+        error[:100],
+        snr[:100],
+        degraded_stars(growth),
+    )
+    assert not few.snr_knots and few.stars == 100
 
 
 def test_gross_errors_of_few_labels_change_little():

@@ -239,6 +239,44 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
     assert model_file.load_network(path).name == "censored"
 
 
+def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch):
+    """The noise that is added brings a bright star below the training set's SNR, and is that of the faint stars."""
+    rng, n = np.random.default_rng(3), 300
+    snr = np.where(np.arange(n) < 200, rng.uniform(40, 60, n), 400.0)
+    survey = tiny_survey()
+    assert 60 < survey.parameters.min_snr < 400
+    noise = rng.standard_normal((n, 800)) / snr[:, None]
+    noise[:, :80] *= 4.0
+    unseen = LabelSet((1.0 + noise).astype(np.float32), np.full((n, 22), 1.0), np.full((n, 22), 0.1))
+    predicted, given = [], {}
+
+    def predict(network, spectra, **named):
+        predicted.append(spectra)
+        return LabelPrediction(*(np.full((len(spectra), 22), value) for value in (1.0, 0.1, 0.1, 0.14)))
+
+    def fit(prediction, label, error, snr, degraded=None, *, seed=0):
+        given.update(prediction=prediction, snr=snr, degraded=degraded, seed=seed)
+
+    monkeypatch.setattr(training, "predict_labels", predict)
+    monkeypatch.setattr(training.LabelErrorCalibration, "fit", fit)
+    training.calibrated_errors(None, survey, unseen, snr)
+    as_they_are, noisier = predicted
+    np.testing.assert_array_equal(as_they_are, unseen.spectrum)
+    target = given["degraded"].snr
+    assert len(target) == len(noisier) == 100 and given["seed"] == survey.parameters.seed
+    assert 40 <= target.min() < 60 and 0.8 * survey.parameters.min_snr < target.max() <= survey.parameters.min_snr
+    spread = (noisier - 1.0) * target[:, None]
+    assert spread[:, :80].std() == pytest.approx(4.0, rel=0.12)
+    assert spread[:, 80:].std() == pytest.approx(1.0, rel=0.06)
+    assert len(given["degraded"].before.label) == 100
+    # without bright stars, or with bright ones alone, the survey's labels calibrate
+    for some in (slice(0, 200), slice(200, 300)):
+        training.calibrated_errors(
+            None, survey, LabelSet(*(part[some] for part in dataclasses.astuple(unseen))), snr[some]
+        )
+        assert given["degraded"] is None
+
+
 @pytest.mark.slow
 def test_epochs_that_jax_compiles_train_with_missing_labels(jax_process):
     jax_process.run(f"""

@@ -2,8 +2,9 @@
 
 A network's own errors are tuned to its training stars, all of high SNR. Stars that did not train it show how its labels
 scatter about the survey's, whose own errors are known: the validation stars, and half of the stars below the SNR of the
-training set. For each label ln of the true over the stated error is a sum of smooth functions of SNR and Teff, and
-those of all labels are alike: the survey's errors of some labels are too large to tell more of them than a constant.
+training set. The survey's errors of some labels hide the network's. What the noise does is told without them: by bright
+stars' labels that move when noise is added to their spectra. For each label ln of the true over the stated error is a
+sum of smooth functions of SNR and Teff; those of all labels are alike.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["LabelErrorCalibration"]
+__all__ = ["Degraded", "LabelErrorCalibration"]
 
 SNR_COEFFICIENTS, TEFF_COEFFICIENTS = 6, 5  # of splines: errors change smoothly with either
 SHARED_RIDGE = 10.0  # penalty on the splines' coefficients that all labels share: a prior of 0.3 about no growth
@@ -33,6 +34,24 @@ MOST_OUTLIERS = 0.1
 LEAST_STARS = 200  # of a label; with fewer its errors stay as they are
 OUTLIERS, OUTLIER_WIDTH = 0.01, 10.0  # first share of labels with gross errors, which is fitted; their errors in units
 # of ordinary ones
+
+
+class Degraded(NamedTuple):
+    """Predictions of (m,) bright stars that did not train the network, before and after noise was added."""
+
+    before: LabelPrediction
+    after: LabelPrediction
+    snr: np.ndarray  # after
+
+    def parts(self, seed: int) -> tuple[np.ndarray, ...]:
+        """What a calibration needs of them, as of stars with labels whose errors are zero.
+
+        A noisy spectrum's label misses the truth by what the noise moved it and by the bright spectrum's own error. The
+        latter is drawn from what the network states: its errors are tuned to high SNR.
+        """
+        own = self.before.total_error * np.random.default_rng(seed).standard_normal(self.before.label.shape)
+        residual, stated = self.before.label - self.after.label + own, self.after.total_error
+        return np.isfinite(residual), residual, np.zeros_like(stated), stated, self.snr, self.after.label[:, 0]
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,9 @@ class LabelErrorCalibration:
 
     @classmethod
     @takes(prediction=LABEL_PREDICTION, label=any_unit, error=any_unit, snr=u.dimensionless_unscaled)
-    def fit(cls, prediction: LabelPrediction, label, error, snr) -> LabelErrorCalibration:
+    def fit(
+        cls, prediction: LabelPrediction, label, error, snr, degraded: Degraded | None = None, *, seed: int = 0
+    ) -> LabelErrorCalibration:
         """Fit on stars that did not train the network.
 
         Parameters
@@ -57,30 +78,30 @@ class LabelErrorCalibration:
             (n, 22) labels of the survey and their errors [K, dex]; NaN where unknown.
         snr
             (n,) signal-to-noise ratios of the spectra.
+        degraded
+            Bright stars before and after noise was added to their spectra; None: the survey's labels alone are used.
+        seed
+            Of the errors drawn for the bright stars' labels.
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
         usable = np.isfinite(prediction.label).all(axis=1) & (snr > 0)
         known = usable[:, None] & np.isfinite(label) & (error > 0)
-        rows = known.any(axis=1)
+        rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
             return cls([], [], [[] for _ in LABELS], int(rows.sum()))
-        log_snr, teff = np.log(snr[rows]), prediction.label[rows, 0]
-        snr_knots = quantile_knots(log_snr, SNR_COEFFICIENTS).tolist()
-        teff_knots = quantile_knots(teff, TEFF_COEFFICIENTS).tolist()
-        basis = _basis(log_snr, teff, snr_knots, teff_knots)
-        known = known[rows]
-        enough = known.sum(axis=0) >= LEAST_STARS
-        samples = [
-            _Sample(
-                basis[known[:, i]],
-                *(part[rows, i][known[:, i]] for part in (label - prediction.label, error, prediction.total_error)),
-            )
-            for i in np.flatnonzero(enough)
-        ]
+        residual, stated = label - prediction.label, prediction.total_error
+        teff = prediction.label[:, 0]
+        knots = (
+            quantile_knots(np.log(snr[rows]), SNR_COEFFICIENTS).tolist(),
+            quantile_knots(teff[rows], TEFF_COEFFICIENTS).tolist(),
+        )
+        parts = (known, residual, error, stated, snr, teff)
+        if degraded is not None:
+            parts = tuple(np.concatenate(both) for both in zip(parts, degraded.parts(seed), strict=True))
         fits: list[list[float]] = [[] for _ in LABELS]
-        for i, growth in zip(np.flatnonzero(enough), _log_growths(samples), strict=True):
+        for i, growth in zip(np.flatnonzero(enough), _log_growths(_samples(*parts, knots, enough)), strict=True):
             fits[i] = growth.tolist()
-        return cls(snr_knots, teff_knots, fits, int(rows.sum()))
+        return cls(*knots, fits, int(rows.sum()))
 
     @takes(prediction=LABEL_PREDICTION, snr=u.dimensionless_unscaled)
     def apply(self, prediction: LabelPrediction, snr) -> LabelPrediction:
@@ -124,9 +145,19 @@ class _Sample(NamedTuple):
     """The stars that have one label: m of them."""
 
     basis: np.ndarray  # (m, coefficients)
-    residual: np.ndarray  # (m,) the survey's label minus the network's
-    label_error: np.ndarray  # (m,) of the survey's label
+    residual: np.ndarray  # (m,) the label minus the network's
+    label_error: np.ndarray  # (m,) of the label
     stated: np.ndarray  # (m,) the network's error
+
+
+def _samples(known, residual, error, stated, snr, teff, knots, enough) -> list[_Sample]:
+    """One for each label of which there are enough stars."""
+    rows = known.any(axis=1)
+    basis, known = _basis(np.log(snr[rows]), teff[rows], *knots), known[rows]
+    return [
+        _Sample(basis[known[:, i]], *(part[rows, i][known[:, i]] for part in (residual, error, stated)))
+        for i in np.flatnonzero(enough)
+    ]
 
 
 def _log_growths(samples: Sequence[_Sample]) -> list[np.ndarray]:

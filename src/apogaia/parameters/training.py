@@ -19,16 +19,26 @@ from apogaia.model.error_calibration import calibration_rows, unseen_rows
 from apogaia.model.fast import devices
 from apogaia.model.fast.layers import dropout_in_validation
 from apogaia.model.training_set import mean_of_rows, split
-from apogaia.parameters.error_calibration import LabelErrorCalibration
+from apogaia.parameters.degraded_spectra import degrade, noise_profile, target_snr
+from apogaia.parameters.error_calibration import Degraded, LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels, unseen_labelled
 from apogaia.parameters.network import build_censored_network
+from apogaia.parameters.predictions import LabelPrediction
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
-__all__ = ["calibrating_rows", "test_rows", "train_on_labels", "train_parameters", "train_parameters_model"]
+__all__ = [
+    "calibrated_errors",
+    "calibrating_rows",
+    "test_rows",
+    "train_on_labels",
+    "train_parameters",
+    "train_parameters_model",
+]
 
 MOST_CALIBRATING = 10_000  # faint stars, which take 300 MB; more say little more of some ten coefficients
+MOST_DEGRADED = 4000  # bright ones, whose noisy spectra take 120 MB
 
 
 def train_parameters(
@@ -154,14 +164,7 @@ def train_on_labels(
     unseen = LabelSet.from_stars(opened, labels, calibrating)
     snr = np.asarray(opened.table["snr"])[calibrating]
     network, history = train_parameters(survey, sample, checkpoint=checkpoint)
-    prediction = predict_labels(
-        network,
-        unseen.spectrum,
-        passes=survey.parameters.passes,
-        seed=survey.inference.seed,
-        batch_size=survey.inference.batch_size,
-    )
-    errors = LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+    errors = calibrated_errors(network, survey, unseen, snr)
     origin = model_file.origin(survey, len(sample), survey.parameters.seed) | {
         "labels": list(LABELS),
         "history": history,
@@ -169,6 +172,44 @@ def train_on_labels(
     }
     model_file.save_model(network, path, origin)
     remove_checkpoint(checkpoint)
+
+
+def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, snr: np.ndarray) -> LabelErrorCalibration:
+    """Calibrate the errors on stars of `calibrating_rows`, as they are and with noise added to the bright ones.
+
+    Parameters
+    ----------
+    network
+        The trained one.
+    survey
+        Its sections ``parameters`` and ``inference`` are used.
+    unseen
+        The stars.
+    snr
+        (n,) signal-to-noise ratios of their spectra.
+    """
+
+    def predict(spectra: np.ndarray) -> LabelPrediction:
+        inference = survey.inference
+        return predict_labels(
+            network,
+            spectra,
+            passes=survey.parameters.passes,
+            seed=inference.seed,
+            batch_size=inference.batch_size,
+        )
+
+    prediction, seed = predict(unseen.spectrum), survey.parameters.seed
+    bright, lowest = np.flatnonzero(snr > survey.parameters.min_snr), np.nanmin(snr, initial=np.inf, where=snr > 0)
+    bright = bright[:MOST_DEGRADED]
+    if not len(bright) or not lowest < survey.parameters.min_snr:
+        return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+    target = target_snr(snr[bright], lowest, survey.parameters.min_snr, seed=seed)
+    profile = noise_profile(unseen.spectrum, snr, seed=seed)
+    noisy = degrade(unseen.spectrum[bright], snr[bright], target, profile, seed=seed)
+    before = LabelPrediction(*(part[bright] for part in prediction))
+    degraded = Degraded(before, predict(noisy), target)
+    return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
