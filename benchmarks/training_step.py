@@ -28,6 +28,7 @@ def measure(quick: bool = False) -> dict:
     import numpy as np
 
     from apogaia.model import batches, fitting, likelihood, networks
+    from apogaia.model.fast.adam import FusedAdam
     from apogaia.survey import load_survey
 
     pixels, steps, runs = (256, 3, 2) if quick else (7514, 60, 7)
@@ -46,8 +47,8 @@ def measure(quick: bool = False) -> dict:
         offset_sd=deviations,
     )
     plain = plain_network(network, sample.spectrum.mean(axis=0), scale, means, deviations)
-    for model in (ours, plain):
-        model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=likelihood.parallax_loss)
+    for model, optimizer in ((ours, FusedAdam(1e-3)), (plain, keras.optimizers.Adam(1e-3))):
+        model.compile(optimizer=optimizer, loss=likelihood.parallax_loss)
 
     (batches,) = batches.in_one_thread(batches.Batches(inputs, targets, rows, BATCH, shuffle_seed=1))
 

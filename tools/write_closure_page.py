@@ -16,7 +16,17 @@ from apogaia.survey import load_survey
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, STRESS = DOCS / "closure.md", DOCS / "closure" / "stress.json"
 BEFORE = DOCS / "closure" / "stress_before.json"
+DISTANCES = DOCS / "closure" / "distances.json"
 TRIALS_PAGE, NUMBERS = DOCS / "closure_trials.md", DOCS / "closure" / "numbers.json"
+ALLOWED = (65, 71)  # per cent of the stars within a 68 % interval, in each bin of HELD
+HELD = ("k_mag", "snr", "logg")
+DISTANCE_VARIABLES = (
+    ("k_mag", "Ks", 1),
+    ("snr", "SNR", 0),
+    ("logg", "log g", 2),
+    ("teff", "Teff [K]", 0),
+    ("distance_kpc", "true distance [kpc]", 1),
+)
 VALUES = ("0", "29", "52.3", "100")
 
 
@@ -279,6 +289,33 @@ def stress(found: dict | None, before: dict) -> str:
     return text
 
 
+def distances(found: dict) -> str:
+    """How often the calibrated model's 68 % interval of distance holds the truth, by bins of equal numbers of stars."""
+    covered, low, high = found["calibrated"]["distance"], *ALLOWED
+    rows, missed = [], 0
+    for variable, label, digits in DISTANCE_VARIABLES:
+        cells = []
+        for one in covered[variable]:
+            share = one["within_68"]
+            outside = not low <= share <= high
+            missed += outside and variable in HELD
+            cells.append(f"**{share:.1f}**" if outside else f"{share:.1f}")
+        edges = [covered[variable][0]["low"], *(one["high"] for one in covered[variable])]
+        rows.append([label, " ".join(f"{edge:.{digits}f}" for edge in edges), " ".join(cells)])
+    model, bins, stars = found["calibrated"], sum(len(covered[held]) for held in HELD), covered["k_mag"][0]["stars"]
+    shares = ", ".join(f"{covered['all'][f'within_{level}']:.1f}" for level in LEVELS)
+    wanted, giants = found["trial"]["zero_point"], model["scatter_percent"]["giants"]
+    lines = [
+        f"{found['test_stars']:,} test stars; zero point {pm(found)} uas, injected {wanted:g}, from {found['stars']:,}"
+        f" stars. The truth is within the 50, 68 and 95 % intervals for {shares} % of them. Distances: median"
+        f" {model['median_offset_percent']:+.1f} %; scatter of giants {giants:.1f} %.",
+        table("by | edges | truth within the 68 % interval [%]", rows).removesuffix("\n"),
+        f"{bins - missed} of the {bins} bins of Ks, SNR and log g are between {low} and {high} % (others bold). A bin"
+        f" has {stars} stars, so a share scatters by {100 * np.sqrt(0.68 * 0.32 / stars):.1f} points.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
 def fill(page: str, results: dict) -> str:
     """The page of the trials with its tables written from the results."""
     blocks = {
@@ -300,7 +337,8 @@ def fill(page: str, results: dict) -> str:
 
 def main() -> None:
     TRIALS_PAGE.write_text(fill(TRIALS_PAGE.read_text(), json.loads(NUMBERS.read_text())))
-    PAGE.write_text(replace_block(PAGE.read_text(), "stress", stress(stress_results(), stress_before())))
+    page = replace_block(PAGE.read_text(), "stress", stress(stress_results(), stress_before()))
+    PAGE.write_text(replace_block(page, "distances", distances(json.loads(DISTANCES.read_text()))))
 
 
 if __name__ == "__main__":

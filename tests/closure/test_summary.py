@@ -127,6 +127,15 @@ def test_report_writes_numbers_and_pictures(tmp_path, results):
     assert files.read_json(folder / "numbers.json") == {trial.name: results[trial.name]}
 
 
+def test_the_report_of_the_calibrated_distances_leaves_the_other_trials_numbers_alone(tmp_path, results):
+    trial = next(trial for trial in TRIALS if trial.name == summary.CALIBRATED)
+    files.write_json(run.result_path(trial, tmp_path), results[trial.name])
+    files.write_json(tmp_path / "docs" / "closure" / "numbers.json", {"kept": 1})
+    folder = summary.report(tmp_path)
+    assert files.read_json(folder / "distances.json") == results[trial.name]
+    assert files.read_json(folder / "numbers.json") == {"kept": 1}
+
+
 def figure_functions(results: dict) -> dict:
     distances = results.get("distances", {})
     return {

@@ -38,9 +38,23 @@ def test_every_table_is_written(page, numbers):
 
 def test_the_suite_s_table_is_what_the_suite_found():
     page = closure_page.PAGE.read_text(encoding="utf-8")
-    assert list(blocks(page)) == ["stress"] and not re.search(r"\b(nan|None|inf)\b", page)
+    assert list(blocks(page)) == ["stress", "distances"] and not re.search(r"\b(nan|None|inf)\b", page)
     text = closure_page.stress(closure_page.stress_results(), closure_page.stress_before())
     assert closure_page.replace_block(page, "stress", text) == page
+
+
+def test_the_table_of_distances_is_what_its_file_says_and_marks_what_misses():
+    page = closure_page.PAGE.read_text(encoding="utf-8")
+    found = json.loads(closure_page.DISTANCES.read_text(encoding="utf-8"))
+    text = closure_page.distances(found)
+    assert closure_page.replace_block(page, "distances", text) == page
+    by_ks = found["calibrated"]["distance"]["k_mag"]
+    inside = next(one for one in by_ks if 65 <= one["within_68"] <= 71)
+    inside["within_68"] = 59.94
+    spoilt = closure_page.distances(found)
+    assert "**59.9**" in spoilt and text.count("**") + 2 == spoilt.count("**")
+    count = re.compile(r"(\d+) of the 30 bins")
+    assert int(count.search(spoilt)[1]) == int(count.search(text)[1]) - 1
 
 
 def test_another_result_is_another_page(page, numbers):

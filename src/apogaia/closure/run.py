@@ -27,6 +27,7 @@ RECIPES: dict[str, Callable[..., dict]] = {
     "paper": paper.recover,
     "refit": refit.recover,
     "distances": distances.recover,
+    "calibrated": distances.recover_calibrated,
     "sizes": sample_sizes.recover_sizes,
     "ranges": sample_sizes.recover_ranges,
     "selections": bias_experiments.recover_selections,

@@ -18,6 +18,7 @@ __all__ = ["histories", "read_results", "recovered", "report", "seeds", "sentenc
 MODELS = ("calibrated", "paper", "released")  # whose errors the trial "distances" tests
 QUANTITIES = ("fakemag", "parallax", "distance")
 VARIABLES = ("k_mag", "snr", "logg", "teff", "distance_kpc")  # in whose bins the coverage is looked at
+CALIBRATED = "calibrated_distances"  # the trial of the present calibrated model alone
 FIGURE_SURVEY = "mock-dr14"  # whose figures/ and results/ hold those of notebook 08
 
 
@@ -221,12 +222,20 @@ PAPER_TRIALS = tuple(trial.name for trial in TRIALS if trial.recipe == "paper" a
 
 
 def report(root: Path | None = None) -> Path:
-    """Write docs/closure/: numbers.json, all results by trial, and notebook 08's pictures, small; return the folder."""
+    """Write docs/closure/: results by trial, and notebook 08's pictures, small; return the folder.
+
+    The calibrated model's distances, which take half an hour, go to distances.json, all others to numbers.json: neither
+    is written without its trials.
+    """
     from PIL import Image
 
     workspace = Workspace(load_survey(FIGURE_SURVEY), root)
     folder = workspace.root / "docs" / "closure"
-    files.write_json(folder / "numbers.json", read_results(root))
+    results = read_results(root)
+    distances = results.pop(CALIBRATED, None)
+    for name, found in (("distances", distances), ("numbers", results)):
+        if found:
+            files.write_json(folder / f"{name}.json", found)
     for path in sorted(workspace.figure("08").parent.glob("08_*.png")):
         with Image.open(path) as picture, files.atomic(folder / path.name.removeprefix("08_")) as temporary:
             picture.convert("RGB").quantize(64).save(temporary, format="png", optimize=True)

@@ -52,6 +52,7 @@ TRIALS = (
     Trial("surface_paper", "paper", None, contaminants=False),
     Trial("clean_paper", "paper", contaminants=False),
     *(Trial(f"paper_{abs(value):g}", "paper", value) for value in (-100.0, -29.0)),
+    Trial("calibrated_distances", "calibrated"),
     Trial("distances", "distances"),
     Trial("selections", "selections"),
     Trial("decomposition", "decomposition", contaminants=False),

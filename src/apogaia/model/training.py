@@ -11,6 +11,7 @@ from apogaia.formats.stars_h5_columns import OFFSET_INPUTS
 from apogaia.model import fitting, likelihood, model_file, networks
 from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.fast import devices
+from apogaia.model.fast.adam import FusedAdam
 from apogaia.model.training_domain import TrainingDomain
 from apogaia.model.training_set import TrainingSet, mean_of_rows, split
 from apogaia.reduction import quality_cuts, stars_h5
@@ -75,7 +76,7 @@ def train(
             offset_sd=colours.std(axis=0),
             variance_form=settings.variance_form,
         )
-        model.compile(optimizer=keras.optimizers.Adam(rate), loss=_loss(settings))
+        model.compile(optimizer=FusedAdam(rate), loss=_loss(settings))
     history = fitting.fit(
         model,
         (inputs, targets),

@@ -17,6 +17,7 @@ from apogaia.model import fitting, likelihood, model_file
 from apogaia.model.checkpoint import remove_checkpoint
 from apogaia.model.error_calibration import calibration_rows, unseen_rows
 from apogaia.model.fast import devices
+from apogaia.model.fast.adam import FusedAdam
 from apogaia.model.fast.layers import dropout_in_validation
 from apogaia.model.training_set import mean_of_rows, split
 from apogaia.parameters.degraded_spectra import degrade, noise_profile, target_snr
@@ -105,7 +106,7 @@ def train_parameters(
             label_sd=label_sd,
             windows=windows,
         )
-        model.compile(optimizer=keras.optimizers.Adam(parameters.learning_rate), loss=likelihood.label_loss)
+        model.compile(optimizer=FusedAdam(parameters.learning_rate), loss=likelihood.label_loss)
         model.optimizer.build(model.trainable_variables)  # here, not while the first step is traced: that takes longer
     with dropout_in_validation(model):
         history = fitting.fit(
