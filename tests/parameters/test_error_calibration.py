@@ -79,20 +79,20 @@ def degraded_stars(growth, n=1500, bias=None):
     own = growth(snr[bright], teff)[:, None] * stated
     moved = np.sqrt(np.maximum(wanted**2 - own**2, 0.0)) * rng.standard_normal(stated.shape)
     after = LabelPrediction(before.label + moved, 0.6 * stated, 0.8 * stated, stated)
-    return Degraded(before, after, snr_after)
+    return Degraded(before, after, snr[bright], snr_after)
 
 
 def test_noise_added_to_bright_stars_shows_a_growth_that_the_labels_own_errors_hide():
-    """Each label has a growth of its own, and the survey's errors are ten times the network's."""
+    """Each label has its own growth, the network states twice its errors, and the survey's are several times those."""
     rng, half = np.random.default_rng(4), np.arange(len(LABELS)) < 10
-    much = lambda snr, teff: 1.2 * (snr / 250) ** -0.6  # noqa: E731
-    little = lambda snr, teff: 0.9 * (snr / 250) ** -0.25  # noqa: E731
+    much = lambda snr, teff: 0.5 * (snr / 250) ** -0.6  # noqa: E731
+    little = lambda snr, teff: 0.5 * (snr / 250) ** -0.25  # noqa: E731
 
     def mixed(one, other):
         return one._replace(label=np.where(half, one.label, other.label))
 
     (one, truth, *_, snr), (other, *_) = stars(much), stars(little)
-    prediction, error = mixed(one, other), np.broadcast_to(10.0 * SCALE, truth.shape)
+    prediction, error = mixed(one, other), np.broadcast_to(3.0 * SCALE, truth.shape)
     label = truth + rng.normal(0, error)
     degraded, others = degraded_stars(much), degraded_stars(little)
     degraded = degraded._replace(
@@ -102,10 +102,10 @@ def test_noise_added_to_bright_stars_shows_a_growth_that_the_labels_own_errors_h
     def covered(*more):
         calibration = LabelErrorCalibration.fit(prediction, label, error, snr, *more)
         assert calibration.stars == N
-        return np.concatenate([coverage(calibration.apply(prediction, snr), truth, r) for r in (snr < 50, snr > 200)])
+        return coverage(calibration.apply(prediction, snr), truth, snr < 50)
 
-    assert np.abs(covered() - 0.683).max() > 0.18  # the survey's labels alone do not tell
-    assert np.abs(covered(degraded) - 0.683).max() < 0.09
+    assert np.abs(covered() - 0.683).max() > 0.12  # the survey's labels alone do not tell
+    assert np.abs(covered(degraded) - 0.683).max() < 0.085
 
 
 def test_a_label_of_too_few_stars_stays_as_it_is_with_noise_added_too():

@@ -262,13 +262,13 @@ def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch)
     training.calibrated_errors(None, survey, unseen, snr)
     as_they_are, noisier = predicted
     np.testing.assert_array_equal(as_they_are, unseen.spectrum)
-    target = given["degraded"].snr
+    target = given["degraded"].snr_after
     assert len(target) == len(noisier) == 100 and given["seed"] == survey.parameters.seed
     assert 40 <= target.min() < 60 and 0.8 * survey.parameters.min_snr < target.max() <= survey.parameters.min_snr
     spread = (noisier - 1.0) * target[:, None]
     assert spread[:, :80].std() == pytest.approx(4.0, rel=0.12)
     assert spread[:, 80:].std() == pytest.approx(1.0, rel=0.06)
-    assert len(given["degraded"].before.label) == 100
+    assert len(given["degraded"].before.label) == 100 and (given["degraded"].snr_before == 400.0).all()
     # without bright stars, or with bright ones alone, the survey's labels calibrate
     for some in (slice(0, 200), slice(200, 300)):
         training.calibrated_errors(

@@ -41,17 +41,19 @@ class Degraded(NamedTuple):
 
     before: LabelPrediction
     after: LabelPrediction
-    snr: np.ndarray  # after
+    snr_before: np.ndarray
+    snr_after: np.ndarray
 
-    def parts(self, seed: int) -> tuple[np.ndarray, ...]:
-        """What a calibration needs of them, as of stars with labels whose errors are zero.
+    def parts(self, calibration: LabelErrorCalibration, seed: int) -> tuple[np.ndarray, ...]:
+        """What a fit needs of them, as of stars with labels whose errors are zero.
 
         A noisy spectrum's label misses the truth by what the noise moved it and by the bright spectrum's own error. The
-        latter is drawn from what the network states: its errors are tuned to high SNR.
+        latter is drawn from the errors that a calibration on the survey's labels gives; bright stars' tell it well.
         """
-        own = self.before.total_error * np.random.default_rng(seed).standard_normal(self.before.label.shape)
-        residual, stated = self.before.label - self.after.label + own, self.after.total_error
-        return np.isfinite(residual), residual, np.zeros_like(stated), stated, self.snr, self.after.label[:, 0]
+        own = calibration.apply(self.before, self.snr_before).total_error
+        drawn = own * np.random.default_rng(seed).standard_normal(own.shape)
+        residual, stated = self.before.label + drawn - self.after.label, self.after.total_error
+        return np.isfinite(residual), residual, np.zeros_like(stated), stated, self.snr_after, self.after.label[:, 0]
 
 
 @dataclass(frozen=True)
@@ -89,19 +91,21 @@ class LabelErrorCalibration:
         rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
             return cls([], [], [[] for _ in LABELS], int(rows.sum()))
-        residual, stated = label - prediction.label, prediction.total_error
         teff = prediction.label[:, 0]
         knots = (
             quantile_knots(np.log(snr[rows]), SNR_COEFFICIENTS).tolist(),
             quantile_knots(teff[rows], TEFF_COEFFICIENTS).tolist(),
         )
-        parts = (known, residual, error, stated, snr, teff)
-        if degraded is not None:
-            parts = tuple(np.concatenate(both) for both in zip(parts, degraded.parts(seed), strict=True))
-        fits: list[list[float]] = [[] for _ in LABELS]
-        for i, growth in zip(np.flatnonzero(enough), _log_growths(_samples(*parts, knots, enough)), strict=True):
-            fits[i] = growth.tolist()
-        return cls(*knots, fits, int(rows.sum()))
+
+        def fitted(*parts: np.ndarray) -> LabelErrorCalibration:
+            growths = iter(_log_growths(_samples(*parts, knots=knots, enough=enough)))
+            return cls(*knots, [next(growths).tolist() if some else [] for some in enough], int(rows.sum()))
+
+        parts = (known, label - prediction.label, error, prediction.total_error, snr, teff)
+        of_labels = fitted(*parts)
+        if degraded is None:
+            return of_labels
+        return fitted(*map(np.concatenate, zip(parts, degraded.parts(of_labels, seed), strict=True)))
 
     @takes(prediction=LABEL_PREDICTION, snr=u.dimensionless_unscaled)
     def apply(self, prediction: LabelPrediction, snr) -> LabelPrediction:
@@ -150,7 +154,7 @@ class _Sample(NamedTuple):
     stated: np.ndarray  # (m,) the network's error
 
 
-def _samples(known, residual, error, stated, snr, teff, knots, enough) -> list[_Sample]:
+def _samples(known, residual, error, stated, snr, teff, *, knots, enough) -> list[_Sample]:
     """One for each label of which there are enough stars."""
     rows = known.any(axis=1)
     basis, known = _basis(np.log(snr[rows]), teff[rows], *knots), known[rows]

@@ -209,7 +209,7 @@ def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, sn
     profile = noise_profile(unseen.spectrum, snr, seed=seed)
     noisy = degrade(unseen.spectrum[bright], snr[bright], target, profile, seed=seed)
     before = LabelPrediction(*(part[bright] for part in prediction))
-    degraded = Degraded(before, predict(noisy), target)
+    degraded = Degraded(before, predict(noisy), snr[bright], target)
     return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
 
 
