@@ -201,6 +201,7 @@ def test_products_are_made_by_these(monkeypatch):
         "refit": MAKERS["refit trials"],
         "paper": MAKERS["paper trials"],
         "distances": MAKERS["distances trial"],
+        "calibrated": MAKERS["distances trial"],
         "sizes": MAKERS["size trials"],
         "ranges": MAKERS["size trials"],
         "selections": MAKERS["experiments"],

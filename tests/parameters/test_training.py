@@ -72,7 +72,8 @@ def whole():
         sample.label[lacking, column] = sample.error[lacking, column] = np.nan
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        model, history = train_parameters(tiny_survey(epochs=20), sample, windows=WINDOWS)
+        # narrower layers miss a label with one seed in three
+        model, history = train_parameters(tiny_survey(epochs=20, hidden_units=(64, 48)), sample, windows=WINDOWS)
     return model, history, printed.getvalue().splitlines()
 
 

@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         trial, done = known[name], is_done(known[name])
         if chosen.list:
             state = "done" if done else "outdated" if result_path(trial).is_file() else "-"
-            print(f"{name:16s} {state}")
+            print(f"{name:20s} {state}")
         elif done:
             print(f"{name}: done before, {result_path(trial)}")
         else:
