@@ -432,3 +432,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     command = f"{sys.executable} -m apogaia completion bash | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout.split()[-1] in ("0", "141") and done.stderr == ""
+    # a reader that has gone before anything is written: what is buffered must not fail at Python's end
+    command = f"{sys.executable} -m apogaia completion bash | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.split()[-1] == "141" and done.stderr == ""

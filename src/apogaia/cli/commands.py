@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         with _workers_end_with_ctrl_c():
-            return options.run(options)
+            code = options.run(options)
+        sys.stdout.flush()  # here: a reader that has gone would otherwise be found at Python's end, with exit code 120
+        return code
     except KeyboardInterrupt:
         then = "starts over" if options.command in ("distance", "parameters") else "resumes"
         print(f"apogaia {options.command}: stopped; the same command {then}", file=sys.stderr)
