@@ -432,7 +432,16 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     command = f"{sys.executable} -m apogaia completion bash | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout.split()[-1] in ("0", "141") and done.stderr == ""
-    # a reader that has gone before anything is written: what is buffered must not fail at Python's end
-    command = f"{sys.executable} -m apogaia completion bash | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.stdout.split()[-1] == "141" and done.stderr == ""
+
+
+def test_a_reader_that_has_gone_before_a_short_answer_is_no_fault():
+    """What is still buffered when the command ends must not fail at Python's end, with exit code 120."""
+    program = (
+        "import argparse, sys, time; from apogaia.cli import commands;"
+        " run = lambda options: time.sleep(1) or print('short') or 0;"
+        " sys.exit(commands._run(argparse.Namespace(command='info', run=run)))"
+    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = f'{sys.executable} -c "{program}" | true; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=buffered)
+    assert done.stdout.split() == ["141"] and done.stderr == ""

@@ -35,6 +35,13 @@ def test_a_defect_in_few_spectra_does_not_make_a_pixel_noisy():
     assert ratio.max() < 1.4
 
 
+def test_spectra_without_an_snr_tell_nothing_of_the_noise():
+    _, spectra, snr, _ = survey_spectra()
+    more = np.concatenate([spectra, 1.0 + np.random.default_rng(1).standard_normal((400, PIXELS))])
+    unknown = np.r_[snr, np.full(200, np.nan), np.full(100, 0.0), np.full(100, -1.0)]
+    np.testing.assert_array_equal(noise_profile(more, unknown), noise_profile(spectra, snr))
+
+
 @pytest.mark.parametrize("few", [2, 3, 7])
 def test_few_spectra_have_a_profile(few):
     _, spectra, snr, _ = survey_spectra()

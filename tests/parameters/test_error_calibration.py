@@ -66,7 +66,7 @@ def test_a_label_whose_own_errors_hide_the_networks_goes_with_the_others():
     assert np.median(grown[faint]) / np.median(grown[bright]) == pytest.approx(wanted, rel=0.15)
 
 
-def degraded_stars(growth, n=1500, bias=None):
+def degraded_stars(growth, n=1500):
     """The same bright stars before and after noise was added: the errors before are part of those after."""
     prediction, truth, *_, snr = stars(growth, seed=7, n=8 * n)
     bright = np.flatnonzero(snr > 200)[:n]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 import keras
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 MOST_CALIBRATING = 10_000  # faint stars, which take 300 MB; more say little more of some ten coefficients
-MOST_DEGRADED = 4000  # bright ones, whose noisy spectra take 120 MB
+MOST_DEGRADED = 4000  # bright ones, evenly from all, whose noisy spectra take 120 MB
 
 
 def train_parameters(
@@ -187,7 +188,7 @@ def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, sn
     unseen
         The stars.
     snr
-        (n,) signal-to-noise ratios of their spectra.
+        (n,) signal-to-noise ratios of their spectra; NaN: unknown.
     """
 
     def predict(spectra: np.ndarray) -> LabelPrediction:
@@ -201,11 +202,12 @@ def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, sn
         )
 
     prediction, seed = predict(unseen.spectrum), survey.parameters.seed
-    bright, lowest = np.flatnonzero(snr > survey.parameters.min_snr), np.nanmin(snr, initial=np.inf, where=snr > 0)
-    bright = bright[:MOST_DEGRADED]
-    if not len(bright) or not lowest < survey.parameters.min_snr:
+    highest, lowest = survey.parameters.min_snr, np.min(snr, initial=np.inf, where=snr > 0)
+    bright = np.flatnonzero(snr > highest)
+    if not len(bright) or lowest >= highest:  # nothing to add noise to, or no star as noisy
         return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
-    target = target_snr(snr[bright], lowest, survey.parameters.min_snr, seed=seed)
+    bright = bright[:: ceil(len(bright) / MOST_DEGRADED)]
+    target = target_snr(snr[bright], lowest, highest, seed=seed)
     profile = noise_profile(unseen.spectrum, snr, seed=seed)
     noisy = degrade(unseen.spectrum[bright], snr[bright], target, profile, seed=seed)
     before = LabelPrediction(*(part[bright] for part in prediction))

@@ -16,7 +16,15 @@ class FusedAdam(keras.optimizers.Adam):
     """
 
     def update_step(self, gradient, variable, learning_rate):
-        """Move one variable, and its two moments."""
+        """Move one variable and its two moments (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1).
+
+        Parameters
+        ----------
+        gradient, variable
+            Of one shape.
+        learning_rate
+            A number.
+        """
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
