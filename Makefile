@@ -35,6 +35,7 @@ RAW     := $(DATA)/raw/manifest.json
 
 export APOGAIA_ROOT := $(CURDIR)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, every notebook compiles TensorFlow's modules anew: 15 s each
 
 # On an NVIDIA GPU training and MC dropout are compiled by JAX. Several GPUs at once: KERAS_BACKEND=tensorflow
 # (MirroredStrategy). JAX takes memory as it needs it, not three quarters of the GPU at its start: a notebook open in

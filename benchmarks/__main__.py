@@ -12,6 +12,7 @@ from benchmarks import measuring, report
 
 NAMES = (
     "training_step",
+    "kept_memory",
     "mc_dropout",
     "mc_dropout_labels",
     "linear_growth",

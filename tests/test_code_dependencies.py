@@ -29,6 +29,7 @@ MAKERS = {
     "closure sample": "apogaia.closure.sample",
     "refit trials": "apogaia.closure.recipes.refit",
     "paper trials": "apogaia.closure.recipes.paper",
+    "causes trial": "apogaia.closure.recipes.paper_causes",
     "distances trial": "apogaia.closure.recipes.distances",
     "size trials": "apogaia.closure.recipes.sample_sizes",
     "experiments": "apogaia.closure.recipes.bias_experiments",
@@ -200,6 +201,7 @@ def test_products_are_made_by_these(monkeypatch):
     assert recipes == {
         "refit": MAKERS["refit trials"],
         "paper": MAKERS["paper trials"],
+        "causes": MAKERS["causes trial"],
         "distances": MAKERS["distances trial"],
         "calibrated": MAKERS["distances trial"],
         "sizes": MAKERS["size trials"],

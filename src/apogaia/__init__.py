@@ -42,6 +42,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 environment.load_tensorflow_quietly()
+environment.keep_memory_of_tensorflow()
 environment.compute_on_gpu()
 environment.keep_caches_where_they_can_be_written(Path(__file__).parent)
 

@@ -136,6 +136,23 @@ def test_the_report_of_the_calibrated_distances_leaves_the_other_trials_numbers_
     assert files.read_json(folder / "numbers.json") == {"kept": 1}
 
 
+def test_the_report_of_the_papers_recipe_has_a_file_of_its_own(tmp_path, results):
+    wanted = ("paper_causes", "clean_paper", "refit_0")
+    for trial in TRIALS:
+        if trial.name in wanted:
+            files.write_json(run.result_path(trial, tmp_path), results[trial.name])
+    folder = summary.report(tmp_path)
+    assert set(files.read_json(folder / "recipe.json")) == {"paper_causes", "clean_paper"}
+    assert set(files.read_json(folder / "numbers.json")) == {"refit_0"}
+
+
+def test_a_falling_zero_point_is_compared_with_its_mean(results):
+    off = summary.summary(results)["difference_uas"]["falling_paper"]
+    found = results["falling_paper"]
+    assert off == pytest.approx(found["value_uas"] - found["true_mean_uas"])
+    assert found["true_mean_uas"] != found["trial"]["zero_point"]
+
+
 def figure_functions(results: dict) -> dict:
     distances = results.get("distances", {})
     return {
@@ -193,7 +210,9 @@ def test_coverage_and_pulls_show_the_bins_of_the_results(results):
 
 def test_histories_have_injected_values_of_their_colour(results):
     courses = summary.histories(results)
-    assert list(courses) == ["−52.3, Kepler-like field", "−52.3", "0", "−52.3, no contaminants", "−100", "−29"]
+    names = ["−52.3, Kepler-like field", "−52.3", "0", "−52.3, no contaminants", "−100", "−29"]
+    assert list(courses) == [*names, "−52.3, falling with G, no contaminants"]
+    assert courses[list(courses)[-1]][1] == pytest.approx(results["falling_paper"]["true_mean_uas"])
     axes = plots.offset_histories(courses)
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["−29"].get_ydata(), results["paper_29"]["offset_history_uas"])

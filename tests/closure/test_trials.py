@@ -75,6 +75,16 @@ def test_a_surface_is_that_of_magnitude_colour_and_true_temperature():
     assert zero_point[~known] == pytest.approx(-0.0523)
 
 
+def test_a_falling_zero_point_falls_with_magnitude():
+    table, truth, noise = sample()
+    table["g_mag"][:7] = np.nan
+    made = with_zero_point(table, truth, Trial("t", "paper", -52.3, slope_in_g=-9.2))
+    zero_point = 1000 * (np.asarray(made["parallax"]) - truth["parallax_true"] - noise)
+    assert zero_point[:7] == pytest.approx(-52.3)
+    slope, at_pivot = np.polyfit(np.asarray(table["g_mag"])[7:] - trials.G_PIVOT, zero_point[7:], 1)
+    assert (slope, at_pivot) == pytest.approx((-9.2, -52.3))
+
+
 def test_a_seed_draws_other_errors_and_leaves_contaminants():
     table, truth, noise = sample()
     one, two, again = (

@@ -40,6 +40,7 @@ def made_up_results(stars: int = 6000, seed: int = 1) -> dict[str, dict]:
             if trial.name in ("refit_52.3", "clean_refit"):
                 result |= {"halves_uas": [value - 1.0, value + 2.0], "gaussian_uas": value - 6.0}
         else:
+            result["true_mean_uas"] = trial.zero_point + 0.5 * trial.slope_in_g
             value = (1 - LOST) * trial.zero_point + (0.0 if trial.contaminants else -5.0)
             history = value * (1 - np.exp(-np.arange(1, 41) / 8))
             result |= {"value_uas": value, "error_uas": 1.5, "offset_history_uas": history.tolist()}

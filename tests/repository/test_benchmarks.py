@@ -35,7 +35,7 @@ MAY_BE_NEGATIVE = {
 @pytest.mark.parametrize(
     "name",
     [
-        *("training_step", "mc_dropout", "mc_dropout_labels", "linear_growth"),
+        *("training_step", "kept_memory", "mc_dropout", "mc_dropout_labels", "linear_growth"),
         *("continuum", "apstar_reading", "reduction", "zero_point"),
     ],
 )

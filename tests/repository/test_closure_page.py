@@ -38,7 +38,9 @@ def test_every_table_is_written(page, numbers):
 
 def test_the_suite_s_table_is_what_the_suite_found():
     page = closure_page.PAGE.read_text(encoding="utf-8")
-    assert list(blocks(page)) == ["stress", "distances"] and not re.search(r"\b(nan|None|inf)\b", page)
+    assert list(blocks(page)) == ["recipe", "causes", "stress", "distances"] and not re.search(
+        r"\b(nan|None|inf)\b", page
+    )
     text = closure_page.stress(closure_page.stress_results(), closure_page.stress_before())
     assert closure_page.replace_block(page, "stress", text) == page
 
@@ -55,6 +57,17 @@ def test_the_table_of_distances_is_what_its_file_says_and_marks_what_misses():
     assert "**59.9**" in spoilt and text.count("**") + 2 == spoilt.count("**")
     count = re.compile(r"(\d+) of the 30 bins")
     assert int(count.search(spoilt)[1]) == int(count.search(text)[1]) - 1
+
+
+def test_the_tables_of_the_papers_recipe_are_what_its_file_says():
+    page = closure_page.PAGE.read_text(encoding="utf-8")
+    found = json.loads(closure_page.RECIPE.read_text(encoding="utf-8"))
+    for name, write in (("recipe", closure_page.recipe), ("causes", closure_page.causes)):
+        assert closure_page.replace_block(page, name, write(found)) == page
+        assert len(write(found).splitlines()) > 5
+    found["clean_paper"]["true_mean_uas"] += 10.0
+    off = found["clean_paper"]["value_uas"] - found["clean_paper"]["true_mean_uas"]
+    assert f"| {off:+.1f} |" in closure_page.recipe(found)
 
 
 def test_another_result_is_another_page(page, numbers):

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from apogaia import files
-from apogaia.closure.recipes import bias_experiments, distances, paper, refit, sample_sizes
+from apogaia.closure.recipes import bias_experiments, distances, paper, paper_causes, refit, sample_sizes
 from apogaia.closure.trials import TRIALS, Trial
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
@@ -25,6 +25,7 @@ __all__ = ["RECIPES", "is_done", "main", "result_path", "run_trial"]
 
 RECIPES: dict[str, Callable[..., dict]] = {
     "paper": paper.recover,
+    "causes": paper_causes.recover,
     "refit": refit.recover,
     "distances": distances.recover,
     "calibrated": distances.recover_calibrated,

@@ -19,6 +19,7 @@ MODELS = ("calibrated", "paper", "released")  # whose errors the trial "distance
 QUANTITIES = ("fakemag", "parallax", "distance")
 VARIABLES = ("k_mag", "snr", "logg", "teff", "distance_kpc")  # in whose bins the coverage is looked at
 CALIBRATED = "calibrated_distances"  # the trial of the present calibrated model alone
+RECIPE_TRIALS = tuple(trial for trial in TRIALS if trial.recipe in ("paper", "causes"))  # of the paper's recipe
 FIGURE_SURVEY = "mock-dr14"  # whose figures/ and results/ hold those of notebook 08
 
 
@@ -70,8 +71,9 @@ def histories(results: Mapping[str, Mapping]) -> dict[str, tuple[list[float], fl
         history = results.get(trial.name, {}).get("offset_history_uas")
         if trial.zero_point is not None and history:
             field = ", Kepler-like field" if trial.survey == "mock-kepler" else ""
-            label = f"{trial.zero_point:g}{field}{'' if trial.contaminants else ', no contaminants'}"
-            made[label.replace("-", "−", 1)] = history, trial.zero_point
+            falling = ", falling with G" if trial.slope_in_g else ""
+            label = f"{trial.zero_point:g}{field}{falling}{'' if trial.contaminants else ', no contaminants'}"
+            made[label.replace("-", "−", 1)] = history, _injected(results[trial.name])
     return made
 
 
@@ -83,11 +85,18 @@ def _constant(result: Mapping | None) -> dict[str, float] | None:
     error = result.get("error_uas")
     statistical = result.get("statistical_error_uas")
     return {
-        "injected": float(result["trial"]["zero_point"]),
+        "injected": _injected(result),
         "value": float(result["value_uas"]),
         "error": missing if error is None else float(error),
         "statistical_error": missing if statistical is None else float(statistical),
     }
+
+
+def _injected(result: Mapping) -> float:
+    """The injected constant [uas], or the mean over the training stars of a zero point that falls with G."""
+    if result["trial"].get("slope_in_g"):
+        return float(result["true_mean_uas"])
+    return float(result["trial"]["zero_point"])
 
 
 def summary(results: Mapping[str, Mapping]) -> dict:
@@ -224,8 +233,8 @@ PAPER_TRIALS = tuple(trial.name for trial in TRIALS if trial.recipe == "paper" a
 def report(root: Path | None = None) -> Path:
     """Write docs/closure/: results by trial, and notebook 08's pictures, small; return the folder.
 
-    The calibrated model's distances, which take half an hour, go to distances.json, all others to numbers.json: neither
-    is written without its trials.
+    The calibrated model's distances go to distances.json, trials of the paper's recipe to recipe.json, all others to
+    numbers.json: none is written without its trials.
     """
     from PIL import Image
 
@@ -233,7 +242,8 @@ def report(root: Path | None = None) -> Path:
     folder = workspace.root / "docs" / "closure"
     results = read_results(root)
     distances = results.pop(CALIBRATED, None)
-    for name, found in (("distances", distances), ("numbers", results)):
+    recipe = {trial.name: results.pop(trial.name) for trial in RECIPE_TRIALS if trial.name in results}
+    for name, found in (("distances", distances), ("recipe", recipe), ("numbers", results)):
         if found:
             files.write_json(folder / f"{name}.json", found)
     for path in sorted(workspace.figure("08").parent.glob("08_*.png")):

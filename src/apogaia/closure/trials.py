@@ -14,9 +14,11 @@ from apogaia.simulate.gaia import injected_surface
 from apogaia.survey import Survey
 from apogaia.workspace import Workspace
 
-__all__ = ["TRIALS", "Sample", "Trial", "simulated", "training_rows", "with_zero_point"]
+__all__ = ["TRIALS", "Sample", "Trial", "simulated", "training_rows", "with_zero_point", "zero_point_mas"]
 
 SAMPLE = {"mock-dr14": (35_112, 24_000), "mock-kepler": (6_500, 3_000)}  # training (the paper's number) and test stars
+PAPER_SLOPE = -9.2  # uas per mag of G: the paper's Eq. 7, as its Figure 4 shows it
+G_PIVOT = 12.0  # mag
 REDUCED = 9_000  # training stars of the trials with different seeds
 
 
@@ -33,6 +35,7 @@ class Trial:
     contaminants: bool = True
     seed: int | None = None  # for redrawing Gaia's errors on a smaller sample; None: the full sample, unchanged
     fresh: bool = False  # another simulated Galaxy, not used when choosing the method or its settings
+    slope_in_g: float = 0.0  # uas per mag; `zero_point` is then that of stars with G = G_PIVOT
 
 
 TRIALS = (
@@ -52,6 +55,8 @@ TRIALS = (
     Trial("surface_paper", "paper", None, contaminants=False),
     Trial("clean_paper", "paper", contaminants=False),
     *(Trial(f"paper_{abs(value):g}", "paper", value) for value in (-100.0, -29.0)),
+    Trial("falling_paper", "paper", contaminants=False, slope_in_g=PAPER_SLOPE),
+    Trial("paper_causes", "causes"),
     Trial("calibrated_distances", "calibrated"),
     Trial("distances", "distances"),
     Trial("selections", "selections"),
@@ -95,11 +100,7 @@ def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
     The sample stays the one that the survey's own zero point selected: the cuts hardly depend on it.
     """
     table = table.copy()
-    if trial.zero_point is None:
-        wanted = injected_surface(np.asarray(table["g_mag"]), np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
-        wanted = np.where(np.isfinite(wanted), wanted, truth["zero_point"])
-    else:
-        wanted = np.full(len(table), trial.zero_point / 1000.0)
+    wanted = zero_point_mas(table, truth, trial)
     parallax = np.asarray(table["parallax"], float)
     if trial.seed is not None:
         error = np.asarray(table["parallax_error"], float)
@@ -112,6 +113,15 @@ def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
         parallax = np.where(spoilt, parallax, drawn)
     table["parallax"] = parallax + wanted - np.asarray(truth["zero_point"])
     return table
+
+
+def zero_point_mas(table: Table, truth: Table, trial: Trial) -> np.ndarray:
+    """The zero point [mas] that the trial gives to each of these stars, (n,); the mean one where G is unknown."""
+    g_mag = np.asarray(table["g_mag"], float)
+    if trial.zero_point is None:
+        wanted = injected_surface(g_mag, np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))
+        return np.where(np.isfinite(wanted), wanted, truth["zero_point"])
+    return (trial.zero_point + trial.slope_in_g * np.nan_to_num(g_mag - G_PIVOT)) / 1000.0
 
 
 def training_rows(trial: Trial, table: Table, truth: Table, survey: Survey, usable=True) -> np.ndarray:
