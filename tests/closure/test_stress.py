@@ -38,6 +38,22 @@ def test_every_run_is_named_once_and_seeds_for_choosing_are_not_those_kept():
     assert not set(stress.SEEDS) & set(stress.KEPT_SEEDS)
 
 
+def test_one_universe_is_drawn_often_with_seeds_of_its_own(monkeypatch, tmp_path):
+    drawn = stress.draws()
+    assert {run.universe.name for run in drawn} == {stress.DRAWN} and len({run.seed for run in drawn}) >= 8
+    assert not {run.seed for run in drawn} & {*stress.SEEDS, *stress.KEPT_SEEDS}
+    chosen = []
+    monkeypatch.setattr(stress, "_run_all", lambda runs, workspace: chosen.append({run.name for run in runs}))
+    monkeypatch.setattr(stress, "_read", lambda runs, workspace: [(run, GOOD | {"value_uas": -52.0}) for run in runs])
+    assert stress.main([]) == 0 and stress.main(["part"]) == 0
+    assert chosen[0] >= {run.name for run in drawn} and not chosen[1] & {run.name for run in drawn}
+    monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
+    assert stress.main(["--report"]) == 0
+    report = json.loads((tmp_path / "docs" / "closure" / "stress.json").read_text())
+    assert [run["seed"] for run in report["draws"]] == [run.seed for run in drawn]
+    assert report["number"] == len(runs((*stress.SEEDS, *stress.KEPT_SEEDS)))  # the draws are counted by themselves
+
+
 def test_the_summary_counts_what_is_within_its_errors():
     base = next(one for one in UNIVERSES if one.base)
     results = [(Run(base, "falling", i), GOOD | {"value_uas": -52.3 + step}) for i, step in enumerate((1, -1, 2.5, 9))]

@@ -38,7 +38,7 @@ def test_every_table_is_written(page, numbers):
 
 def test_the_suite_s_table_is_what_the_suite_found():
     page = closure_page.PAGE.read_text(encoding="utf-8")
-    assert list(blocks(page)) == ["recipe", "causes", "stress", "distances"] and not re.search(
+    assert list(blocks(page)) == ["stress", "recipe", "causes", "distances"] and not re.search(
         r"\b(nan|None|inf)\b", page
     )
     text = closure_page.stress(closure_page.stress_results(), closure_page.stress_before())
@@ -75,6 +75,18 @@ def test_another_result_is_another_page(page, numbers):
     changed = blocks(closure_page.fill(page, numbers))
     different = {name for name, text in blocks(page).items() if changed[name] != text}
     assert "zero points" in different and "kepler" not in different
+
+
+def test_draws_of_one_universe_are_told_with_their_scatter():
+    values = (-3.0, 1.0, 5.0, 13.0)
+    found = [
+        {"universe": "part", "seed": 10 + i, "difference_uas": value, "error_uas": 6.0}
+        for i, value in enumerate(values)
+    ]
+    text = closure_page.drawn_often(found)
+    assert "drawn 4 times more" in text and "(seeds 10 to 13)" in text and "-3.0, +1.0, +5.0, +13.0 uas" in text
+    assert "mean +4.0 ± 3.4, scatter 6.8, quoted error 6.0; 3 within one quoted error, 3 within two" in text
+    assert closure_page.drawn_often(found[:1]) == ""
 
 
 def test_the_suites_table_says_what_is_beyond_its_limits():

@@ -139,7 +139,7 @@ def occlusion(network: keras.Model, spectra, elements: Sequence[str] = CENSORED_
 
 
 @takes(spectra=u.dimensionless_unscaled)
-def network_labels(network: keras.Model, spectra, batch_size: int = 128) -> np.ndarray:
+def network_labels(network: keras.Model, spectra, batch_size: int = 512) -> np.ndarray:
     """Labels without dropout, (n, 22) [K, dex], of finite spectra (n, pixels)."""
     blocks = [spectra[start : start + batch_size] for start in range(0, len(spectra), batch_size)]
     return np.concatenate([keras.ops.convert_to_numpy(network({"spectrum": block}))[..., 0] for block in blocks])
