@@ -64,7 +64,12 @@ def test_the_tables_of_the_papers_recipe_are_what_its_file_says():
     found = json.loads(closure_page.RECIPE.read_text(encoding="utf-8"))
     for name, write in (("recipe", closure_page.recipe), ("causes", closure_page.causes)):
         assert closure_page.replace_block(page, name, write(found)) == page
-        assert len(write(found).splitlines()) > 5
+    trained = {name for name, result in found.items() if result["trial"]["recipe"] == "paper"}
+    assert "clean_paper" in trained
+    wanted = trained & {row[0] for row in closure_page.RECIPE_ROWS}
+    assert len(closure_page.table("head", []).splitlines()) + len(wanted) == sum(
+        line.startswith("|") for line in closure_page.recipe(found).splitlines()
+    )
     found["clean_paper"]["true_mean_uas"] += 10.0
     off = found["clean_paper"]["value_uas"] - found["clean_paper"]["true_mean_uas"]
     assert f"| {off:+.1f} |" in closure_page.recipe(found)
