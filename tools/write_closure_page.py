@@ -291,14 +291,14 @@ def stress(found: dict | None, before: dict) -> str:
 
 
 def drawn_often(found: list[dict]) -> str:
-    """One universe with seeds of its own: draws that share neither stars' noise nor errors on the sky."""
+    """One universe with seeds of its own: draws that share few stars, and neither Gaia's noise nor sky errors."""
     if len(found) < 2:
         return ""
     off, error = (np.array([run[name] for run in found]) for name in ("difference_uas", "error_uas"))
     spread, name, seeds = off.std(ddof=1), found[0]["universe"], (found[0]["seed"], found[-1]["seed"])
     each = ", ".join(f"{one:+.1f}" for one in off)
     return (
-        f"\nThe universe {name}, drawn {len(off)} times more with other stars, Gaia noise and errors on the sky (seeds"
+        f"\nThe universe {name}, drawn {len(off)} times more with other stars, new Gaia noise and sky errors (seeds"
         f" {seeds[0]} to {seeds[1]}): {each} uas; mean {off.mean():+.1f} ± {spread / np.sqrt(len(off)):.1f}, scatter"
         f" {spread:.1f}, quoted error {error.mean():.1f}; {np.sum(np.abs(off) < error)} within one quoted error,"
         f" {np.sum(np.abs(off) < 2 * error)} within two.\n"
@@ -342,8 +342,8 @@ RECIPE_ROWS = (
 )
 CAUSES = (
     ("nothing_uas", "nothing"),
-    ("scatter_uas", "luminosities scatter by {scatter_percent:.1f} % about those that spectra and K0 show"),
-    ("contaminants_uas", "{contaminants} contaminants among {stars:,} stars"),
+    ("scatter_uas", "fakemag scatters by {scatter_percent:.1f} % about that which spectra and K0 show"),
+    ("contaminants_uas", "{contaminants} contaminants added to {stars:,} stars"),
     ("falling_uas", "the zero point falls by 9.2 uas per mag of G"),
 )
 

@@ -63,7 +63,7 @@ def runs(seeds: tuple[int, ...]) -> list[Run]:
 
 
 def draws() -> list[Run]:
-    """The runs that share nothing but the simulated Galaxy: one universe, drawn with other seeds."""
+    """Runs of one universe with seeds of their own: new Gaia noise and sky errors, and few shared stars."""
     return [run for run in runs(DRAWN_SEEDS) if run.universe.name == DRAWN]
 
 

@@ -17,7 +17,7 @@ from apogaia.workspace import Workspace
 __all__ = ["TRIALS", "Sample", "Trial", "simulated", "training_rows", "with_zero_point", "zero_point_mas"]
 
 SAMPLE = {"mock-dr14": (35_112, 24_000), "mock-kepler": (6_500, 3_000)}  # training (the paper's number) and test stars
-PAPER_SLOPE = -9.2  # uas per mag of G: the paper's Eq. 7, as its Figure 4 shows it
+PAPER_SLOPE = -9.2  # uas per mag of G: the linear coefficient of the paper's Eq. 7, its slope at G = 16
 G_PIVOT = 12.0  # mag
 REDUCED = 9_000  # training stars of the trials with different seeds
 
@@ -116,7 +116,7 @@ def with_zero_point(table: Table, truth: Table, trial: Trial) -> Table:
 
 
 def zero_point_mas(table: Table, truth: Table, trial: Trial) -> np.ndarray:
-    """The zero point [mas] that the trial gives to each of these stars, (n,); the mean one where G is unknown."""
+    """The trial's zero point [mas] of each star, (n,); at G_PIVOT, or the survey's own, where G is unknown."""
     g_mag = np.asarray(table["g_mag"], float)
     if trial.zero_point is None:
         wanted = injected_surface(g_mag, np.asarray(table["bp_rp"]), np.asarray(truth["teff"]))

@@ -81,7 +81,7 @@ def optimum(columns: np.ndarray, parallax: np.ndarray, error: np.ndarray, noise:
         (n,) expected parallaxes and Gaia's errors, in one unit.
     noise
         Relative scatter of a luminosity over the dropout masks. The masks are drawn anew in each step, so the expected
-        squared residual has noise**2 times the squared parallax besides, which draws luminosities towards zero.
+        squared residual has noise**2 times the squared parallax besides, which draws fakemag towards zero.
 
     Returns
     -------
