@@ -59,8 +59,8 @@ def test_tensorflow_keeps_the_memory_of_a_step_unless_told_otherwise():
     assert environment["TF_CPU_BFC_MEM_LIMIT_IN_MB"] == "1000"
 
 
-def test_a_training_step_takes_few_pages_from_the_system():
-    """TensorFlow reads the variable: the same steps, with a tenth of the pages that the system must clear."""
+def test_an_operation_that_is_repeated_takes_few_pages_from_the_system():
+    """TensorFlow reads the variable: the same operations, with a tenth of the pages that the system must clear."""
     script = """
 import apogaia, resource
 import tensorflow as tf

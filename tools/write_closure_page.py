@@ -340,6 +340,7 @@ RECIPE_ROWS = (
     ("paper_29", "constant", "1 %"),
     ("paper_100", "constant", "1 %"),
 )
+ACCURACY = ("giants_scatter", "model_error_below_10", "dropout_noise")
 CAUSES = (
     ("nothing_uas", "nothing"),
     ("scatter_uas", "fakemag scatters by {scatter_percent:.1f} % about that which spectra and K0 show"),
@@ -371,9 +372,6 @@ def recipe(r: dict) -> str:
             f" recovered trends, with the injected ones, in uas per standard deviation: {parts}.\n"
         )
     return text
-
-
-ACCURACY = ("giants_scatter", "model_error_below_10", "dropout_noise")
 
 
 def causes(r: dict) -> str:

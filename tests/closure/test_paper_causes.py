@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from scipy.optimize import minimize, minimize_scalar
 
 from apogaia.closure.recipes import paper_causes
 from apogaia.closure.recipes.paper_causes import optimum
@@ -38,6 +39,32 @@ def test_the_expectation_is_what_drawn_masks_give():
     drawn = copies * (1 + noise * rng.standard_normal(len(copies)))
     by_draws = np.linalg.lstsq(np.column_stack([drawn, np.ones(len(drawn))]), copies - 0.05, rcond=None)[0][1]
     assert optimum(true[:, None], true - 0.05, np.full(500, 50.0), noise) == pytest.approx(by_draws, abs=2e-3)
+
+
+@pytest.mark.parametrize(("noise", "slope"), [(0.0, 0.0), (0.08, 0.0), (0.08, -0.009), (0.12, -0.009)])
+def test_the_optimum_is_where_the_expected_loss_is_stationary(noise, slope):
+    """With Gaia's errors: at the variance of the optimum no other luminosity or zero point has a smaller loss."""
+    rng = np.random.default_rng(5)
+    true = rng.gamma(2.0, 0.4, 4000) + 0.05
+    error = rng.uniform(0.03, 0.05, len(true))
+    seen = true - 0.05 + slope * (-5 * np.log10(true))
+
+    def loss(parameters, variance=None):
+        scale, offset, log_scatter = parameters
+        model = scale * true
+        square = error**2 + (seen - model - offset) ** 2 + (noise * model) ** 2
+        variance = error**2 + (np.exp(log_scatter) * model) ** 2 if variance is None else variance
+        return np.mean(square / variance + np.log(variance))
+
+    offset, log_scatter, scale = optimum(true[:, None], seen, error, noise), np.log(0.1), 1.0
+    for _ in range(30):  # the luminosity and the scatter that belong to it, by another solver
+        weights = error**2 + (np.exp(log_scatter) * scale * true) ** 2
+        found = minimize(lambda p, w=weights: loss((*p, 0.0), w), (scale, -0.05), method="BFGS", tol=1e-12)
+        scale = found.x[0]
+        log_scatter = minimize_scalar(
+            lambda x, s=scale, o=found.x[1]: loss((s, o, x)), bounds=(-10, 0), method="bounded"
+        ).x
+    assert offset == pytest.approx(found.x[1], abs=2e-5)  # mas
 
 
 def made_up_sample(contaminants: int) -> Sample:
@@ -94,5 +121,5 @@ def test_causes_of_a_made_up_survey(causes):
 def test_contaminants_move_the_optimum(causes):
     result = causes(200)
     assert 100 < result["contaminants"] <= 200
-    assert abs(result["contaminants_uas"]) > 1
+    assert result["contaminants_uas"] > 1  # stars whose Ks is too bright seem nearer than they are
     assert result["nothing_uas"] == pytest.approx(0, abs=1e-6)  # those without them do not change

@@ -143,7 +143,14 @@ def test_the_report_of_the_papers_recipe_has_a_file_of_its_own(tmp_path, results
             files.write_json(run.result_path(trial, tmp_path), results[trial.name])
     folder = summary.report(tmp_path)
     assert set(files.read_json(folder / "recipe.json")) == {"paper_causes", "clean_paper"}
-    assert set(files.read_json(folder / "numbers.json")) == {"refit_0"}
+    assert set(files.read_json(folder / "numbers.json")) == {"refit_0", *wanted}
+
+
+def test_the_recipes_trials_alone_leave_the_other_numbers_as_they_are(tmp_path, results):
+    trial = next(trial for trial in TRIALS if trial.name == "clean_paper")
+    files.write_json(run.result_path(trial, tmp_path), results[trial.name])
+    files.write_json(tmp_path / "docs" / "closure" / "numbers.json", {"kept": 1})
+    assert files.read_json(summary.report(tmp_path) / "numbers.json") == {"kept": 1}
 
 
 def test_a_falling_zero_point_is_compared_with_its_mean(results):

@@ -101,7 +101,7 @@ def test_stars_are_as_the_survey_made_them_where_nothing_is_changed(sample):
     distance = 10 ** (0.2 * (truth["k0_true_mag"] - truth["k_abs_mag"]) - 2)
     assert stars.parallax_true == pytest.approx(1 / np.asarray(distance))
     assert len(drawn("base", sample)) == np.sum(truth["contamination"] == "none")
-    assert len(drawn("contaminants 0.3 %", sample)) == N
+    assert len(drawn("own contaminants", sample)) == N
 
 
 def test_a_universe_is_drawn_by_its_seed(sample):

@@ -339,6 +339,19 @@ def test_make_finds_a_python_in_a_folder_of_any_name(tmp_path):
     assert done.stdout.strip() == str(folder / "python3.11"), done.stderr
 
 
+def test_make_lets_python_keep_compiled_modules():
+    """Importing TensorFlow from its sources takes 15 s longer, in every notebook."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--file", "Makefile", "--file", "-", "print"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        input='print: ; @echo "$${PYTHONDONTWRITEBYTECODE-unset}"',
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "unset", done.stderr
+
+
 @pytest.mark.parametrize("survey", ["smoke", "my.toml", "elsewhere/my.survey.toml", "größer/Übersicht+1.toml"])
 def test_make_cleans_the_folders_of_one_survey(survey):
     done = subprocess.run(

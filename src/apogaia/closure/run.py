@@ -95,5 +95,6 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print(f"{name}: {trial}", flush=True)
             result = run_trial(trial)
-            print(f"{name}: {result.get('value_uas', float('nan')):.1f} +- {result.get('error_uas', float('nan')):.1f}")
+            value = f"{result['value_uas']:.1f} +- {result['error_uas']:.1f}" if "value_uas" in result else "done"
+            print(f"{name}: {value}")
     return 0

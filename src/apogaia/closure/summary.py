@@ -233,8 +233,8 @@ PAPER_TRIALS = tuple(trial.name for trial in TRIALS if trial.recipe == "paper" a
 def report(root: Path | None = None) -> Path:
     """Write docs/closure/: results by trial, and notebook 08's pictures, small; return the folder.
 
-    The calibrated model's distances go to distances.json, trials of the paper's recipe to recipe.json, all others to
-    numbers.json: none is written without its trials.
+    The calibrated model's distances go to distances.json, trials of the paper's recipe to recipe.json, and all but the
+    distances to numbers.json, if there are others than those of the recipe.
     """
     from PIL import Image
 
@@ -242,8 +242,9 @@ def report(root: Path | None = None) -> Path:
     folder = workspace.root / "docs" / "closure"
     results = read_results(root)
     distances = results.pop(CALIBRATED, None)
-    recipe = {trial.name: results.pop(trial.name) for trial in RECIPE_TRIALS if trial.name in results}
-    for name, found in (("distances", distances), ("recipe", recipe), ("numbers", results)):
+    recipe = {trial.name: results[trial.name] for trial in RECIPE_TRIALS if trial.name in results}
+    others = results if len(results) > len(recipe) else {}
+    for name, found in (("distances", distances), ("recipe", recipe), ("numbers", others)):
         if found:
             files.write_json(folder / f"{name}.json", found)
     for path in sorted(workspace.figure("08").parent.glob("08_*.png")):

@@ -312,7 +312,7 @@ UNIVERSES: tuple[Universe, ...] = (
     Universe("base", "the simulated survey", _clean, PAPER_SIZE, BASE_ZERO_POINTS, base=True),
     Universe("part", "12,000 of its stars", _clean, PART, base=True),
     Universe("bent", "the same, no line in G", _clean, PART, ("breaks in G", "curved in G", "steps in G")),
-    Universe("contaminants 0.3 %", "its contaminants, too", _unchanged, PART),
+    Universe("own contaminants", "the survey's own, 1 %", _unchanged, PART),
     Universe("contaminants 1 %", "1 %, with a heavy tail", _then(_clean, _contaminants(0.01)), PART),
     Universe("contaminants 2 %", "2 %, with a heavy tail", _then(_clean, _contaminants(0.02)), PART),
     Universe("scatter 0.05", "0.05 mag, thinning out", _then(_clean, _scatter(0.05, thinning=True)), PART),

@@ -20,7 +20,7 @@ __all__ = ["NOISES", "optimum", "recover"]
 
 NOISES = (0.04, 0.08, 0.12)  # relative scatter of a luminosity over the dropout masks
 COEFFICIENTS = 12
-STEPS = 6  # of fitting luminosities and zero point at given variance, and the variance at given residuals
+STEPS = 6  # of fitting luminosities and zero point at given weights, and the variance at given residuals
 
 
 def recover(trial: Trial, workspace: Workspace, *, verbose: bool = True) -> dict:
@@ -86,13 +86,14 @@ def optimum(columns: np.ndarray, parallax: np.ndarray, error: np.ndarray, noise:
     Returns
     -------
     float
-        In the unit of the parallaxes. The variance of Eq. 4 has one relative scatter of luminosity, at its best value.
+        In the unit of the parallaxes. The variance of Eq. 4 has one relative scatter of fakemag, at its best value; it
+        follows the luminosities, but does not push them.
     """
     design = np.column_stack([columns, np.ones(len(parallax))])
     shrunk = np.column_stack([columns, np.zeros(len(parallax))])
-    relative = 0.1
+    relative, model = 0.1, parallax
     for _ in range(STEPS):
-        weight = 1.0 / (error**2 + (relative * parallax) ** 2)
+        weight = 1.0 / (error**2 + (relative * model) ** 2)
         normal = (design.T * weight) @ design + noise**2 * (shrunk.T * weight) @ shrunk
         solution = np.linalg.solve(normal, (design.T * weight) @ parallax)
         model = columns @ solution[:-1]
