@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 
 from apogaia.closure.recipes import paper
-from apogaia.closure.trials import Sample
+from apogaia.closure.trials import Sample, Trial
 from apogaia.model.error_calibration import Prediction
 from apogaia.survey import load_survey
 
@@ -43,3 +43,30 @@ def test_scatter_and_coverage_are_of_test_stars_and_dropout_noise_of_training_st
     assert accuracy["within_68_percent"] == pytest.approx(68, abs=3)
     assert accuracy["model_error_below_10_percent"] == pytest.approx(75, abs=2)  # a quarter of them has 15 %
     assert accuracy["dropout_noise_percent"] == pytest.approx(7)
+
+
+@pytest.fixture
+def recovered(monkeypatch):
+    """What a trial finds with a network that is not trained: its luminosities are a tenth too large."""
+    truth = Table({"fakemag_true": np.full(N, 50.0), "contamination": np.full(N, "none")})
+    table = Table({"g_mag": np.full(N, 11.0), "snr": np.where(np.arange(N) % 2, 100.0, 300.0)})
+    sample = Sample(load_survey("mock-dr14"), None, table, truth)
+    luminosity = SimpleNamespace(get_layer=lambda name: lambda spectra: np.full((len(spectra), 2), 55.0))
+    value = SimpleNamespace(in_uas=lambda: {"value_uas": -30.0, "error_uas": 0.5})
+    monkeypatch.setattr(Sample, "spectra_of", lambda self, rows: np.asarray(rows))
+    monkeypatch.setattr(paper, "simulated", lambda trial, workspace: sample)
+    monkeypatch.setattr(paper, "joint_model", lambda trial, sample, verbose: "model.keras")
+    monkeypatch.setattr(paper, "_accuracy", lambda *arguments: {})
+    monkeypatch.setattr(paper.model_file, "load_network", lambda path: luminosity)
+    monkeypatch.setattr(paper.model_file, "read_provenance", lambda path: {"history": {"offset": [-0.01, -0.03]}})
+    monkeypatch.setattr(paper.offset_posterior, "constant_zero_point", lambda network, **draws: value)
+    return lambda **options: paper.recover(Trial("t", "paper", **options), None)
+
+
+def test_a_trial_tells_the_mean_of_the_zero_point_that_was_injected_in_uas(recovered):
+    found = recovered(slope_in_g=-9.2)
+    assert found["true_mean_uas"] == pytest.approx(-52.3 + 9.2)  # all stars are a magnitude brighter than G_PIVOT
+    assert recovered()["true_mean_uas"] == pytest.approx(-52.3)
+    assert (found["value_uas"], found["stars"]) == (-30.0, N // 2)
+    assert found["offset_history_uas"] == pytest.approx([-10.0, -30.0])
+    assert found["scatter_network"] == pytest.approx(0, abs=1e-6)  # a luminosity that is off by a factor has no scatter

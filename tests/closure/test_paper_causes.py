@@ -118,6 +118,15 @@ def test_causes_of_a_made_up_survey(causes):
     assert most["constant_uas"] > without["constant_uas"] and most["falling_uas"] < most["constant_uas"]
 
 
+def test_a_spectrum_shows_the_luminosity_without_its_hidden_part():
+    sample = made_up_sample(0)
+    rows = np.arange(100)
+    abs_mag, hidden = (np.asarray(sample.truth[name])[rows] for name in ("k_abs_mag", "hidden_mag"))
+    shown = 10 ** (0.2 * (abs_mag - hidden) + 2)  # fakemag [mas]
+    assert paper_causes._spectral_fakemag(sample, rows) == pytest.approx(shown)
+    assert paper_causes._true_fakemag(sample, rows) == pytest.approx(10 ** (0.2 * abs_mag + 2))
+
+
 def test_contaminants_move_the_optimum(causes):
     result = causes(200)
     assert 100 < result["contaminants"] <= 200
