@@ -26,7 +26,7 @@ QUANTITIES = (
 
 
 def measure(quick: bool = False) -> dict:
-    pixels, steps, runs = (256, 3, 1) if quick else (7514, 60, 5)
+    pixels, steps, runs = (256, 20, 1) if quick else (7514, 60, 5)
     results = []
     for _ in range(runs):
         one = {}

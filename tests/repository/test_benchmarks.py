@@ -30,6 +30,7 @@ MAY_BE_NEGATIVE = {
     *("memory_growth_mib", "long_table_memory_growth_mib", "interpolation_error_uas"),
     *("parent_growth_kib_per_star", "worker_growth_mib"),
 }
+SHARES = {"kept_system_share", "given_back_system_share"}  # 0 where the system's clock is too coarse for a short run
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,10 @@ def test_a_quick_run_gives_every_promised_number(name):
     assert promised <= set(values)
     for key in promised:
         assert math.isfinite(values[key]), key
-        assert values[key] > 0 or key in MAY_BE_NEGATIVE, key
+        if key in SHARES:
+            assert 0 <= values[key] < 1, key
+        else:
+            assert values[key] > 0 or key in MAY_BE_NEGATIVE, key
 
 
 def test_the_continua_compared_are_the_same():

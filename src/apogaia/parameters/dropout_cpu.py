@@ -9,20 +9,18 @@ and log variances out.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import keras
-import numba
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.model.fast.dropout_cpu import (
     Dense,
     Trunk,
-    affine,
     branches,
-    dense_of_stars,
+    dense,
+    each_star,
     padded,
     pass_keys,
     weights_of,
@@ -101,20 +99,19 @@ class FastCensoredDropout:
             label, log_variance = np.moveaxis(self._draws(spectrum, first, int(row), passes, seed), 2, 0)
             return np.stack([label.mean(axis=0), label.var(axis=0), np.exp(log_variance).mean(axis=0)])
 
-        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-            parts = [spectra[start : start + STARS_AT_ONCE] for start in range(0, len(spectra), STARS_AT_ONCE)]
-            first = [units for part in pool.map(self._first, parts) for units in part]
-            mean, variance, predicted_variance = np.array(list(pool.map(star, spectra, first, rows))).swapaxes(0, 1)
+        parts = [spectra[start : start + STARS_AT_ONCE] for start in range(0, len(spectra), STARS_AT_ONCE)]
+        first = [units for part in each_star(self._first, parts) for units in part]
+        mean, variance, predicted_variance = np.array(each_star(star, spectra, first, rows)).swapaxes(0, 1)
         return mean, variance, predicted_variance
 
     def _first(self, spectra: np.ndarray) -> np.ndarray:
         """The elements' first layers: (n, pixels) -> (n, units of all elements)."""
         subtracted = spectra - self.trunk.mean_spectrum
         units = []
-        for pixels, dense in zip(self.windows, self.first_layers, strict=True):
-            x = np.zeros((len(spectra), len(dense.kernel)), np.float32)
+        for pixels, layer in zip(self.windows, self.first_layers, strict=True):
+            x = np.zeros((len(spectra), len(layer.kernel)), np.float32)
             x[:, : len(pixels)] = subtracted[:, pixels]
-            units.append(dense_of_stars(x, dense.kernel, dense.bias))
+            units.append(dense(x, layer.kernel.ravel(), layer.bias))
         return np.hstack(units)
 
     def _draws(self, spectrum: np.ndarray, first: np.ndarray, row: int, passes: int, seed: int) -> np.ndarray:
@@ -124,7 +121,7 @@ class FastCensoredDropout:
         x = np.empty((len(keys), len(self.heads.kernel)), np.float32)
         branches(first, self.depths, self.widths, self.weights, keys, used, self.trunk.threshold, x)
         x[:, -hidden.shape[1] :] = hidden
-        outputs = affine(x, self.heads.kernel, self.heads.bias)[:passes, : 2 * len(LABELS)].astype(np.float64)
+        outputs = (x @ self.heads.kernel + self.heads.bias)[:passes, : 2 * len(LABELS)].astype(np.float64)
         label, log_variance = outputs.reshape(passes, 2, len(LABELS)).swapaxes(0, 1)
         label = self.label_mean + self.label_sd * label
         return np.stack([label, log_variance + 2.0 * np.log(self.label_sd)], axis=-1)

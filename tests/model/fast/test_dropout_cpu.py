@@ -5,11 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import threadpoolctl
 from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
 
 from apogaia.model import inference
 from apogaia.model.error_calibration import Prediction
-from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows
+from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows, each_star
 
 
 @pytest.mark.parametrize("network", [SMALL, ODD], ids=["small", "odd sizes"])
@@ -59,7 +60,7 @@ def test_masks_keep_the_rate_to_1e_4_and_are_independent():
     rows = np.ones((4, 1501), np.float32)
     kept = np.empty((len(keys), *rows.shape), np.float32)
     for i, key in enumerate(keys):
-        _mask_rows(rows, kept[i], 0, key, np.uint32(19661))
+        _mask_rows(rows, kept[i].ravel(), 0, key, np.uint32(19661))
     assert kept.mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.21 / kept.size))
     assert kept.mean(axis=(0, 2)) == pytest.approx(0.7, abs=6e-4 + 5 * np.sqrt(0.21 / 6e6))
     pairs = [(kept[:, 0], kept[:, 1]), (kept[:, :, :-1], kept[:, :, 1:]), (kept[:-1], kept[1:])]
@@ -82,3 +83,23 @@ def test_network_with_one_convolution_is_refused_with_the_remedy():
     model = model_of(dataclasses.replace(SMALL, conv_filters=(2,)))
     with pytest.raises(ValueError, match="predict_reference"):
         FastDropout.from_model(model.get_layer("luminosity"))
+
+
+def matrix_threads(*_):
+    found = {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
+    assert found
+    return found
+
+
+def test_the_matrix_library_has_one_thread_for_each_star_and_then_its_own_again():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        assert matrix_threads() == {2}
+        assert each_star(matrix_threads, range(3)) == [{1}] * 3
+        assert matrix_threads() == {2}
+        with pytest.raises(ZeroDivisionError):
+            each_star(lambda i: 1 / i, [1, 0])
+        assert matrix_threads() == {2}
+
+
+def test_each_star_keeps_the_order_of_the_rows():
+    assert each_star(lambda a, b: (a, b), range(50), range(50, 100)) == [(i, 50 + i) for i in range(50)]

@@ -1,38 +1,46 @@
 """Monte-Carlo dropout of networks on the CPU, many times faster than calling the Keras model.
 
 The first convolution lies before any dropout and is computed once per star. All passes of a star go through the widest
-layer together, which takes most of the arithmetic. Masks come from a hash of (seed, row, pass, position): nothing is
-drawn in sequence, so a star's result depends neither on other stars nor on the number of threads. Each thread works on
-a star of its own; a threaded matrix product from a library would have the cores wait for each other at every star.
+layer together, which takes most of the arithmetic and is NumPy's matrix product. Masks come from a hash of (seed, row,
+pass, position): nothing is drawn in sequence, so a star's result depends neither on other stars nor on the number of
+threads. Each thread works on a star of its own, and the matrix library on one thread for each: with more, the cores
+would wait for each other at every star.
 
 Pixels are kept by their position in the pooling window: pixel P j + p of a pooling of width P is column j of row p.
 Neighbouring outputs of the second convolution then read neighbouring memory, and pooling is a maximum of rows.
+
+What numba compiles is in plain loops: assignments to slices and reshaping carry code for their error messages, which
+took more time to compile than all else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import keras
 import numba
 import numpy as np
 from numba import uint32, uint64
+from threadpoolctl import ThreadpoolController
 
 __all__ = [
     "Dense",
     "FastDropout",
     "Trunk",
-    "affine",
     "branches",
-    "dense_of_stars",
+    "dense",
+    "each_star",
     "mask_keys",
     "padded",
     "pass_keys",
     "weights_of",
 ]
 
-TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `_dense`
+TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `dense`
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
 LEVELS = 1 << 16  # masks compare 16 random bits with the dropout rate: 0.3 is met to 3e-6
 
@@ -139,7 +147,8 @@ class Trunk:
             self.pooled_pixels,
             *self.margin,
         )
-        x = np.zeros((len(keys), len(self.hidden[0].kernel)), np.float32)
+        x = np.empty((len(keys), len(self.hidden[0].kernel)), np.float32)
+        x[:, len(self.second_bias) * self.pooled_pixels :] = 0.0  # those of `padded`
         _features(
             first,
             self.second_kernel,
@@ -156,7 +165,9 @@ class Trunk:
             if i > 0:
                 _mask_units(x, keys, used, self.threshold)
                 used += x.shape[1]
-            x = _dense(x, dense.kernel, dense.bias)
+            x = x @ dense.kernel
+            x += dense.bias
+            np.maximum(x, 0.0, out=x)
         return x, used
 
 
@@ -215,8 +226,18 @@ class FastDropout:
             draws = self.draws(spectrum, int(row), passes=passes, seed=seed)
             return draws[:, 0].mean(), draws[:, 0].var(), np.exp(draws[:, 1]).mean()
 
-        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-            return tuple(np.array(list(pool.map(star, spectra, rows))).T)
+        return tuple(np.array(each_star(star, spectra, rows)).T)
+
+
+def each_star(function: Callable, *columns: Iterable) -> list[Any]:
+    """Return ``function(*row)`` for every row of the columns, on all cores, each with one thread for its matrices."""
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        return list(pool.map(function, *columns))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # asks the system for all loaded libraries, once
 
 
 def pass_keys(seed: int, row: int, passes: int) -> np.ndarray:
@@ -230,7 +251,7 @@ def weights_of(layer: keras.layers.Layer) -> Dense:
 
 
 def padded(dense: Dense) -> Dense:
-    """Add units and inputs of zero weight, up to whole vectors, so that `_dense` has no remainders."""
+    """Add units and inputs of zero weight, up to whole vectors, so that `dense` has no remainders."""
     inputs, units = dense.kernel.shape
     # multiples of UNITS_AT_ONCE are multiples of TAPS_AT_ONCE, so the padded outputs of a layer fit the next one
     kernel = np.zeros([-(-size // UNITS_AT_ONCE) * UNITS_AT_ONCE for size in (inputs, units)], np.float32)
@@ -327,19 +348,26 @@ def _mask_pair(a, b, masked_a, masked_b, first, key0, key1, threshold):
 
 @numba.njit(cache=True, nogil=True)
 def _mask_rows(rows, masked, first, key, threshold):
-    """Drop values of rows, by pairs; the last of an odd number is its own partner."""
-    n_rows, n_columns = rows.shape
+    """Drop values of rows, by pairs -> masked, one row behind the other; the last of an odd number is its own partner.
+
+    In place the loops would not be vectorised.
+    """
+    n_rows, n = rows.shape
     for r in range(0, n_rows, 2):
         s = min(r + 1, n_rows - 1)
-        start = uint32(first + (r // 2) * n_columns)
-        _mask_pair(rows[r], rows[s], masked[r], masked[s], start, key[0], key[1], threshold)
+        start = uint32(first + (r // 2) * n)
+        masked_r, masked_s = masked[r * n : (r + 1) * n], masked[s * n : (s + 1) * n]
+        _mask_pair(rows[r], rows[s], masked_r, masked_s, start, key[0], key[1], threshold)
 
 
 @numba.njit(cache=True, nogil=True)
 def _mask_units(x, keys, first, threshold):
-    """Drop values of (passes, units) in place."""
+    """Drop values of (passes, units) in place, by the upper halves of the hashes."""
     for i in range(x.shape[0]):
-        _mask_pair(x[i], x[i], x[i], x[i], uint32(first), keys[i, 0], keys[i, 1], threshold)
+        key = (keys[i, 0], keys[i, 1])
+        for j in range(x.shape[1]):
+            bits = _random_bits(uint32(uint32(first) + uint32(j)), key)
+            x[i, j] = x[i, j] if (bits >> uint32(16)) >= threshold else np.float32(0)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -351,90 +379,85 @@ def _add_taps(total, weights, a, b, c, d, e, f, g, h):
         total[j] += wa * a[j] + wb * b[j] + wc * c[j] + wd * d[j] + we * e[j] + wf * f[j] + wg * g[j] + wh * h[j]
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _raise_to(pooled, total):
+    """pooled = max(pooled, total); a maximum is vectorised with fastmath only."""
+    for j in range(pooled.size):
+        pooled[j] = max(pooled[j], total[j])
+
+
 @numba.njit(cache=True, nogil=True)
-def _convolve_and_pool(masked, kernel, bias, tap_rows, tap_starts, pooled, total):
-    """Second convolution, ReLU and maximum over the pooling window -> pooled (filters, pooled pixels)."""
+def _convolve_and_pool(masked, columns, kernel, bias, tap_rows, tap_starts, pooled, total):
+    """Second convolution, ReLU and maximum over the pooling window -> pooled (filters, pooled pixels).
+
+    `masked` has the rows of so many columns behind one another; `total` is for the sums of a row.
+    """
     n = pooled.shape[1]
     for f in range(pooled.shape[0]):
         pooled[f, :] = 0.0  # the maximum with zero is the ReLU
         for p in range(tap_rows.shape[0]):
-            row, start = tap_rows[p], tap_starts[p]
+            start = tap_rows[p] * columns + tap_starts[p]
             total[:] = bias[f]
-            for t in range(0, row.size, 8):
+            for t in range(0, start.size, 8):
                 _add_taps(
                     total,
                     kernel[f, t : t + 8],
-                    masked[row[t], start[t] : start[t] + n],
-                    masked[row[t + 1], start[t + 1] : start[t + 1] + n],
-                    masked[row[t + 2], start[t + 2] : start[t + 2] + n],
-                    masked[row[t + 3], start[t + 3] : start[t + 3] + n],
-                    masked[row[t + 4], start[t + 4] : start[t + 4] + n],
-                    masked[row[t + 5], start[t + 5] : start[t + 5] + n],
-                    masked[row[t + 6], start[t + 6] : start[t + 6] + n],
-                    masked[row[t + 7], start[t + 7] : start[t + 7] + n],
+                    masked[start[t] : start[t] + n],
+                    masked[start[t + 1] : start[t + 1] + n],
+                    masked[start[t + 2] : start[t + 2] + n],
+                    masked[start[t + 3] : start[t + 3] + n],
+                    masked[start[t + 4] : start[t + 4] + n],
+                    masked[start[t + 5] : start[t + 5] + n],
+                    masked[start[t + 6] : start[t + 6] + n],
+                    masked[start[t + 7] : start[t + 7] + n],
                 )
-            for j in range(n):
-                pooled[f, j] = max(pooled[f, j], total[j])
+            _raise_to(pooled[f], total)
 
 
 @numba.njit(cache=True, nogil=True)
 def _features(first, kernel, bias, tap_rows, tap_starts, pooled_pixels, keys, threshold, x):
     """Fill (passes, filters x pooled pixels and spare ones) with what the first dense layer sees, after dropout."""
-    masked = np.empty_like(first)
+    masked = np.empty(first.size, np.float32)
+    pooled = np.empty((bias.size, pooled_pixels), np.float32)
     total = np.empty(pooled_pixels, np.float32)
     for i in range(keys.shape[0]):
-        pooled = x[i, : bias.size * pooled_pixels].reshape(bias.size, pooled_pixels)
         _mask_rows(first, masked, 0, keys[i], threshold)
-        _convolve_and_pool(masked, kernel, bias, tap_rows, tap_starts, pooled, total)
-        _mask_rows(pooled, pooled, first.size, keys[i], threshold)
+        _convolve_and_pool(masked, first.shape[1], kernel, bias, tap_rows, tap_starts, pooled, total)
+        _mask_rows(pooled, x[i], first.size, keys[i], threshold)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def affine(x, kernel, bias):
-    """x @ kernel + bias for an even number of passes and whole vectors of inputs and units.
+def dense(x, kernel, bias):
+    """ReLU of x @ kernel + bias, (n, inputs) -> (n, units), for whole vectors of inputs and units; the kernel is flat.
 
-    Eight rows of the kernel at a time stay in the nearest cache while all passes use them; one reading of a number of
-    the kernel serves two passes.
+    Eight inputs at a time: their part of the kernel stays in the nearest cache while all rows use it. Every row goes
+    through the same code, so its sums do not depend on its place among the others.
     """
-    total = np.empty((x.shape[0], kernel.shape[1]), np.float32)
-    total[:] = bias
-    for k in range(0, kernel.shape[0], 8):
-        for i in range(0, x.shape[0], 2):
-            a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
-            a4, a5, a6, a7 = x[i, k + 4], x[i, k + 5], x[i, k + 6], x[i, k + 7]
-            b0, b1, b2, b3 = x[i + 1, k], x[i + 1, k + 1], x[i + 1, k + 2], x[i + 1, k + 3]
-            b4, b5, b6, b7 = x[i + 1, k + 4], x[i + 1, k + 5], x[i + 1, k + 6], x[i + 1, k + 7]
-            for j in range(kernel.shape[1]):
-                k0, k1, k2, k3 = kernel[k, j], kernel[k + 1, j], kernel[k + 2, j], kernel[k + 3, j]
-                k4, k5, k6, k7 = kernel[k + 4, j], kernel[k + 5, j], kernel[k + 6, j], kernel[k + 7, j]
-                total[i, j] += a0 * k0 + a1 * k1 + a2 * k2 + a3 * k3 + a4 * k4 + a5 * k5 + a6 * k6 + a7 * k7
-                total[i + 1, j] += b0 * k0 + b1 * k1 + b2 * k2 + b3 * k3 + b4 * k4 + b5 * k5 + b6 * k6 + b7 * k7
+    n, units = x.shape[0], bias.size
+    total = np.empty((n, units), np.float32)
+    for i in range(n):
+        for j in range(units):
+            total[i, j] = bias[j]
+    for k in range(0, x.shape[1], 8):
+        part = kernel[k * units : (k + 8) * units]
+        for i in range(n):
+            a, b, c, d = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+            e, f, g, h = x[i, k + 4], x[i, k + 5], x[i, k + 6], x[i, k + 7]
+            for j in range(units):
+                total[i, j] += (
+                    a * part[j]
+                    + b * part[units + j]
+                    + c * part[2 * units + j]
+                    + d * part[3 * units + j]
+                    + e * part[4 * units + j]
+                    + f * part[5 * units + j]
+                    + g * part[6 * units + j]
+                    + h * part[7 * units + j]
+                )
+    for i in range(n):
+        for j in range(units):
+            total[i, j] = max(total[i, j], np.float32(0))
     return total
-
-
-@numba.njit(cache=True, nogil=True)
-def _dense(x, kernel, bias):
-    """ReLU of `affine`."""
-    return np.maximum(affine(x, kernel, bias), np.float32(0))
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def dense_of_stars(x, kernel, bias):
-    """ReLU of x @ kernel + bias, (stars, inputs) -> (stars, units), for whole vectors of inputs and units.
-
-    As `affine`, but every star goes through the same code, so its sums do not depend on its place among the others.
-    """
-    total = np.empty((x.shape[0], kernel.shape[1]), np.float32)
-    total[:] = bias
-    for k in range(0, kernel.shape[0], 8):
-        for i in range(x.shape[0]):
-            a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
-            a4, a5, a6, a7 = x[i, k + 4], x[i, k + 5], x[i, k + 6], x[i, k + 7]
-            for j in range(kernel.shape[1]):
-                k0, k1, k2, k3 = kernel[k, j], kernel[k + 1, j], kernel[k + 2, j], kernel[k + 3, j]
-                k4, k5, k6, k7 = kernel[k + 4, j], kernel[k + 5, j], kernel[k + 6, j], kernel[k + 7, j]
-                total[i, j] += a0 * k0 + a1 * k1 + a2 * k2 + a3 * k3 + a4 * k4 + a5 * k5 + a6 * k6 + a7 * k7
-    return np.maximum(total, np.float32(0))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -456,22 +479,26 @@ def branches(first, depths, widths, weights, keys, used, threshold, x):
     x
         Its first columns are filled: (passes, units) of the branches' last layers, one branch after the other.
     """
+    passes = keys.shape[0]
     read = layer = start = column = 0
     for b in range(depths.size):
         units = widths[layer]
-        y = np.empty((keys.shape[0], units), np.float32)
-        y[:] = first[read : read + units]
+        y = np.empty((passes, units), np.float32)
+        for i in range(passes):
+            for j in range(units):
+                y[i, j] = first[read + j]
         read += units
         _mask_units(y, keys, used, threshold)
         used += units
         for i in range(depths[b]):
             inputs, units = units, widths[layer + 1 + i]
-            kernel = weights[start : start + inputs * units].reshape((inputs, units))
-            start += inputs * units
-            y = _dense(y, kernel, weights[start : start + units])
-            start += units
+            end = start + inputs * units
+            y = dense(y, weights[start:end], weights[end : end + units])
+            start = end + units
             _mask_units(y, keys, used, threshold)
             used += units
         layer += 1 + depths[b]
-        x[:, column : column + units] = y
+        for i in range(passes):
+            for j in range(units):
+                x[i, column + j] = y[i, j]
         column += units
