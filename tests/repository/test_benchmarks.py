@@ -6,6 +6,7 @@ Nothing here asserts how fast anything is.
 import importlib
 import json
 import math
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,14 @@ def test_bounds_are_judged():
     assert "NOT met" in report._row(lower, 1.59)
     assert report._row(upper, 1234.4) == "| B | 1,234 |  | at most 100: NOT met |"
     assert report._row(Quantity("c", "C"), 0.01234) == "| C | 0.0123 |  |  |"
+
+
+def test_a_processor_is_named_with_its_widest_vectors():
+    two = "processor : 0\nmodel name : {}\nflags\t\t: fpu {}\n\nprocessor : 1\nmodel name : other\nflags : avx512f\n"
+    assert measuring.processor(two.format("One", "avx2 avx512f")) == "One with AVX-512"
+    assert measuring.processor(two.format("One", "avx avx2")) == "One with AVX2"
+    assert measuring.processor(two.format("One", "avx")) == "One"
+    assert measuring.processor("processor : 0\nBogoMIPS : 50\n") == platform.machine()
 
 
 def test_a_run_is_kept_beside_the_others(tmp_path, monkeypatch):
