@@ -28,7 +28,7 @@ NAMES = (
 def keep(root: Path, measured: dict) -> Path:
     """Add measurements to the JSON of this kind of machine, and write its block of docs/performance.md."""
     machine = measuring.machine()
-    kind = "gpu" if machine["gpu"] else "cpu"
+    kind = measuring.kind(machine)
     path = root / "results" / "benchmarks" / f"{kind}.json"
     before = read_json(path)["benchmarks"] if path.is_file() else {}
     versions = measuring.versions()

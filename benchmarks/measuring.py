@@ -97,26 +97,32 @@ def in_new_process(module: str, *arguments: str | int, environment: Mapping[str,
 
 
 def machine() -> dict:
-    """CPU model and its widest vectors, usable cores, memory [GiB], and the GPU's name or None."""
+    """CPU model, its widest vectors, which decide its speed, usable cores, memory [GiB], and the GPU's name or None."""
+    cpu, vectors = processor(Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "cpu": processor(Path("/proc/cpuinfo").read_text()),
+        "cpu": cpu,
+        "vectors": vectors,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory, 1),
         "gpu": gpu_name(),
     }
 
 
-def processor(cpuinfo: str) -> str:
-    """Model of the first core and the vectors that decide its speed; the architecture where Linux names no model."""
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    told = {}
-    for name, _, value in lines:
+def processor(cpuinfo: str) -> tuple[str, str]:
+    """Model of the first core, or the architecture where Linux names none; its widest vectors: "AVX-512", "AVX2" or ""."""
+    told: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in cpuinfo.splitlines()):
         told.setdefault(name.strip(), value.strip())
     flags = told.get("flags", "").split()
     vectors = {"AVX-512": "avx512f", "AVX2": "avx2"}
-    widest = next((f" with {name}" for name, flag in vectors.items() if flag in flags), "")
-    return told.get("model name", platform.machine()) + widest
+    return told.get("model name", platform.machine()), next((v for v, flag in vectors.items() if flag in flags), "")
+
+
+def kind(machine: Mapping) -> str:
+    """Of machine: those of one kind share a block of docs/performance.md."""
+    vectors = machine.get("vectors", "")
+    return "gpu" if machine["gpu"] else f"cpu-{vectors.lower()}" if vectors else "cpu"
 
 
 def gpu_name() -> str | None:

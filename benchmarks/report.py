@@ -18,11 +18,11 @@ were measured in turns within the same run. A bound is a promise of this project
 def section(record: Mapping, modules: Mapping[str, ModuleType]) -> str:
     """One machine's measurements, ``results/benchmarks/<kind>.json``, as Markdown."""
     machine, versions = record["machine"], record["versions"]
-    gpu = machine["gpu"] or "no GPU"
+    gpu, vectors = machine["gpu"], machine.get("vectors", "")
     lines = [
-        f"## {record['kind'].upper()} host",
+        "## GPU host" if gpu else f"## CPU host with {vectors}" if vectors else "## CPU host",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB memory, {gpu}.",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB memory, {gpu or 'no GPU'}.",
         ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
     ]
     for name, module in modules.items():

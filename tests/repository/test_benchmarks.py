@@ -139,10 +139,21 @@ def test_bounds_are_judged():
 
 def test_a_processor_is_named_with_its_widest_vectors():
     two = "processor : 0\nmodel name : {}\nflags\t\t: fpu {}\n\nprocessor : 1\nmodel name : other\nflags : avx512f\n"
-    assert measuring.processor(two.format("One", "avx2 avx512f")) == "One with AVX-512"
-    assert measuring.processor(two.format("One", "avx avx2")) == "One with AVX2"
-    assert measuring.processor(two.format("One", "avx")) == "One"
-    assert measuring.processor("processor : 0\nBogoMIPS : 50\n") == platform.machine()
+    assert measuring.processor(two.format("One", "avx2 avx512f")) == ("One", "AVX-512")
+    assert measuring.processor(two.format("One", "avx avx2")) == ("One", "AVX2")
+    assert measuring.processor(two.format("One", "avx")) == ("One", "")
+    assert measuring.processor("processor : 0\nBogoMIPS : 50\n") == (platform.machine(), "")
+
+
+def test_processors_with_other_vectors_have_blocks_of_their_own(tmp_path, monkeypatch):
+    step = {"date": "2019-10-01", "load_average": 0.1, "values": {"runs": 5, "apogaia_ms": 20.0}}
+    for vectors in ("AVX-512", "AVX2"):
+        machine = {"cpu": "processor", "vectors": vectors, "cores": 2, "memory_gib": 8.0, "gpu": None}
+        monkeypatch.setattr(measuring, "machine", lambda machine=machine: machine)
+        page = command.keep(tmp_path, {"training_step": step})
+    assert page.read_text().count("20 ms per step") == 2
+    assert all(f"## CPU host with {vectors}\n" in page.read_text() for vectors in ("AVX-512", "AVX2"))
+    assert measuring.kind(machine | {"gpu": "H100"}) == "gpu"
 
 
 def test_a_run_is_kept_beside_the_others(tmp_path, monkeypatch):
