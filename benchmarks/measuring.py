@@ -110,7 +110,7 @@ def machine() -> dict:
 
 
 def processor(cpuinfo: str) -> tuple[str, str]:
-    """Model of the first core, or the architecture where Linux names none; its widest vectors: "AVX-512", "AVX2" or ""."""
+    """Model of the first core, or the architecture where Linux names none; "AVX-512", "AVX2" or no vectors."""
     told: dict[str, str] = {}
     for name, _, value in (line.partition(":") for line in cpuinfo.splitlines()):
         told.setdefault(name.strip(), value.strip())

@@ -42,8 +42,8 @@ def keep_memory_of_tensorflow(environment: MutableMapping[str, str] = os.environ
     """Have TensorFlow keep the memory of a training step for the next one, on the CPU.
 
     Its default takes some 200 MB from the system in each step and gives them back, and the system clears every page
-    anew: up to half of a step's time (`python -m benchmarks --only kept_memory`). Up to all of the machine's memory,
-    instead of the allocator's own limit of 64 GB.
+    anew: up to half of a step's time (`python -m benchmarks --only kept_memory`). It may keep up to all of the
+    machine's memory, instead of the allocator's own limit of 64 GB.
     """
     if "TF_CPU_ALLOCATOR_USE_BFC" not in environment:
         environment["TF_CPU_ALLOCATOR_USE_BFC"] = "true"

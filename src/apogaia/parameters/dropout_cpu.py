@@ -57,7 +57,7 @@ class FastCensoredDropout:
         """
         trunk = Trunk.from_network(network, "predict_labels_reference")
         layers = [_element_layers(network, element, trunk.rate) for element in CENSORED_ELEMENTS]
-        behind = [dense for element in layers for dense in element[1:]]
+        behind = [layer for element in layers for layer in element[1:]]
         labels = network.get_layer("labels")
         mean, sd = (keras.ops.convert_to_numpy(values).astype(np.float64) for values in (labels.mean, labels.sd))
         return cls(
@@ -65,9 +65,9 @@ class FastCensoredDropout:
             windows=tuple(network.get_layer(f"{element.lower()}_window").pixels for element in CENSORED_ELEMENTS),
             first_layers=tuple(element[0] for element in layers),
             depths=np.array([len(element) - 1 for element in layers]),
-            widths=np.array([len(dense.bias) for element in layers for dense in element]),
+            widths=np.array([len(layer.bias) for element in layers for layer in element]),
             weights=np.concatenate(
-                [np.zeros(0, np.float32), *(part for dense in behind for part in (dense.kernel.ravel(), dense.bias))]
+                [np.zeros(0, np.float32), *(part for layer in behind for part in (layer.kernel.ravel(), layer.bias))]
             ),
             heads=_heads(
                 network, [len(element[-1].bias) for element in layers], len(trunk.hidden[-1].bias), trunk.rate
@@ -131,8 +131,8 @@ def _element_layers(network: keras.Model, element: str, rate: float) -> list[Den
     """Dense layers of an element's own branch; the factor of the dropout before a layer goes into its kernel."""
     start = f"{element.lower()}_hidden_"
     first, *others = [weights_of(layer) for layer in network.layers if layer.name.startswith(start)]
-    scaled = [Dense(dense.kernel / np.float32(1 - rate), dense.bias) for dense in others]
-    return [padded(dense) for dense in (first, *scaled)]
+    scaled = [Dense(layer.kernel / np.float32(1 - rate), layer.bias) for layer in others]
+    return [padded(layer) for layer in (first, *scaled)]
 
 
 def _heads(network: keras.Model, own_units: list[int], hidden_units: int, rate: float) -> Dense:
@@ -142,8 +142,8 @@ def _heads(network: keras.Model, own_units: list[int], hidden_units: int, rate: 
     """
 
     def weights(*names: str) -> tuple[np.ndarray, np.ndarray]:
-        dense = [weights_of(network.get_layer(name)) for name in names]
-        kernel, bias = np.hstack([d.kernel for d in dense]), np.hstack([d.bias for d in dense])
+        layers = [weights_of(network.get_layer(name)) for name in names]
+        kernel, bias = np.hstack([one.kernel for one in layers]), np.hstack([one.bias for one in layers])
         return kernel.astype(np.float64), bias.astype(np.float64)
 
     def head(label: str) -> tuple[list[int], np.ndarray, np.ndarray]:

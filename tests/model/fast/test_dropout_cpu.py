@@ -1,6 +1,10 @@
 """Monte-Carlo dropout in numba: the distribution of the Keras model, and masks that are independent."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +15,7 @@ from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of,
 from apogaia.model import inference
 from apogaia.model.error_calibration import Prediction
 from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows, each_star
+from apogaia.processes import usable_cores
 
 
 @pytest.mark.parametrize("network", [SMALL, ODD], ids=["small", "odd sizes"])
@@ -45,8 +50,20 @@ def test_fast_passes_have_the_distribution_of_the_papers_network():
     assert_same_distribution(fast, Prediction(draws[..., 0].mean(axis=1), spread, predictive, None), passes)
 
 
-def test_fast_pass_without_dropout_is_the_deterministic_model():
-    model = model_of(dataclasses.replace(ODD, dropout=0.0))
+@pytest.mark.parametrize(
+    ("network", "pixels"),
+    [
+        (ODD, 61),
+        (dataclasses.replace(SMALL, conv_filters=(1, 1), conv_width=4), 60),
+        (dataclasses.replace(SMALL, conv_filters=(2, 1), conv_width=6), 63),
+    ],
+    ids=["odd sizes", "one filter", "an even width and spare pixels"],
+)
+def test_fast_pass_without_dropout_is_the_deterministic_model(network, pixels):
+    model = model_of(dataclasses.replace(network, dropout=0.0), n_pixels=pixels)
+    trunk = FastDropout.from_model(model.get_layer("luminosity")).trunk
+    # rows stand behind one another: a tap beyond its row's end would read the next one
+    assert trunk.tap_starts.max() + trunk.pooled_pixels <= sum(trunk.margin) + trunk.pooled_pixels
     spectra = spectra_for(model, 4)
     fast = inference.predict(model, spectra, passes=2, seed=1, progress=False)
     fakemag, log_variance = keras.ops.convert_to_numpy(model.get_layer("luminosity")(spectra)).T
@@ -99,6 +116,51 @@ def test_the_matrix_library_has_one_thread_for_each_star_and_then_its_own_again(
         with pytest.raises(ZeroDivisionError):
             each_star(lambda i: 1 / i, [1, 0])
         assert matrix_threads() == {2}
+
+
+OVERLAPPING = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from test_dropout_cpu import each_star, matrix_threads
+
+started = threading.Event()
+
+def first(_):
+    started.set()
+    time.sleep(0.2)
+    return matrix_threads()
+
+def second(_):
+    time.sleep(0.4)
+    return matrix_threads()
+
+before = matrix_threads()
+with ThreadPoolExecutor(2) as callers:
+    one = callers.submit(each_star, first, range(1))
+    assert started.wait(10)
+    two = callers.submit(each_star, second, range(1))
+    print(before, one.result(), two.result(), matrix_threads())
+"""
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="the matrix library has one thread on one core")
+def test_calls_from_several_threads_leave_the_matrix_library_as_it_was():
+    """In a process of its own, whose library starts with two threads: the tests' has one."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", OVERLAPPING], env=environment, capture_output=True, text=True)
+    assert done.stdout == "{2} [{1}] [{1}] {2}\n", done.stderr
+
+
+def test_bits_do_not_depend_on_the_threads_of_the_matrix_library():
+    """At the paper's width: OpenBLAS does not divide a small product among threads."""
+    model = model_of(DR14, n_pixels=7514)
+    fast, spectra = FastDropout.from_model(model.get_layer("luminosity")), spectra_for(model, 2)
+    found = []
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+            found.append(fast.moments(spectra, np.arange(2), passes=100, seed=1))
+    np.testing.assert_array_equal(*found)
 
 
 def test_each_star_keeps_the_order_of_the_rows():

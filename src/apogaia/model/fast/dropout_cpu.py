@@ -9,12 +9,13 @@ would wait for each other at every star.
 Pixels are kept by their position in the pooling window: pixel P j + p of a pooling of width P is column j of row p.
 Neighbouring outputs of the second convolution then read neighbouring memory, and pooling is a maximum of rows.
 
-What numba compiles is in plain loops: assignments to slices and reshaping carry code for their error messages, which
-took more time to compile than all else.
+Compiled functions use plain loops where one array would be assigned to part of another, or reshaped: the code for
+numba's error messages there took more time to compile than all else.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ __all__ = [
 
 TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `dense`
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
+ALONE = threading.Lock()  # held while the matrix library has one thread, a setting of the whole process
 LEVELS = 1 << 16  # masks compare 16 random bits with the dropout rate: 0.3 is met to 3e-6
 
 
@@ -100,7 +102,7 @@ class Trunk:
         second_kernel, tap_rows, tap_starts, margin = _taps(second.kernel / (1 - rate), pool)
         hidden = [weights_of(layer(name)) for name in names if name.startswith("hidden_") and "dropout" not in name]
         # every dense layer stands behind a dropout, whose factor goes into its kernel; the first reads filter by filter
-        hidden = [Dense(dense.kernel / np.float32(1 - rate), dense.bias) for dense in hidden]
+        hidden = [Dense(each.kernel / np.float32(1 - rate), each.bias) for each in hidden]
         kernel = hidden[0].kernel.reshape(pooled_pixels, len(second.bias), -1).transpose(1, 0, 2)
         hidden[0] = Dense(kernel.reshape(hidden[0].kernel.shape), hidden[0].bias)
         return cls(
@@ -114,7 +116,7 @@ class Trunk:
             pool_width=pool,
             pooled_pixels=pooled_pixels,
             margin=margin,
-            hidden=tuple(padded(dense) for dense in hidden),
+            hidden=tuple(padded(each) for each in hidden),
             rate=rate,
         )
 
@@ -161,12 +163,12 @@ class Trunk:
             x,
         )
         used = first.size + x.shape[1]
-        for i, dense in enumerate(self.hidden):
+        for i, hidden in enumerate(self.hidden):
             if i > 0:
                 _mask_units(x, keys, used, self.threshold)
                 used += x.shape[1]
-            x = x @ dense.kernel
-            x += dense.bias
+            x = x @ hidden.kernel
+            x += hidden.bias
             np.maximum(x, 0.0, out=x)
         return x, used
 
@@ -202,7 +204,10 @@ class FastDropout:
         )
 
     def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 2) fakemag and its log variance of one star, float64, each pass with its own masks."""
+        """(passes, 2) fakemag and its log variance of one star, float64, each pass with its own masks.
+
+        Of the bits of `moments` within `each_star`.
+        """
         x, _ = self.trunk.last_hidden(spectrum, pass_keys(seed, row, passes))
         x = (x[:passes] @ self.head.kernel + self.head.bias).astype(np.float64)
         return np.column_stack([np.logaddexp(0, x[:, 0]) * self.fakemag_scale, x[:, 1] + self.log_variance_shift])
@@ -230,8 +235,13 @@ class FastDropout:
 
 
 def each_star(function: Callable, *columns: Iterable) -> list[Any]:
-    """Return ``function(*row)`` for every row of the columns, on all cores, each with one thread for its matrices."""
-    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    """Return ``function(*row)`` for every row of the columns, on all cores, each with one thread for its matrices.
+
+    With several threads a product of the same numbers has other last bits. The limit is one of the process, so calls
+    from several threads wait for each other. The products keep their threads where threadpoolctl knows no library
+    (Accelerate), and where another thread of the caller's holds a limit of its own.
+    """
+    with ALONE, _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         return list(pool.map(function, *columns))
 
 
@@ -241,7 +251,10 @@ def _libraries() -> ThreadpoolController:
 
 
 def pass_keys(seed: int, row: int, passes: int) -> np.ndarray:
-    """Keys of the masks of one star, (passes, 2); one pass more if they are odd: passes go in pairs."""
+    """Keys of the masks of one star, (passes, 2).
+
+    One pass more if they are odd, which costs a matrix product nothing and is left out of the draws.
+    """
     return _keys(uint64(seed), uint64(row), passes + passes % 2)
 
 
@@ -250,14 +263,17 @@ def weights_of(layer: keras.layers.Layer) -> Dense:
     return Dense(*(keras.ops.convert_to_numpy(weight).astype(np.float32) for weight in (layer.kernel, layer.bias)))
 
 
-def padded(dense: Dense) -> Dense:
-    """Add units and inputs of zero weight, up to whole vectors, so that `dense` has no remainders."""
-    inputs, units = dense.kernel.shape
+def padded(layer: Dense) -> Dense:
+    """Add units and inputs of zero weight, up to whole vectors, so that the function `dense` has no remainders.
+
+    The positions of the masks' hash count them: without them a star would have other masks.
+    """
+    inputs, units = layer.kernel.shape
     # multiples of UNITS_AT_ONCE are multiples of TAPS_AT_ONCE, so the padded outputs of a layer fit the next one
     kernel = np.zeros([-(-size // UNITS_AT_ONCE) * UNITS_AT_ONCE for size in (inputs, units)], np.float32)
-    kernel[:inputs, :units] = dense.kernel
+    kernel[:inputs, :units] = layer.kernel
     bias = np.zeros(kernel.shape[1], np.float32)
-    bias[:units] = dense.bias
+    bias[:units] = layer.bias
     return Dense(kernel, bias)
 
 
