@@ -25,6 +25,17 @@ def test_jacobian_equals_finite_differences():
     assert np.abs(jacobian).max() > 0.1
 
 
+def test_most_luminous_stars_have_the_smallest_fakemag():
+    fakemag = np.array([5.0, 1.0, np.nan, 9.0, 2.0, 7.0, 3.0, 0.1, 8.0])  # row 7 is not chosen from, row 2 is unknown
+    groups = module.luminosity_groups(fakemag, np.array([0, 1, 2, 3, 4, 5, 6, 8]), size=2)
+    assert {name: rows.tolist() for name, rows in groups.items()} == {
+        "most luminous": [1, 4],
+        "middle": [0, 6],
+        "least luminous": [3, 8],
+    }
+    assert [len(rows) for rows in module.luminosity_groups(fakemag, np.arange(9)).values()] == [2, 2, 2]
+
+
 def test_sensitivity_is_that_of_a_pixel_in_the_windows_beside_all_pixels():
     curve = np.ones(7514)
     curve[element_window("Mg")] = -3.0

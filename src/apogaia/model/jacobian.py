@@ -14,7 +14,7 @@ from apogaia.formats.pixel_grid import detector_slices, element_window, gap_dele
 from apogaia.model.fast import devices
 from apogaia.model.networks import check_pixels
 
-__all__ = ["jacobian", "sensitivity_by_element", "strongest_windows"]
+__all__ = ["jacobian", "luminosity_groups", "sensitivity_by_element", "strongest_windows"]
 
 
 @takes(spectra=u.dimensionless_unscaled)
@@ -48,6 +48,33 @@ def jacobian(model: keras.Model, spectra: np.ndarray, *, batch_size: int = 64) -
         batch = np.asarray(spectra[start : start + batch_size], np.float32)
         jacobians[start : start + batch_size] = gradient(batch)
     return jacobians
+
+
+@takes(fakemag=u.mas)
+def luminosity_groups(fakemag, rows: np.ndarray, size: int = 100) -> dict[str, np.ndarray]:
+    """Rows of the most luminous, the middle and the least luminous stars.
+
+    Parameters
+    ----------
+    fakemag
+        (n,) pseudo-luminosities of all stars [mas]; fakemag falls with luminosity.
+    rows
+        Of the stars to choose from; those whose fakemag is not finite are left out.
+    size
+        Stars in a group, at most a third of them.
+
+    Returns
+    -------
+    dict
+        Ascending rows by group: "most luminous", "middle", "least luminous".
+    """
+    fakemag = np.asarray(fakemag, float)
+    rows = rows[np.isfinite(fakemag[rows])]
+    ordered = rows[np.argsort(fakemag[rows], kind="stable")]
+    size = min(size, len(ordered) // 3)
+    middle = (len(ordered) - size) // 2
+    first = {"most luminous": 0, "middle": middle, "least luminous": len(ordered) - size}
+    return {name: np.sort(ordered[start : start + size]) for name, start in first.items()}
 
 
 def sensitivity_by_element(curves: Mapping[str, np.ndarray], elements: Sequence[str]) -> dict[str, dict[str, float]]:

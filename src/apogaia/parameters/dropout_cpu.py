@@ -77,7 +77,10 @@ class FastCensoredDropout:
         )
 
     def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 22, 2) labels and log variances of one star, float64, each pass with its own masks."""
+        """(passes, 22, 2) labels and log variances of one star, float64, each pass with its own masks.
+
+        Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
+        """
         return self._draws(spectrum, self._first(spectrum[None])[0], row, passes, seed)
 
     def moments(

@@ -206,7 +206,7 @@ class FastDropout:
     def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
         """(passes, 2) fakemag and its log variance of one star, float64, each pass with its own masks.
 
-        Of the bits of `moments` within `each_star`.
+        Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
         """
         x, _ = self.trunk.last_hidden(spectrum, pass_keys(seed, row, passes))
         x = (x[:passes] @ self.head.kernel + self.head.bias).astype(np.float64)
