@@ -4,12 +4,12 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import threadpoolctl
+from matrix_library import matrix_threads
 from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of, spectra_for
 
 from apogaia.model import inference
@@ -102,12 +102,6 @@ def test_network_with_one_convolution_is_refused_with_the_remedy():
         FastDropout.from_model(model.get_layer("luminosity"))
 
 
-def matrix_threads(*_):
-    found = {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
-    assert found
-    return found
-
-
 def test_the_matrix_library_has_one_thread_for_each_star_and_then_its_own_again():
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         assert matrix_threads() == {2}
@@ -121,7 +115,8 @@ def test_the_matrix_library_has_one_thread_for_each_star_and_then_its_own_again(
 OVERLAPPING = """
 import threading, time
 from concurrent.futures import ThreadPoolExecutor
-from test_dropout_cpu import each_star, matrix_threads
+from matrix_library import matrix_threads
+from apogaia.model.fast.dropout_cpu import each_star
 
 started = threading.Event()
 
@@ -146,8 +141,7 @@ with ThreadPoolExecutor(2) as callers:
 @pytest.mark.skipif(usable_cores() < 2, reason="the matrix library has one thread on one core")
 def test_calls_from_several_threads_leave_the_matrix_library_as_it_was():
     """In a process of its own, whose library starts with two threads: the tests' has one."""
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": path}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", OVERLAPPING], env=environment, capture_output=True, text=True)
     assert done.stdout == "{2} [{1}] [{1}] {2}\n", done.stderr
 
