@@ -230,9 +230,10 @@ def trunk(network: NetworkSettings, spectrum):
 
 def _convolutions(network: NetworkSettings, n_pixels: int, spectrum):
     """Convolutions with ReLU and dropout between them, and max-pooling: (n, pixels) -> (n, pooled pixels, filters)."""
-    width = network.conv_width
+    width, pool = network.conv_width, network.pool_width
     left, n_layers = (width - 1) // 2, len(network.conv_filters)
-    used_pixels = n_pixels // network.pool_width * network.pool_width
+    used_pixels = n_pixels // pool * pool
+    pooled_with_last = pool if width % pool == 0 else 1  # the last convolution pools, if whole pools fit into a block
     blocks = -(-used_pixels // width)
     x = PixelBlocks(blocks + n_layers, width, n_layers * left, name="blocks")(spectrum)
     for i, filters in enumerate(network.conv_filters, start=1):
@@ -241,16 +242,18 @@ def _convolutions(network: NetworkSettings, n_pixels: int, spectrum):
             width,
             first_pixel=-(n_layers - i) * left,
             pixels=n_pixels,
+            pool_width=pooled_with_last if i == n_layers else 1,
             kernel_initializer=initial(network),
             kernel_regularizer=keras.regularizers.L2(network.l2),
             name=f"conv_{i}",
         )(x)
         if i < n_layers:
             x = BitDropout(network.dropout, name=f"conv_dropout_{i}")(x)
-    x = keras.layers.Reshape((blocks * width, network.conv_filters[-1]), name="pixels")(x)
-    if blocks * width > used_pixels:
-        x = keras.layers.Cropping1D((0, blocks * width - used_pixels), name="used_pixels")(x)
-    return keras.layers.MaxPooling1D(network.pool_width, name="pool")(x)
+    pixels, used_pixels = blocks * width // pooled_with_last, used_pixels // pooled_with_last
+    x = keras.layers.Reshape((pixels, network.conv_filters[-1]), name="pixels")(x)
+    if pixels > used_pixels:
+        x = keras.layers.Cropping1D((0, pixels - used_pixels), name="used_pixels")(x)
+    return x if pooled_with_last == pool else keras.layers.MaxPooling1D(pool, name="pool")(x)
 
 
 def _offset_layers(network: NetworkSettings, x, parallax_scale: float):

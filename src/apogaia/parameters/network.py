@@ -48,7 +48,7 @@ class Window(keras.layers.Layer):
         self.pixels = np.concatenate([np.arange(start, stop) for start, stop in self.runs]).astype("int32")
 
     def call(self, spectrum):
-        return ops.take(spectrum, self.pixels, axis=1)
+        return ops.transpose(ops.take(ops.transpose(spectrum), self.pixels, axis=0))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], len(self.pixels))

@@ -78,6 +78,8 @@ def _layers(network: Any) -> tuple[list[Box], str]:
             width = settings["kernel_size"][0]
             boxes.append((f"{dropout}convolution\n{settings['filters']} filters\n{width} pixels each\nReLU", LAYER))
             dropout = ""
+            if settings.get("pool_width", 1) > 1:
+                boxes.append((f"max-pooling\nby {settings['pool_width']}", LAYER))
         elif kind == "MaxPooling1D":
             boxes.append((f"max-pooling\nby {settings['pool_size'][0]}", LAYER))
         elif kind == "Dense" and not layer.name.startswith("scaled_"):

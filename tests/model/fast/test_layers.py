@@ -18,7 +18,10 @@ def numbers(tensor):
 
 @pytest.mark.parametrize(
     ("filters", "width", "pool", "pixels"),
-    [((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],
+    [
+        *[((2, 4), 8, 4, 7514), ((2, 4), 8, 4, 61), ((3, 5), 5, 3, 23), ((2,), 4, 7, 48), ((2, 3, 2), 3, 2, 31)],
+        *[((2, 4), 6, 3, 40), ((3,), 6, 6, 31), ((2, 2), 4, 1, 33), ((2, 2), 8, 8, 64), ((2, 1), 9, 3, 70)],
+    ],
 )
 def test_blocked_convolutions_equal_plain_ones_in_outputs_and_gradients(filters, width, pool, pixels):
     tf = pytest.importorskip("tensorflow")
@@ -45,6 +48,38 @@ def test_blocked_convolutions_equal_plain_ones_in_outputs_and_gradients(filters,
     for expected, found in zip(*results, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 8])
+def test_one_of_equal_values_gets_the_gradient(parts):
+    tf = pytest.importorskip("tensorflow")
+    values = np.random.default_rng(1).integers(0, 3, (50, parts * 5)).astype("float32")
+    weights = np.arange(1.0, 251.0, dtype="float32").reshape(50, 5)
+    given = tf.constant(values)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        largest = layers.largest_part(given, parts)
+        target = tf.reduce_sum(largest * weights)
+    sorted_parts = values.reshape(50, parts, 5)
+    np.testing.assert_array_equal(largest, sorted_parts.max(axis=1))
+    gradient = tape.gradient(target, given).numpy().reshape(50, parts, 5)
+    assert np.count_nonzero(gradient) == 250
+    np.testing.assert_array_equal(gradient.sum(axis=1), weights)
+    assert np.all(sorted_parts[gradient > 0] == np.repeat(sorted_parts.max(axis=1)[:, None], parts, 1)[gradient > 0])
+
+
+def test_pools_that_do_not_fit_into_a_block_are_refused():
+    with pytest.raises(ValueError, match="pools of 3 pixels do not fit into blocks of 8"):
+        layers.BlockedConv1D(2, 8, first_pixel=0, pixels=64, pool_width=3)
+
+
+@pytest.mark.parametrize(("width", "pool"), [(8, 4), (4, 7), (4, 4), (3, 1)])
+def test_the_width_of_a_networks_pools_is_found_wherever_it_pools(width, pool):
+    network = dataclasses.replace(SMALL, conv_filters=(2, 2), conv_width=width, pool_width=pool)
+    spectrum = keras.Input((61,))
+    model = keras.Model(spectrum, networks._convolutions(network, 61, spectrum))
+    assert layers.pool_width(model) == pool
+    assert layers.pool_width(keras.Model.from_config(model.get_config())) == pool
 
 
 @pytest.mark.parametrize("shape", [(400, 51, 2), (400, 101)])

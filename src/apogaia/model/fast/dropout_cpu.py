@@ -28,6 +28,8 @@ import numpy as np
 from numba import uint32, uint64
 from threadpoolctl import ThreadpoolController
 
+from apogaia.model.fast.layers import pool_width
+
 __all__ = [
     "Dense",
     "FastDropout",
@@ -96,7 +98,7 @@ class Trunk:
         if {layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)} != {rate}:
             raise ValueError(f"all dropout of the network must have one rate; `{reference}` takes any rates")
         first, second = weights_of(layer("conv_1")), weights_of(layer("conv_2"))
-        pool = layer("pool").pool_size[0]
+        pool = pool_width(network)
         mean_spectrum = keras.ops.convert_to_numpy(layer("mean_subtraction").mean)
         pooled_pixels = len(mean_spectrum) // pool
         second_kernel, tap_rows, tap_starts, margin = _taps(second.kernel / (1 - rate), pool)

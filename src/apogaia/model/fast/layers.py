@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["BitDropout", "BlockedConv1D", "PixelBlocks", "dropout_in_validation"]
+__all__ = ["BitDropout", "BlockedConv1D", "PixelBlocks", "dropout_in_validation", "largest_part", "pool_width"]
 
 register = keras.saving.register_keras_serializable(package="apogaia")
 
@@ -88,11 +89,17 @@ class BlockedConv1D(keras.layers.Conv1D):
         Pixel at which the output starts, at most 0.
     pixels
         Pixels of the spectrum. Outputs outside it are zero, as the padding of the next "same" convolution is.
+    pool_width
+        Pixels of which the largest output is kept, a divisor of the kernel's width; 1: all are kept. The largest is
+        found before bias and ReLU, which then have a share of the values to work on. Of pools partly outside the
+        spectrum nothing is kept: they are zero.
     """
 
-    def __init__(self, filters: int, kernel_size: int, first_pixel: int, pixels: int, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, first_pixel: int, pixels: int, pool_width: int = 1, **kwargs):
         super().__init__(filters, kernel_size, **{**kwargs, "padding": "same", "activation": "relu"})
-        self.first_pixel, self.pixels = first_pixel, pixels
+        if self.kernel_size[0] % pool_width:
+            raise ValueError(f"pools of {pool_width} pixels do not fit into blocks of {self.kernel_size[0]}")
+        self.first_pixel, self.pixels, self.pool_width = first_pixel, pixels, pool_width
 
     def build(self, input_shape):
         super().build((*input_shape[:2], input_shape[2] // self.kernel_size[0]))
@@ -100,19 +107,76 @@ class BlockedConv1D(keras.layers.Conv1D):
 
     def call(self, inputs):
         width, channels, filters = self.kernel.shape
-        blocks = inputs.shape[1] - 1
-        shifted = [ops.pad(self.kernel[:, :, None], ((i, width - i), (0, 0), (0, 0), (0, 0))) for i in range(width)]
+        blocks, pooled = inputs.shape[1] - 1, width // self.pool_width
+        # the first pixels of all pools, then the second ones, ...: `largest_part` compares such parts
+        order = np.arange(width).reshape(pooled, self.pool_width).T.ravel()
+        shifted = [ops.pad(self.kernel[:, :, None], ((i, width - i), (0, 0), (0, 0), (0, 0))) for i in order]
         banded = ops.reshape(ops.concatenate(shifted, axis=2), (2, width * channels, width * filters))
-        bias = ops.tile(self.bias, (width,))
-        pixel = self.first_pixel + np.arange(blocks * width)
-        outside = (pixel < 0) | (pixel >= self.pixels)
+        bias = ops.tile(self.bias, (pooled,))
+        pixel = (self.first_pixel + np.arange(blocks * width)).reshape(blocks * pooled, self.pool_width)
+        outside = ((pixel < 0) | (pixel >= self.pixels)).any(axis=1)
         if outside.any():  # a bias far below zero: the ReLU makes it zero, value and gradient, at no extra cost
-            far_below = np.where(outside, -1e30, 0.0).repeat(filters).reshape(blocks, width * filters)
+            far_below = np.where(outside, -1e30, 0.0).repeat(filters).reshape(blocks, pooled * filters)
             bias = bias + ops.convert_to_tensor(far_below, dtype=self.compute_dtype)
-        return self.activation(ops.conv(inputs, banded, 1, "valid") + bias)
+        largest = largest_part(ops.conv(inputs, banded, 1, "valid"), self.pool_width)
+        return self.activation(largest + bias)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], input_shape[1] - 1, self.kernel_size[0] * self.filters)
+        return (input_shape[0], input_shape[1] - 1, self.kernel_size[0] // self.pool_width * self.filters)
 
     def get_config(self):
-        return {**super().get_config(), "first_pixel": self.first_pixel, "pixels": self.pixels}
+        own = {"first_pixel": self.first_pixel, "pixels": self.pixels, "pool_width": self.pool_width}
+        return {**super().get_config(), **own}
+
+
+def pool_width(network: keras.Model) -> int:
+    """Pixels of which one is kept after the convolutions of a network with `apogaia.model.networks.trunk`."""
+    pools = [layer.pool_size[0] for layer in network.layers if isinstance(layer, keras.layers.MaxPooling1D)]
+    return max(pools + [layer.pool_width for layer in network.layers if isinstance(layer, BlockedConv1D)])
+
+
+def largest_part(values, parts: int):
+    """The largest of equal parts of the last axis, value by value: max-pooling of pixels that are sorted into parts.
+
+    Keras' own pooling takes the values of a pool from as many places of memory, in both directions, and in a training
+    step costs more than the convolutions. Of an even number of parts, halves are compared first, since they are longer
+    pieces of memory.
+
+    Parameters
+    ----------
+    values
+        (..., parts x n).
+    parts
+        Their number.
+
+    Returns
+    -------
+    tensor
+        (..., n). The gradient goes to one of equal values.
+    """
+    while parts > 1:
+        now = 2 if parts % 2 == 0 else parts
+        values, parts = _largest_of(values, now), parts // now
+    return values
+
+
+def _largest_of(values, parts: int):
+    """The same in one step, with a gradient that compares each part once."""
+
+    def maximum(values):
+        given = ops.split(values, parts, axis=-1)
+        largest = functools.reduce(ops.maximum, given)
+
+        def gradient(*upstream, **named):
+            rest = upstream[0] if upstream else named["upstream"]  # Keras' backends differ
+            gradients = []
+            for part in given[:-1]:
+                gradients.append(rest * ops.cast(ops.equal(part, largest), rest.dtype))
+                rest = rest - gradients[-1]
+            return ops.concatenate([*gradients, rest], axis=-1)
+
+        return largest, gradient
+
+    if keras.backend.backend() == "numpy":  # it has no gradients, and would warn of that
+        return maximum(values)[0]
+    return ops.custom_gradient(maximum)(values)
