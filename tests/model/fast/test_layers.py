@@ -73,6 +73,12 @@ def test_pools_that_do_not_fit_into_a_block_are_refused():
         layers.BlockedConv1D(2, 8, first_pixel=0, pixels=64, pool_width=3)
 
 
+def test_layers_of_older_model_files_did_not_pool():
+    config = layers.BlockedConv1D(2, 8, first_pixel=0, pixels=64).get_config()
+    del config["pool_width"]
+    assert layers.BlockedConv1D.from_config(config).pool_width == 1
+
+
 @pytest.mark.parametrize(("width", "pool"), [(8, 4), (4, 7), (4, 4), (3, 1)])
 def test_the_width_of_a_networks_pools_is_found_wherever_it_pools(width, pool):
     network = dataclasses.replace(SMALL, conv_filters=(2, 2), conv_width=width, pool_width=pool)
