@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from backends import Interpreter
 from keras import ops
 from small_networks import SMALL
 
@@ -66,6 +67,56 @@ def test_one_of_equal_values_gets_the_gradient(parts):
     assert np.count_nonzero(gradient) == 250
     np.testing.assert_array_equal(gradient.sum(axis=1), weights)
     assert np.all(sorted_parts[gradient > 0] == np.repeat(sorted_parts.max(axis=1)[:, None], parts, 1)[gradient > 0])
+
+
+GRADIENTS = """
+from apogaia.model.fast.layers import largest_part
+
+values = np.random.default_rng(0).normal(size=(4, 12)).astype("float32")
+weights = np.arange(1.0, 13.0, dtype="float32").reshape(4, 3)
+if keras.backend.backend() == "jax":
+    import jax
+    found = jax.jit(jax.grad(lambda values: (largest_part(values, 4) * weights).sum()))(values)
+else:
+    import torch
+    given = torch.tensor(values, requires_grad=True)
+    (largest_part(given, 4) * torch.tensor(weights)).sum().backward()
+    found = given.grad
+parts = values.reshape(4, 4, 3)
+expected = (parts == parts.max(axis=1, keepdims=True)) * weights[:, None]
+np.testing.assert_array_equal(np.asarray(found).reshape(4, 4, 3), expected)
+"""
+
+
+def test_jax_takes_the_gradient(jax_process):
+    jax_process.run(GRADIENTS)
+
+
+def test_torch_takes_the_gradient():
+    pytest.importorskip("torch")
+    torch = Interpreter("torch")
+    torch.run(GRADIENTS)
+    torch.close()
+
+
+def test_the_gradient_is_the_same_however_keras_backends_call_it(monkeypatch):
+    """PyTorch's passes the values, too, and the gradient by name; this needs no PyTorch."""
+    kept = []
+
+    def custom_gradient(function):
+        def call(values):
+            result, gradient = function(values)
+            kept.append((values, gradient))
+            return result
+
+        return call
+
+    monkeypatch.setattr(layers.ops, "custom_gradient", custom_gradient)
+    layers.largest_part(ops.convert_to_tensor([[1.0, 5.0, 3.0, 2.0]]), 2)
+    ((values, gradient),) = kept
+    upstream = ops.convert_to_tensor([[10.0, 20.0]])
+    for found in (gradient(upstream), gradient(values, upstream=upstream)):
+        np.testing.assert_array_equal(numbers(found), [[0.0, 20.0, 10.0, 0.0]])
 
 
 def test_pools_that_do_not_fit_into_a_block_are_refused():

@@ -167,8 +167,9 @@ def _largest_of(values, parts: int):
         given = ops.split(values, parts, axis=-1)
         largest = functools.reduce(ops.maximum, given)
 
-        def gradient(*upstream, **named):
-            rest = upstream[0] if upstream else named["upstream"]  # Keras' backends differ
+        def gradient(*given_by_backend, upstream=None):
+            # PyTorch passes the values, too, and the gradient by name; see `keras.ops.custom_gradient`
+            rest = given_by_backend[0] if upstream is None else upstream
             gradients = []
             for part in given[:-1]:
                 gradients.append(rest * ops.cast(ops.equal(part, largest), rest.dtype))
