@@ -21,7 +21,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.testing.compare import calculate_rms
 from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
-from small_networks import ODD, model_of
+from small_networks import ODD, SMALL, model_of
 
 from apogaia import plots
 from apogaia.distances.comparisons import Pair
@@ -557,6 +557,12 @@ def test_the_architecture_is_that_of_the_model_s_own_layers(offset):
     assert any("9 units" in text for text in texts) and sum("dropout 45 %" in text for text in texts) >= 2
     assert ("offset calibration network" in texts) == (offset != "none")
     assert any("T_" in text for text in texts) == (offset == "multivariate")
+
+
+@pytest.mark.parametrize(("network", "width"), [(SMALL, SMALL.pool_width), (ODD, ODD.pool_width)])
+def test_the_architecture_has_one_pooling_whichever_layer_does_it(network, width):
+    texts = [text.get_text() for text in plots.network_architecture(model_of(network)).texts]
+    assert [text for text in texts if "pooling" in text] == [f"max-pooling\nby {width}"]
 
 
 def test_windows_are_shaded_and_named_in_their_own_panel():

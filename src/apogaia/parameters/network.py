@@ -48,6 +48,7 @@ class Window(keras.layers.Layer):
         self.pixels = np.concatenate([np.arange(start, stop) for start, stop in self.runs]).astype("int32")
 
     def call(self, spectrum):
+        # from the transposed spectra, of which a pixel of all stars is one piece of memory: single values take longer
         return ops.transpose(ops.take(ops.transpose(spectrum), self.pixels, axis=0))
 
     def compute_output_shape(self, input_shape):

@@ -95,8 +95,10 @@ def test_jax_takes_the_gradient(jax_process):
 def test_torch_takes_the_gradient():
     pytest.importorskip("torch")
     torch = Interpreter("torch")
-    torch.run(GRADIENTS)
-    torch.close()
+    try:
+        torch.run(GRADIENTS)
+    finally:
+        torch.close()
 
 
 def test_the_gradient_is_the_same_however_keras_backends_call_it(monkeypatch):
@@ -122,6 +124,13 @@ def test_the_gradient_is_the_same_however_keras_backends_call_it(monkeypatch):
 def test_pools_that_do_not_fit_into_a_block_are_refused():
     with pytest.raises(ValueError, match="pools of 3 pixels do not fit into blocks of 8"):
         layers.BlockedConv1D(2, 8, first_pixel=0, pixels=64, pool_width=3)
+
+
+def test_pools_partly_outside_the_spectrum_are_zero():
+    layer = layers.BlockedConv1D(2, 8, first_pixel=0, pixels=61, pool_width=4, bias_initializer="ones")
+    pools = numbers(layer(np.zeros((1, 9, 8), np.float32))).reshape(16, 2)
+    np.testing.assert_array_equal(pools[:15], 1.0)
+    np.testing.assert_array_equal(pools[15], 0.0)
 
 
 def test_layers_of_older_model_files_did_not_pool():

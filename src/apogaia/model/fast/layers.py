@@ -76,7 +76,9 @@ class PixelBlocks(keras.layers.Layer):
 
 @register
 class BlockedConv1D(keras.layers.Conv1D):
-    """The "same" convolution with ReLU, on blocks of pixels: (n, blocks + 1, width C) -> (n, blocks, width filters).
+    """The "same" convolution with ReLU, on blocks of pixels.
+
+    (n, blocks + 1, width channels) -> (n, blocks, width filters), with pools (n, blocks, width / pool_width filters).
 
     With a handful of channels a convolution cannot fill the processor's vectors. Here a block of as many pixels as the
     kernel is wide is one pixel with many channels, and the kernel a banded matrix over two neighbouring blocks: twice
@@ -90,9 +92,9 @@ class BlockedConv1D(keras.layers.Conv1D):
     pixels
         Pixels of the spectrum. Outputs outside it are zero, as the padding of the next "same" convolution is.
     pool_width
-        Pixels of which the largest output is kept, a divisor of the kernel's width; 1: all are kept. The largest is
-        found before bias and ReLU, which then have a share of the values to work on. Of pools partly outside the
-        spectrum nothing is kept: they are zero.
+        Number of neighbouring pixels of which only the largest output is kept; it divides the kernel's width, and 1
+        keeps all. The largest is found before bias and ReLU, which then have a share of the values to work on. Of pools
+        partly outside the spectrum nothing is kept: they are zero.
     """
 
     def __init__(self, filters: int, kernel_size: int, first_pixel: int, pixels: int, pool_width: int = 1, **kwargs):
@@ -109,7 +111,7 @@ class BlockedConv1D(keras.layers.Conv1D):
         width, channels, filters = self.kernel.shape
         blocks, pooled = inputs.shape[1] - 1, width // self.pool_width
         # the first pixels of all pools, then the second ones, ...: `largest_part` compares such parts
-        order = np.arange(width).reshape(pooled, self.pool_width).T.ravel()
+        order = np.arange(width).reshape(pooled, self.pool_width).T.ravel().tolist()
         shifted = [ops.pad(self.kernel[:, :, None], ((i, width - i), (0, 0), (0, 0), (0, 0))) for i in order]
         banded = ops.reshape(ops.concatenate(shifted, axis=2), (2, width * channels, width * filters))
         bias = ops.tile(self.bias, (pooled,))
@@ -161,7 +163,7 @@ def largest_part(values, parts: int):
 
 
 def _largest_of(values, parts: int):
-    """The same in one step, with a gradient that compares each part once."""
+    """The same in one step, with a gradient that compares each part but the last once."""
 
     def maximum(values):
         given = ops.split(values, parts, axis=-1)
