@@ -21,8 +21,8 @@ from apogaia.model.fast.dropout_cpu import (
     branches,
     dense,
     each_star,
+    groups_of,
     padded,
-    pass_keys,
     weights_of,
 )
 from apogaia.parameters.network import CENSORED_ELEMENTS, STAR_LABELS
@@ -76,12 +76,12 @@ class FastCensoredDropout:
             label_sd=sd,
         )
 
-    def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 22, 2) labels and log variances of one star, float64, each pass with its own masks.
+    def draws(self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int) -> np.ndarray:
+        """(stars, passes, 22, 2) labels and log variances of a group of stars, float64, each pass with its own masks.
 
         Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
         """
-        return self._draws(spectrum, self._first(spectrum[None])[0], row, passes, seed)
+        return self._draws(spectra, self._first(spectra), rows, passes, seed)
 
     def moments(
         self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int
@@ -97,15 +97,17 @@ class FastCensoredDropout:
         passes, seed
             Number of masks per star, and their seed.
         """
-
-        def star(spectrum: np.ndarray, first: np.ndarray, row: int) -> np.ndarray:
-            label, log_variance = np.moveaxis(self._draws(spectrum, first, int(row), passes, seed), 2, 0)
-            return np.stack([label.mean(axis=0), label.var(axis=0), np.exp(log_variance).mean(axis=0)])
-
         parts = [spectra[start : start + STARS_AT_ONCE] for start in range(0, len(spectra), STARS_AT_ONCE)]
-        first = [units for part in each_star(self._first, parts) for units in part]
-        mean, variance, predicted_variance = np.array(each_star(star, spectra, first, rows)).swapaxes(0, 1)
-        return mean, variance, predicted_variance
+        first = np.concatenate(each_star(self._first, parts))
+        moments = np.empty((3, len(rows), len(LABELS)))
+
+        def of_group(stars: np.ndarray) -> None:
+            draws = self._draws(spectra[stars], first[stars], rows[stars], passes, seed)
+            for i, (label, log_variance) in zip(stars, np.moveaxis(draws, 3, 1), strict=True):
+                moments[:, i] = label.mean(axis=0), label.var(axis=0), np.exp(log_variance).mean(axis=0)
+
+        each_star(of_group, groups_of(rows, passes))
+        return tuple(moments)
 
     def _first(self, spectra: np.ndarray) -> np.ndarray:
         """The elements' first layers: (n, pixels) -> (n, units of all elements)."""
@@ -117,17 +119,18 @@ class FastCensoredDropout:
             units.append(dense(x, layer.kernel.ravel(), layer.bias))
         return np.hstack(units)
 
-    def _draws(self, spectrum: np.ndarray, first: np.ndarray, row: int, passes: int, seed: int) -> np.ndarray:
-        """`draws` of a star from its elements' first layers."""
-        keys = pass_keys(seed, row, passes)
-        hidden, used = self.trunk.last_hidden(spectrum, keys)
-        x = np.empty((len(keys), len(self.heads.kernel)), np.float32)
-        branches(first, self.depths, self.widths, self.weights, keys, used, self.trunk.threshold, x)
-        x[:, -hidden.shape[1] :] = hidden
-        outputs = (x @ self.heads.kernel + self.heads.bias)[:passes, : 2 * len(LABELS)].astype(np.float64)
-        label, log_variance = outputs.reshape(passes, 2, len(LABELS)).swapaxes(0, 1)
-        label = self.label_mean + self.label_sd * label
-        return np.stack([label, log_variance + 2.0 * np.log(self.label_sd)], axis=-1)
+    def _draws(self, spectra: np.ndarray, first: np.ndarray, rows: np.ndarray, passes: int, seed: int) -> np.ndarray:
+        """`draws` of stars from their elements' first layers."""
+        hidden, keys, used = self.trunk.last_hidden(spectra, rows, passes=passes, seed=seed)
+        outputs = np.empty((len(keys), passes, 2, len(LABELS)))
+        x = np.empty((keys.shape[1], len(self.heads.kernel)), np.float32)
+        for i, own_keys in enumerate(keys):
+            branches(first[i], self.depths, self.widths, self.weights, own_keys, used, self.trunk.threshold, x)
+            x[:, -hidden.shape[2] :] = hidden[i]
+            of_star = x @ self.heads.kernel + self.heads.bias
+            outputs[i] = of_star[:passes, : 2 * len(LABELS)].reshape(passes, 2, len(LABELS))
+        label = self.label_mean + self.label_sd * outputs[:, :, 0]
+        return np.stack([label, outputs[:, :, 1] + 2.0 * np.log(self.label_sd)], axis=-1)
 
 
 def _element_layers(network: keras.Model, element: str, rate: float) -> list[Dense]:

@@ -9,7 +9,7 @@ sum of smooth functions of SNR and Teff; those of all labels are alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -30,10 +30,10 @@ SNR_COEFFICIENTS, TEFF_COEFFICIENTS = 6, 5  # of splines: errors change smoothly
 SHARED_RIDGE = 10.0  # penalty on the splines' coefficients that all labels share: a prior of 0.3 about no growth
 RIDGE = 30.0  # on a label's own: a prior of 0.2 about the shared ones
 CONSTANT_RIDGE = 4.0  # and 0.5 for what all stars share: labels whose own errors hide it keep what the network states
-MOST_OUTLIERS = 0.1
 LEAST_STARS = 200  # of a label; with fewer its errors stay as they are
 OUTLIERS, OUTLIER_WIDTH = 0.01, 10.0  # first share of labels with gross errors, which is fitted; their errors in units
 # of ordinary ones
+ODDS = float(logit(1e-6)), float(logit(0.1))  # log odds of the least and the largest share
 
 
 class Degraded(NamedTuple):
@@ -188,22 +188,58 @@ def _log_growths(samples: Sequence[_Sample]) -> list[np.ndarray]:
         return total + 0.5 * SHARED_RIDGE * (splines**2).sum(), slopes
 
     start = np.concatenate([np.zeros(n_splines), np.tile([0.0, logit(OUTLIERS)], len(samples))])
-    odds = (logit(1e-6), logit(MOST_OUTLIERS))
-    bounds = [(None, None)] * n_splines + [(None, None), odds] * len(samples)
-    found = minimize(shared, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    curvature = np.diag(np.append(np.full(n_splines, SHARED_RIDGE), np.zeros(2 * len(samples))))
+    for k, (sample, one) in enumerate(split_up(start)):
+        constant = n_splines + 2 * k
+        own = [constant, *range(n_splines), constant + 1]
+        curvature[np.ix_(own, own)] += _curvature(sample, one)
+        curvature[constant, constant] += CONSTANT_RIDGE
+    odds = np.append(np.zeros(n_splines, bool), np.tile([False, True], len(samples)))
     growths = []
-    for sample, start in split_up(found):
+    for sample, start in split_up(_minimum(shared, start, curvature, odds)):
         ridge = np.append(np.full(n_splines + 1, RIDGE), 0.0)
         ridge[0] = CONSTANT_RIDGE
         centre = np.concatenate([[0.0], start[1:-1], [0.0]])
 
-        def own(parameters, sample=sample, ridge=ridge, centre=centre):
+        def own_loss(parameters, sample=sample, ridge=ridge, centre=centre):
             loss, slope = _loss(sample, parameters)
             return loss + 0.5 * (ridge * (parameters - centre) ** 2).sum(), slope + ridge * (parameters - centre)
 
-        bounds = [(None, None)] * (n_splines + 1) + [odds]
-        growths.append(minimize(own, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1])
+        curvature = _curvature(sample, start) + np.diag(ridge)
+        growths.append(_minimum(own_loss, start, curvature, np.arange(len(start)) == len(start) - 1)[:-1])
     return growths
+
+
+def _minimum(
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray, curvature: np.ndarray, odds
+) -> np.ndarray:
+    """Where a function, which comes with its slope, is least.
+
+    The search goes by steps in which the curvature is one in all directions: a tenth of the evaluations. `odds` are the
+    log odds of outliers, which have bounds and no curvature with the others.
+    """
+    steps = np.linalg.inv(np.linalg.cholesky(curvature)).T
+
+    def by_steps(z: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = function(start + steps @ z)
+        return value, steps.T @ slope
+
+    bounds = [
+        tuple((limit - start[i]) / steps[i, i] for limit in ODDS) if bounded else (None, None)
+        for i, bounded in enumerate(odds)
+    ]
+    return start + steps @ minimize(by_steps, np.zeros(len(start)), jac=True, method="L-BFGS-B", bounds=bounds).x
+
+
+def _curvature(sample: _Sample, parameters: np.ndarray) -> np.ndarray:
+    """Expected second derivatives of `_loss`, where all residuals are ordinary."""
+    outliers = expit(parameters[-1])
+    grown = (sample.stated * np.exp(sample.basis @ parameters[:-1])) ** 2
+    weight = 2 * (grown / (grown + sample.label_error**2)) ** 2
+    curvature = np.zeros((len(parameters), len(parameters)))
+    curvature[:-1, :-1] = sample.basis.T @ (weight[:, None] * sample.basis)
+    curvature[-1, -1] = len(weight) * outliers * (1 - outliers)
+    return curvature
 
 
 def _loss(sample: _Sample, parameters: np.ndarray) -> tuple[float, np.ndarray]:

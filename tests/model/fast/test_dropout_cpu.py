@@ -14,7 +14,7 @@ from small_networks import DR14, ODD, SMALL, assert_same_distribution, model_of,
 
 from apogaia.model import inference
 from apogaia.model.error_calibration import Prediction
-from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows, each_star
+from apogaia.model.fast.dropout_cpu import FastDropout, _keys, _mask_rows, each_star, groups_of
 from apogaia.processes import usable_cores
 
 
@@ -85,6 +85,17 @@ def test_masks_keep_the_rate_to_1e_4_and_are_independent():
         assert abs(np.mean((a - 0.7) * (b - 0.7)) / 0.21) < 5 / np.sqrt(a.size)
     # the number kept in a row has the binomial spread
     assert kept.sum(axis=2).var() == pytest.approx(1501 * 0.21, rel=5 * np.sqrt(2 / 16000))
+
+
+@pytest.mark.parametrize(("passes", "size"), [(15, 4), (7, 8), (100, 1), (33, 1), (32, 2)])
+def test_groups_hold_every_star_once_and_each_place_once(passes, size):
+    for rows in (np.arange(100), 5 + np.arange(7), np.random.default_rng(0).permutation(300)[:101], [3], [3, 3 + 8]):
+        groups = groups_of(rows, passes)
+        np.testing.assert_array_equal(np.sort(np.concatenate(groups)), np.arange(len(rows)))
+        places = [np.asarray(rows)[group] % size for group in groups]
+        assert all(len(np.unique(one)) == len(one) for one in places)
+        assert len(groups) == np.bincount(np.asarray(rows) % size).max()  # as few as there can be
+    assert {len(group) for group in groups_of(np.arange(64), passes)} == {size}
 
 
 def test_stars_and_passes_have_different_masks_and_the_seed_matters():

@@ -15,6 +15,15 @@ class FusedAdam(keras.optimizers.Adam):
     passes themselves, use Keras' own.
     """
 
+    def apply(self, grads, trainable_variables=None):
+        """Move all variables by one step, as `keras.optimizers.Optimizer.apply` does.
+
+        What they have in common is computed once: for each of them, it took a fifth of the time in which TensorFlow
+        traces a step of a network with many layers.
+        """
+        object.__setattr__(self, "_common", {})  # not for Keras, which would track the tensors as part of its state
+        return super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable and its two moments (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1).
 
@@ -30,19 +39,27 @@ class FusedAdam(keras.optimizers.Adam):
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
-        kind = variable.dtype
-        step = tf.cast(self.iterations + 1, kind)
+        kind = tf.as_dtype(variable.dtype)
+        graph = tf.compat.v1.get_default_graph()  # that of a replica may be another one
+        common = self._common.get((graph, kind))
+        if common is None:
+            step = tf.cast(self.iterations + 1, kind)
+            beta1, beta2 = (tf.constant(beta, kind) for beta in (self.beta_1, self.beta_2))
+            common = {
+                "beta1_power": tf.pow(beta1, step),
+                "beta2_power": tf.pow(beta2, step),
+                "lr": tf.cast(learning_rate, kind),
+                "beta1": beta1,
+                "beta2": beta2,
+                "epsilon": tf.constant(self.epsilon, kind),
+            }
+            self._common[graph, kind] = common
         return tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable),
             m=_resource(self._momentums[index]),
             v=_resource(self._velocities[index]),
-            beta1_power=tf.pow(tf.cast(self.beta_1, kind), step),
-            beta2_power=tf.pow(tf.cast(self.beta_2, kind), step),
-            lr=tf.cast(learning_rate, kind),
-            beta1=tf.cast(self.beta_1, kind),
-            beta2=tf.cast(self.beta_2, kind),
-            epsilon=tf.cast(self.epsilon, kind),
             grad=tf.cast(gradient, kind),
+            **common,
         )
 
 

@@ -1,10 +1,10 @@
 """Monte-Carlo dropout of networks on the CPU, many times faster than calling the Keras model.
 
 The first convolution lies before any dropout and is computed once per star. All passes of a star go through the widest
-layer together, which takes most of the arithmetic and is NumPy's matrix product. Masks come from a hash of (seed, row,
-pass, position): nothing is drawn in sequence, so a star's result depends neither on other stars nor on the number of
-threads. Each thread works on a star of its own, and the matrix library on one thread for each: with more, the cores
-would wait for each other at every star.
+layer together, which takes most of the arithmetic and is NumPy's matrix product; with few passes, those of some stars
+do. Masks come from a hash of (seed, row, pass, position): nothing is drawn in sequence, so a star's result depends
+neither on other stars nor on the number of threads. Each thread works on stars of its own, and the matrix library on
+one thread for each: with more, the cores would wait for each other at every star.
 
 Pixels are kept by their position in the pooling window: pixel P j + p of a pooling of width P is column j of row p.
 Neighbouring outputs of the second convolution then read neighbouring memory, and pooling is a maximum of rows.
@@ -37,6 +37,7 @@ __all__ = [
     "branches",
     "dense",
     "each_star",
+    "groups_of",
     "mask_keys",
     "padded",
     "pass_keys",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `dense`
+ROWS_AT_ONCE = 64  # of a matrix product: with a quarter of them, reading the widest kernel takes half of the time
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
 ALONE = threading.Lock()  # held while the matrix library has one thread, a setting of the whole process
 LEVELS = 1 << 16  # masks compare 16 random bits with the dropout rate: 0.3 is met to 3e-6
@@ -127,52 +129,62 @@ class Trunk:
         """What the random bits of a value are compared with."""
         return uint32(round(self.rate * LEVELS))
 
-    def last_hidden(self, spectrum: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, int]:
-        """The last hidden layer of one star in all passes.
+    def last_hidden(
+        self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """The last hidden layer of a group of stars, one of `groups_of`, in all passes.
 
         Parameters
         ----------
-        spectrum
-            (pixels,) float32.
-        keys
-            (passes, 2) as `pass_keys` gives them.
+        spectra
+            (stars, pixels) float32.
+        rows, passes, seed
+            As in `FastDropout.moments`.
 
         Returns
         -------
-        hidden, used
-            (passes, units) float32, before any dropout behind it, and the number of positions of the hash that have
-            been used up, at least.
+        hidden, keys, used
+            (stars, passes, units) float32, before any dropout behind it; (stars, passes, 2) keys of the masks, as
+            `pass_keys` gives them; and the number of positions of the hash that have been used up, at least.
         """
-        first = _first_convolution(
-            spectrum - self.mean_spectrum,
-            self.first_kernel,
-            self.first_bias,
-            self.pool_width,
-            self.pooled_pixels,
-            *self.margin,
-        )
-        x = np.empty((len(keys), len(self.hidden[0].kernel)), np.float32)
-        x[:, len(self.second_bias) * self.pooled_pixels :] = 0.0  # those of `padded`
-        _features(
-            first,
-            self.second_kernel,
-            self.second_bias,
-            self.tap_rows,
-            self.tap_starts,
-            self.pooled_pixels,
-            keys,
-            self.threshold,
-            x,
-        )
-        used = first.size + x.shape[1]
+        keys = np.stack([pass_keys(seed, int(row), passes) for row in rows])
+        size, passes = _group_size(passes), keys.shape[1]
+        # a star's place follows from its row: in another place, or among another number, its last bits would be others
+        places = np.asarray(rows) % size
+        x = np.empty((size, passes, len(self.hidden[0].kernel)), np.float32)
+        x[:, :, len(self.second_bias) * self.pooled_pixels :] = 0.0  # those of `padded`
+        x[np.setdiff1d(np.arange(size), places)] = 0.0
+        for spectrum, own_keys, place in zip(spectra, keys, places, strict=True):
+            first = _first_convolution(
+                spectrum - self.mean_spectrum,
+                self.first_kernel,
+                self.first_bias,
+                self.pool_width,
+                self.pooled_pixels,
+                *self.margin,
+            )
+            _features(
+                first,
+                self.second_kernel,
+                self.second_bias,
+                self.tap_rows,
+                self.tap_starts,
+                self.pooled_pixels,
+                own_keys,
+                self.threshold,
+                x[place],
+            )
+        used = first.size + x.shape[2]
         for i, hidden in enumerate(self.hidden):
             if i > 0:
-                _mask_units(x, keys, used, self.threshold)
-                used += x.shape[1]
-            x = x @ hidden.kernel
+                for own_keys, place in zip(keys, places, strict=True):
+                    _mask_units(x[place], own_keys, used, self.threshold)
+                used += x.shape[2]
+            x = x.reshape(size * passes, -1) @ hidden.kernel
             x += hidden.bias
             np.maximum(x, 0.0, out=x)
-        return x, used
+            x = x.reshape(size, passes, -1)
+        return x[places], keys, used
 
 
 @dataclass(frozen=True)
@@ -205,14 +217,16 @@ class FastDropout:
             log_variance_shift=float(layer("log_variance").offset),
         )
 
-    def draws(self, spectrum: np.ndarray, row: int, *, passes: int, seed: int) -> np.ndarray:
-        """(passes, 2) fakemag and its log variance of one star, float64, each pass with its own masks.
+    def draws(self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int) -> np.ndarray:
+        """(stars, passes, 2) fakemag and its log variance of a group of stars, float64, each pass with its own masks.
 
         Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
         """
-        x, _ = self.trunk.last_hidden(spectrum, pass_keys(seed, row, passes))
-        x = (x[:passes] @ self.head.kernel + self.head.bias).astype(np.float64)
-        return np.column_stack([np.logaddexp(0, x[:, 0]) * self.fakemag_scale, x[:, 1] + self.log_variance_shift])
+        hidden, _, _ = self.trunk.last_hidden(spectra, rows, passes=passes, seed=seed)
+        # star by star: the bits must not depend on how many there are
+        x = np.stack([own[:passes] @ self.head.kernel + self.head.bias for own in hidden]).astype(np.float64)
+        fakemag, log_variance = np.logaddexp(0, x[..., 0]) * self.fakemag_scale, x[..., 1] + self.log_variance_shift
+        return np.stack([fakemag, log_variance], axis=-1)
 
     def moments(
         self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int
@@ -228,12 +242,15 @@ class FastDropout:
         passes, seed
             Number of masks per star, and their seed.
         """
+        moments = np.empty((3, len(rows)))
 
-        def star(spectrum: np.ndarray, row: int) -> tuple[float, float, float]:
-            draws = self.draws(spectrum, int(row), passes=passes, seed=seed)
-            return draws[:, 0].mean(), draws[:, 0].var(), np.exp(draws[:, 1]).mean()
+        def of_group(stars: np.ndarray) -> None:
+            draws = self.draws(spectra[stars], rows[stars], passes=passes, seed=seed)
+            for i, (fakemag, log_variance) in zip(stars, draws.swapaxes(1, 2), strict=True):
+                moments[:, i] = fakemag.mean(), fakemag.var(), np.exp(log_variance).mean()
 
-        return tuple(np.array(each_star(star, spectra, rows)).T)
+        each_star(of_group, groups_of(rows, passes))
+        return tuple(moments)
 
 
 def each_star(function: Callable, *columns: Iterable) -> list[Any]:
@@ -245,6 +262,23 @@ def each_star(function: Callable, *columns: Iterable) -> list[Any]:
     """
     with ALONE, _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         return list(pool.map(function, *columns))
+
+
+def groups_of(rows: np.ndarray, passes: int) -> list[np.ndarray]:
+    """Indices of stars that go through the layers together: of one, if they have many passes.
+
+    No two stars of a group have rows with one remainder of the division by its size, which is a star's place in it.
+    """
+    place = np.asarray(rows) % _group_size(passes)
+    order = np.argsort(place, kind="stable")
+    group = np.empty(len(place), int)
+    group[order] = np.arange(len(place)) - np.searchsorted(place[order], place[order])
+    by_group = np.argsort(group, kind="stable")
+    return np.split(by_group, np.flatnonzero(np.diff(group[by_group])) + 1)
+
+
+def _group_size(passes: int) -> int:
+    return max(1, ROWS_AT_ONCE // (passes + passes % 2))
 
 
 @cache
@@ -304,13 +338,23 @@ def _first_convolution(x, kernel, bias, pool, pooled_pixels, left_margin, right_
     """ReLU of a "same" convolution of (pixels,), as rows (filter, phase) with margins of zeros or spare pixels."""
     n_filters, width = kernel.shape
     left = (width - 1) // 2
+    n = min(x.size, (pooled_pixels + right_margin) * pool)
+    padded = np.zeros(x.size + width - 1, np.float32)
+    for i in range(x.size):
+        padded[left + i] = x[i]
+    total = np.empty(n, np.float32)
     rows = np.zeros((n_filters * pool, left_margin + pooled_pixels + right_margin), np.float32)
     for f in range(n_filters):
-        for i in range(min(x.size, (pooled_pixels + right_margin) * pool)):
-            total = bias[f]
-            for k in range(max(0, left - i), min(width, x.size + left - i)):
-                total += kernel[f, k] * x[i + k - left]
-            rows[f * pool + i % pool, left_margin + i // pool] = max(total, np.float32(0))
+        for i in range(n):
+            total[i] = bias[f]
+        for k in range(width):  # outermost, so that the loop over pixels is vectorised
+            weight, shifted = kernel[f, k], padded[k:]
+            for i in range(n):
+                total[i] += weight * shifted[i]
+        for p in range(pool):
+            row = rows[f * pool + p, left_margin:]
+            for j in range((n - p + pool - 1) // pool):
+                row[j] = max(total[j * pool + p], np.float32(0))
     return rows
 
 
