@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.error_calibration import LEAST_STARS, Degraded, LabelErrorCalibration
+from apogaia.parameters.error_calibration import (
+    LEAST_STARS,
+    Degraded,
+    LabelErrorCalibration,
+    _curvature,
+    _loss,
+    _minimum,
+    _Sample,
+)
 from apogaia.parameters.predictions import LabelPrediction
 
 N = 6000
@@ -176,3 +184,35 @@ def test_it_travels_as_json():
     np.testing.assert_array_equal(
         again.apply(prediction, snr).total_error, calibration.apply(prediction, snr).total_error
     )
+
+
+def test_slope_and_curvature_are_those_of_the_loss():
+    rng = np.random.default_rng(5)
+    n = 40_000
+    basis = np.column_stack([np.ones(n), rng.uniform(-1, 1, n)])
+    parameters = np.array([0.3, -0.4, -9.0])
+    stated, error = rng.uniform(0.5, 2.0, n), rng.uniform(0.1, 2.0, n)
+    spread = np.hypot(stated * np.exp(basis @ parameters[:2]), error)
+    sample = _Sample(basis, rng.normal(0, spread), error, stated)
+    step = 1e-4 * np.eye(3)
+    values = [_loss(sample, parameters + one)[0] - _loss(sample, parameters - one)[0] for one in step]
+    np.testing.assert_allclose(np.array(values) / 2e-4, _loss(sample, parameters)[1], rtol=1e-4, atol=1e-3)
+    slopes = [_loss(sample, parameters + one)[1] - _loss(sample, parameters - one)[1] for one in step]
+    curvature = np.array(slopes) / 2e-4
+    expected = _curvature(sample, parameters)
+    np.testing.assert_allclose(curvature[:2, :2], expected[:2, :2], rtol=0.05, atol=0.02 * expected[0, 0])
+
+
+def test_the_minimum_is_found_in_crooked_coordinates_and_at_a_bound():
+    matrix = np.array([[1e4, 90.0, 0.0], [90.0, 1.0, 0.0], [0.0, 0.0, 4.0]])
+    centre = np.array([0.5, -2.0, 3.0])  # log odds of 3 are out of bounds: -2.2 is the largest
+    called = []
+
+    def function(x):
+        called.append(x)
+        return 0.5 * (x - centre) @ matrix @ (x - centre), matrix @ (x - centre)
+
+    odds = np.array([False, False, True])
+    found = _minimum(function, np.array([0.0, 0.0, -5.0]), matrix, odds)
+    np.testing.assert_allclose(found, [0.5, -2.0, np.log(0.1 / 0.9)], rtol=1e-5)
+    assert len(called) < 12

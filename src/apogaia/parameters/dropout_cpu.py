@@ -107,7 +107,8 @@ class FastCensoredDropout:
                 moments[:, i] = label.mean(axis=0), label.var(axis=0), np.exp(log_variance).mean(axis=0)
 
         each_star(of_group, groups_of(rows, passes))
-        return tuple(moments)
+        mean, variance, predicted_variance = moments
+        return mean, variance, predicted_variance
 
     def _first(self, spectra: np.ndarray) -> np.ndarray:
         """The elements' first layers: (n, pixels) -> (n, units of all elements)."""

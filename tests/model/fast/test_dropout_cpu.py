@@ -96,6 +96,7 @@ def test_groups_hold_every_star_once_and_each_place_once(passes, size):
         assert all(len(np.unique(one)) == len(one) for one in places)
         assert len(groups) == np.bincount(np.asarray(rows) % size).max()  # as few as there can be
     assert {len(group) for group in groups_of(np.arange(64), passes)} == {size}
+    assert groups_of([], passes) == []
 
 
 def test_stars_and_passes_have_different_masks_and_the_seed_matters():

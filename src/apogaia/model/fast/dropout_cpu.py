@@ -250,7 +250,8 @@ class FastDropout:
                 moments[:, i] = fakemag.mean(), fakemag.var(), np.exp(log_variance).mean()
 
         each_star(of_group, groups_of(rows, passes))
-        return tuple(moments)
+        mean, variance, predicted_variance = moments
+        return mean, variance, predicted_variance
 
 
 def each_star(function: Callable, *columns: Iterable) -> list[Any]:
@@ -269,6 +270,8 @@ def groups_of(rows: np.ndarray, passes: int) -> list[np.ndarray]:
 
     No two stars of a group have rows with one remainder of the division by its size, which is a star's place in it.
     """
+    if len(rows) == 0:
+        return []
     place = np.asarray(rows) % _group_size(passes)
     order = np.argsort(place, kind="stable")
     group = np.empty(len(place), int)
