@@ -186,7 +186,7 @@ def test_it_travels_as_json():
     )
 
 
-def test_slope_and_curvature_are_those_of_the_loss():
+def test_slope_of_the_loss_and_its_curvature_with_the_growth():
     rng = np.random.default_rng(5)
     n = 40_000
     basis = np.column_stack([np.ones(n), rng.uniform(-1, 1, n)])
@@ -216,3 +216,13 @@ def test_the_minimum_is_found_in_crooked_coordinates_and_at_a_bound():
     found = _minimum(function, np.array([0.0, 0.0, -5.0]), matrix, odds)
     np.testing.assert_allclose(found, [0.5, -2.0, np.log(0.1 / 0.9)], rtol=1e-5)
     assert len(called) < 12
+
+
+def test_stated_errors_that_are_none_leave_the_other_stars_as_they_are():
+    prediction, _, label, error, snr = stars(lambda snr, teff: np.full(len(snr), 1.7))
+    total = prediction.total_error.copy()
+    total[3, 5], total[4, 5], total[5, 6] = np.nan, np.inf, 0.0
+    broken = LabelPrediction(prediction.label, prediction.model_error, prediction.predictive_error, total)
+    growth = np.array(LabelErrorCalibration.fit(broken, label, error, snr).log_growth)
+    wanted = np.array(LabelErrorCalibration.fit(prediction, label, error, snr).log_growth)
+    np.testing.assert_allclose(growth, wanted, atol=0.02)

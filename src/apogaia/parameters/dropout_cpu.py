@@ -77,7 +77,7 @@ class FastCensoredDropout:
         )
 
     def draws(self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int) -> np.ndarray:
-        """(stars, passes, 22, 2) labels and log variances of a group of stars, float64, each pass with its own masks.
+        """(stars, passes, 22, 2) labels and log variances of one of `groups_of`, float64, each pass with its own masks.
 
         Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
         """
@@ -97,9 +97,14 @@ class FastCensoredDropout:
         passes, seed
             Number of masks per star, and their seed.
         """
-        parts = [spectra[start : start + STARS_AT_ONCE] for start in range(0, len(spectra), STARS_AT_ONCE)]
-        first = np.concatenate(each_star(self._first, parts))
-        moments = np.empty((3, len(rows), len(LABELS)))
+        rows, moments = np.asarray(rows), np.empty((3, len(rows), len(LABELS)))
+        first = np.empty((len(rows), sum(len(layer.bias) for layer in self.first_layers)), np.float32)
+
+        def of_part(start: int) -> None:
+            part = slice(start, start + STARS_AT_ONCE)
+            first[part] = self._first(spectra[part])
+
+        each_star(of_part, range(0, len(rows), STARS_AT_ONCE))
 
         def of_group(stars: np.ndarray) -> None:
             draws = self._draws(spectra[stars], first[stars], rows[stars], passes, seed)

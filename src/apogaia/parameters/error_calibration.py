@@ -53,7 +53,8 @@ class Degraded(NamedTuple):
         own = calibration.apply(self.before, self.snr_before).total_error
         drawn = own * np.random.default_rng(seed).standard_normal(own.shape)
         residual, stated = self.before.label + drawn - self.after.label, self.after.total_error
-        return np.isfinite(residual), residual, np.zeros_like(stated), stated, self.snr_after, self.after.label[:, 0]
+        known = np.isfinite(residual) & _is_error(stated)
+        return known, residual, np.zeros_like(stated), stated, self.snr_after, self.after.label[:, 0]
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class LabelErrorCalibration:
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
         usable = np.isfinite(prediction.label).all(axis=1) & (snr > 0)
-        known = usable[:, None] & np.isfinite(label) & (error > 0)
+        known = usable[:, None] & np.isfinite(label) & (error > 0) & _is_error(prediction.total_error)
         rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
             return cls([], [], [[] for _ in LABELS], int(rows.sum()))
@@ -138,6 +139,10 @@ class LabelErrorCalibration:
     def to_dict(self) -> dict:
         """As it travels in a model file."""
         return asdict(self)
+
+
+def _is_error(values: np.ndarray) -> np.ndarray:
+    return (values > 0) & np.isfinite(values)
 
 
 def _basis(log_snr: np.ndarray, teff: np.ndarray, snr_knots: list[float], teff_knots: list[float]) -> np.ndarray:
@@ -194,8 +199,8 @@ def _log_growths(samples: Sequence[_Sample]) -> list[np.ndarray]:
         own = [constant, *range(n_splines), constant + 1]
         curvature[np.ix_(own, own)] += _curvature(sample, one)
         curvature[constant, constant] += CONSTANT_RIDGE
-    odds = np.append(np.zeros(n_splines, bool), np.tile([False, True], len(samples)))
-    found, growths = _minimum(shared, start, curvature, odds), []
+    are_odds = np.append(np.zeros(n_splines, bool), np.tile([False, True], len(samples)))
+    found, growths = _minimum(shared, start, curvature, are_odds), []
     for sample, start in split_up(found):
         ridge = np.append(np.full(n_splines + 1, RIDGE), 0.0)
         ridge[0] = CONSTANT_RIDGE
@@ -214,12 +219,13 @@ def _minimum(
     function: Callable[[np.ndarray], tuple[float, np.ndarray]],
     start: np.ndarray,
     curvature: np.ndarray,
-    odds: np.ndarray,
+    are_odds: np.ndarray,
 ) -> np.ndarray:
     """Where a function, which comes with its slope, is least.
 
-    The search goes by steps in which the curvature is one in all directions, which takes a third of the evaluations.
-    `odds` are the log odds of outliers, which have bounds and no curvature with the others.
+    The search goes by steps in which the curvature is about one in all directions, which takes a third of the
+    evaluations. The parameters that `are_odds` are log odds of outliers: they have bounds, and nothing in common with
+    the others in `curvature`.
     """
     steps = np.linalg.inv(np.linalg.cholesky(curvature)).T
 
@@ -229,7 +235,7 @@ def _minimum(
 
     bounds = [
         tuple((limit - start[i]) / steps[i, i] for limit in ODDS) if bounded else (None, None)
-        for i, bounded in enumerate(odds)
+        for i, bounded in enumerate(are_odds)
     ]
     return start + steps @ minimize(by_steps, np.zeros(len(start)), jac=True, method="L-BFGS-B", bounds=bounds).x
 

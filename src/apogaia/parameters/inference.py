@@ -20,6 +20,8 @@ from apogaia.parameters.predictions import LabelPrediction
 
 __all__ = ["predict_labels", "predict_labels_reference"]
 
+BATCH_SIZE = 256  # at least, on the CPU
+
 
 @takes(spectra=u.dimensionless_unscaled, parts=file_path)
 def predict_labels(
@@ -49,7 +51,7 @@ def predict_labels(
     seed
         Of the dropout masks.
     batch_size
-        Spectra in memory at a time.
+        Spectra in memory at a time; 256 (8 MB) at least, so that the cores seldom wait for the last stars of a batch.
     progress
         Show a progress bar.
     first_row
@@ -64,6 +66,7 @@ def predict_labels(
         layers with different rates of dropout: `predict_labels_reference` takes any.
     """
     check_pixels(model, spectra)
+    batch_size = max(batch_size, BATCH_SIZE)
     network = FastCensoredDropout.from_model(model)
     devices.log_once("inference of stellar parameters", "numba")
 

@@ -146,7 +146,7 @@ def occlusion(network: keras.Model, spectra, elements: Sequence[str] = CENSORED_
 def network_labels(network: keras.Model, spectra, batch_size: int = 512) -> np.ndarray:
     """Labels without dropout, (n, 22) [K, dex], of finite spectra (n, pixels)."""
     blocks = [spectra[start : start + batch_size] for start in range(0, len(spectra), batch_size)]
-    # compiled: its many small layers take several times as long when they are called one by one
+    # its many small layers take several times as long when they are called one by one, not compiled
     return np.concatenate([network.predict_on_batch({"spectrum": block})[..., 0] for block in blocks])
 
 

@@ -50,3 +50,17 @@ def test_a_network_trains_to_the_same_weights_and_its_optimiser_is_told_from_ker
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
     assert np.linalg.norm(weights[1][0], axis=0).max() <= 0.5 + 1e-5
     assert isinstance(keras.optimizers.deserialize(keras.optimizers.serialize(FusedAdam(1e-3))), FusedAdam)
+
+
+def test_accumulated_gradients_which_are_applied_in_a_branch_give_the_same_weights():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(128, 6)).astype("float32"), rng.normal(size=(128, 1)).astype("float32")
+    weights = []
+    for kind in (keras.optimizers.Adam, FusedAdam):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+        model.compile(optimizer=kind(1e-2, gradient_accumulation_steps=2), loss="mse")
+        model.fit(x, y, epochs=3, batch_size=32, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)

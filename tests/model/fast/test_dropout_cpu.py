@@ -87,6 +87,15 @@ def test_masks_keep_the_rate_to_1e_4_and_are_independent():
     assert kept.sum(axis=2).var() == pytest.approx(1501 * 0.21, rel=5 * np.sqrt(2 / 16000))
 
 
+def test_stars_that_share_a_place_are_refused():
+    fast = FastDropout.from_model(model_of(SMALL).get_layer("luminosity"))
+    spectra = np.ones((2, len(fast.trunk.mean_spectrum)), np.float32)
+    for rows, passes in (([0, 1], 100), ([3, 11], 7)):
+        with pytest.raises(ValueError, match="`groups_of`"):
+            fast.draws(spectra, rows, passes=passes, seed=1)
+    assert len(fast.draws(spectra, [3, 12], passes=7, seed=1)) == 2
+
+
 @pytest.mark.parametrize(("passes", "size"), [(15, 4), (7, 8), (100, 1), (33, 1), (32, 2)])
 def test_groups_hold_every_star_once_and_each_place_once(passes, size):
     for rows in (np.arange(100), 5 + np.arange(7), np.random.default_rng(0).permutation(300)[:101], [3], [3, 3 + 8]):
@@ -158,14 +167,15 @@ def test_calls_from_several_threads_leave_the_matrix_library_as_it_was():
     assert done.stdout == "{2} [{1}] [{1}] {2}\n", done.stderr
 
 
-def test_bits_do_not_depend_on_the_threads_of_the_matrix_library():
+@pytest.mark.parametrize("passes", [10, 100])
+def test_bits_do_not_depend_on_the_threads_of_the_matrix_library(passes):
     """At the paper's width: OpenBLAS does not divide a small product among threads."""
     model = model_of(DR14, n_pixels=7514)
     fast, spectra = FastDropout.from_model(model.get_layer("luminosity")), spectra_for(model, 2)
     found = []
     for threads in (1, 2):
         with threadpoolctl.threadpool_limits(threads, user_api="blas"):
-            found.append(fast.moments(spectra, np.arange(2), passes=100, seed=1))
+            found.append(fast.moments(spectra, np.arange(2), passes=passes, seed=1))
     np.testing.assert_array_equal(*found)
 
 

@@ -18,11 +18,14 @@ class FusedAdam(keras.optimizers.Adam):
     def apply(self, grads, trainable_variables=None):
         """Move all variables by one step, as `keras.optimizers.Optimizer.apply` does.
 
-        What they have in common is computed once: for each of them, it took a fifth of the time in which TensorFlow
-        traces a step of a network with many layers.
+        What they have in common is computed once: anew for each of them, it took a fifth of the time in which
+        TensorFlow traces a step of a network with many layers.
         """
         object.__setattr__(self, "_common", {})  # not for Keras, which would track the tensors as part of its state
-        return super().apply(grads, trainable_variables)
+        try:
+            return super().apply(grads, trainable_variables)
+        finally:
+            self._common.clear()
 
     def update_step(self, gradient, variable, learning_rate):
         """Move one variable and its two moments (Kingma & Ba 2015, arXiv:1412.6980, Algorithm 1).
@@ -40,7 +43,7 @@ class FusedAdam(keras.optimizers.Adam):
 
         index = self._get_variable_index(variable)
         kind = tf.as_dtype(variable.dtype)
-        graph = tf.compat.v1.get_default_graph()  # that of a replica may be another one
+        graph = tf.compat.v1.get_default_graph()  # a branch, with accumulated gradients, has a graph of its own
         common = self._common.get((graph, kind))
         if common is None:
             step = tf.cast(self.iterations + 1, kind)

@@ -1,10 +1,10 @@
 """Monte-Carlo dropout of networks on the CPU, many times faster than calling the Keras model.
 
 The first convolution lies before any dropout and is computed once per star. All passes of a star go through the widest
-layer together, which takes most of the arithmetic and is NumPy's matrix product; with few passes, those of some stars
-do. Masks come from a hash of (seed, row, pass, position): nothing is drawn in sequence, so a star's result depends
-neither on other stars nor on the number of threads. Each thread works on stars of its own, and the matrix library on
-one thread for each: with more, the cores would wait for each other at every star.
+layer together, which takes most of the arithmetic and is NumPy's matrix product; with few passes, those of several
+stars do. Masks come from a hash of (seed, row, pass, position): nothing is drawn in sequence, so a star's result
+depends neither on other stars nor on the number of threads. Each thread works on stars of its own, and the matrix
+library on one thread for each: with more, the cores would wait for each other at every star.
 
 Pixels are kept by their position in the pooling window: pixel P j + p of a pooling of width P is column j of row p.
 Neighbouring outputs of the second convolution then read neighbouring memory, and pooling is a maximum of rows.
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 TAPS_AT_ONCE = 8  # of a convolution, in `_add_taps`; also inputs of a dense layer, in `dense`
-ROWS_AT_ONCE = 64  # of a matrix product: with a quarter of them, reading the widest kernel takes half of the time
+ROWS_AT_ONCE = 64  # of a matrix product: with 16, half of the time goes into reading the widest kernel
 UNITS_AT_ONCE = 16  # of a dense layer: single-precision numbers in a vector of the processor
 ALONE = threading.Lock()  # held while the matrix library has one thread, a setting of the whole process
 LEVELS = 1 << 16  # masks compare 16 random bits with the dropout rate: 0.3 is met to 3e-6
@@ -145,12 +145,20 @@ class Trunk:
         -------
         hidden, keys, used
             (stars, passes, units) float32, before any dropout behind it; (stars, passes, 2) keys of the masks, as
-            `pass_keys` gives them; and the number of positions of the hash that have been used up, at least.
+            `pass_keys` gives them, with one pass more if they are odd, in both; and the number of positions of the hash
+            that have been used up, at least.
+
+        Raises
+        ------
+        ValueError
+            If two of the stars have one place in a group.
         """
         keys = np.stack([pass_keys(seed, int(row), passes) for row in rows])
         size, passes = _group_size(passes), keys.shape[1]
         # a star's place follows from its row: in another place, or among another number, its last bits would be others
         places = np.asarray(rows) % size
+        if len(np.unique(places)) < len(places):
+            raise ValueError(f"rows {list(rows)} have common places in a group of {size}: part them with `groups_of`")
         x = np.empty((size, passes, len(self.hidden[0].kernel)), np.float32)
         x[:, :, len(self.second_bias) * self.pooled_pixels :] = 0.0  # those of `padded`
         x[np.setdiff1d(np.arange(size), places)] = 0.0
@@ -218,7 +226,7 @@ class FastDropout:
         )
 
     def draws(self, spectra: np.ndarray, rows: np.ndarray, *, passes: int, seed: int) -> np.ndarray:
-        """(stars, passes, 2) fakemag and its log variance of a group of stars, float64, each pass with its own masks.
+        """(stars, passes, 2) fakemag and its log variance of one of `groups_of`, float64, each pass with its own masks.
 
         Within `each_star` bit for bit those of `moments`; elsewhere the matrix library's threads change the last bits.
         """
@@ -242,7 +250,7 @@ class FastDropout:
         passes, seed
             Number of masks per star, and their seed.
         """
-        moments = np.empty((3, len(rows)))
+        rows, moments = np.asarray(rows), np.empty((3, len(rows)))
 
         def of_group(stars: np.ndarray) -> None:
             draws = self.draws(spectra[stars], rows[stars], passes=passes, seed=seed)

@@ -53,7 +53,8 @@ def dropout_in_validation(model: keras.Model) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.always = False
-        model.test_function = None  # what fit has traced, and `keras.Model.evaluate` would use again
+        # what has been traced inside the block, and would be used again
+        model.test_function = model.predict_function = None
 
 
 @register
