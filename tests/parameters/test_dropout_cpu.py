@@ -10,7 +10,7 @@ import pytest
 from small_censored import NETWORK, PARAMETERS, SD, small_model, small_spectra
 from small_networks import ODD
 
-from apogaia.model.fast.dropout_cpu import branches, each_star
+from apogaia.model.fast.dropout_cpu import _features, _first_convolution, branches, each_star, pass_keys
 from apogaia.parameters.dropout_cpu import FastCensoredDropout
 
 # branches of other depths, one without a second layer, and sizes that are no whole vectors of the processor
@@ -29,6 +29,22 @@ def keras_draws(model, spectrum, passes):
     return np.concatenate(draws).astype(np.float64)
 
 
+def features_of(trunk, spectrum, keys):
+    """(passes, features) that the first dense layer sees."""
+    first = _first_convolution(
+        spectrum - trunk.mean_spectrum,
+        trunk.first_kernel,
+        trunk.first_bias,
+        trunk.pool_width,
+        trunk.pooled_pixels,
+        *trunk.margin,
+    )
+    x = np.zeros((len(keys), len(trunk.hidden[0].kernel)), np.float32)
+    taps = trunk.second_kernel, trunk.second_bias, trunk.tap_rows, trunk.tap_starts, trunk.pooled_pixels
+    _features(first, *taps, keys, trunk.threshold, x)
+    return x
+
+
 @SIZES
 def test_without_dropout_each_pass_is_the_deterministic_model(network, parameters):
     model = small_model(network=network, parameters=dataclasses.replace(parameters, dropout=0.0))
@@ -38,7 +54,11 @@ def test_without_dropout_each_pass_is_the_deterministic_model(network, parameter
     mean, variance, predicted_variance = fast.moments(spectra, np.arange(11), passes=3, seed=1)
     np.testing.assert_allclose(mean / SD, expected[..., 0] / SD, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(predicted_variance, np.exp(expected[..., 1]), rtol=1e-4)
-    assert np.max(np.sqrt(variance) / SD) < 1e-6  # passes are the same: they differ by their last bits at most
+    features = features_of(fast.trunk, spectra[4], pass_keys(1, 4, 3))
+    assert features.any()
+    np.testing.assert_array_equal(features, features[[0] * len(features)])
+    # a matrix product may then give the same rows other last bits in other places
+    assert np.max(np.sqrt(variance) / SD) < 4 * np.finfo(np.float32).eps
     draws = fast.draws(spectra[4:5], [4], passes=3, seed=1)[0]
     np.testing.assert_array_equal(draws[:, :, 0].mean(axis=0), mean[4])
 
