@@ -226,3 +226,13 @@ def test_stated_errors_that_are_none_leave_the_other_stars_as_they_are():
     growth = np.array(LabelErrorCalibration.fit(broken, label, error, snr).log_growth)
     wanted = np.array(LabelErrorCalibration.fit(prediction, label, error, snr).log_growth)
     np.testing.assert_allclose(growth, wanted, atol=0.02)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.0])
+def test_noisy_copies_without_a_stated_error_are_not_known(wrong):
+    prediction, *_, snr = stars(lambda snr, teff: np.ones(len(snr)), n=300)
+    total = prediction.total_error.copy()
+    total[3, 5] = wrong
+    after = LabelPrediction(prediction.label, prediction.model_error, prediction.predictive_error, total)
+    known, *_ = Degraded(prediction, after, snr, snr).parts(LabelErrorCalibration.none(), seed=1)
+    assert not known[3, 5] and known.sum() == known.size - 1

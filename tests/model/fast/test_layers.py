@@ -173,5 +173,7 @@ def test_dropout_is_on_in_the_validation_for_a_while_only():
     ones = np.ones((40, 500), np.float32)
     with layers.dropout_in_validation(model):
         assert model.evaluate(ones, ones, verbose=0) == pytest.approx(1.0, abs=0.05)  # values of 0 and 2
+        assert not np.array_equal(model.predict_on_batch(ones), ones)
     assert model.evaluate(ones, ones, verbose=0) == 0.0
+    np.testing.assert_array_equal(model.predict_on_batch(ones), ones)
     assert "always" not in model.layers[0].get_config()

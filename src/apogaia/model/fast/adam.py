@@ -43,8 +43,7 @@ class FusedAdam(keras.optimizers.Adam):
 
         index = self._get_variable_index(variable)
         kind = tf.as_dtype(variable.dtype)
-        graph = tf.compat.v1.get_default_graph()  # a branch, with accumulated gradients, has a graph of its own
-        common = self._common.get((graph, kind))
+        common = self._common.get(kind)
         if common is None:
             step = tf.cast(self.iterations + 1, kind)
             beta1, beta2 = (tf.constant(beta, kind) for beta in (self.beta_1, self.beta_2))
@@ -56,7 +55,7 @@ class FusedAdam(keras.optimizers.Adam):
                 "beta2": beta2,
                 "epsilon": tf.constant(self.epsilon, kind),
             }
-            self._common[graph, kind] = common
+            self._common[kind] = common
         return tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable),
             m=_resource(self._momentums[index]),
