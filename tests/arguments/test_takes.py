@@ -394,6 +394,7 @@ NOT_RUN = {
     "model.offset_draws.offset_draws": {"model": None, "inputs": Table(INPUTS), "draws": 2, "seed": 1},
     "parameters.inference.predict_labels": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
     "parameters.inference.predict_labels_reference": {"model": None, "spectra": SPECTRA, "passes": 2, "seed": 1},
+    "parameters.parameters_model.ParametersModel.calibrated": {"self": None, "raw": LABEL_PREDICTION, "snr": MAG},
     "parameters.parameters_model.ParametersModel.predict": {"self": None, "spectra": SPECTRA, "snr": MAG},
     "parameters.parameters_model.ParametersModel.predict_raw": {"self": None, "spectra": SPECTRA},
     "parameters.recovery.coverage_in_bins": {

@@ -13,11 +13,16 @@ from apogaia.survey import Survey, load_survey
 
 MEAN = np.array([4800.0, 2.4, *np.linspace(-0.3, 0.1, 20)])
 SD = np.array([500.0, 0.8, *np.linspace(0.2, 0.5, 20)])
-CALIBRATION = {  # errors of all labels doubled, whatever SNR and Teff
-    "snr_knots": np.linspace(2, 7, 4).tolist(),
-    "teff_knots": np.linspace(3000, 7000, 3).tolist(),
+KNOTS = np.linspace(2, 7, 3).tolist()  # of ln SNR: five functions
+CALIBRATION = {  # errors of all labels doubled, whatever the star
+    "splines": {"knots": {"teff": np.linspace(3000, 7000, 3).tolist()}, "log_snr_knots": KNOTS},
     "log_growth": [[float(np.log(2)), *[0.0] * 11]] * 22,
+    "log_stated": [[-6.0, 0.0, 6.0]] * 22,
     "stars": 300,
+}
+SHIFT = {  # 0.25 K or dex more of every label, whatever the star
+    "splines": {"knots": {"fe_h": np.linspace(-2, 1, 3).tolist()}, "log_snr_knots": KNOTS},
+    "coefficients": [[0.25, *[0.0] * 10]] * 22,
 }
 
 

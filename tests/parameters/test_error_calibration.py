@@ -129,7 +129,7 @@ def test_a_label_of_too_few_stars_stays_as_it_is_with_noise_added_too():
         snr[:100],
         degraded_stars(growth),
     )
-    assert not few.snr_knots and few.stars == 100
+    assert few.splines is None and few.stars == 100
 
 
 def test_gross_errors_of_few_labels_change_little():
@@ -176,11 +176,56 @@ def test_unknown_snr_counts_as_the_lowest_and_stars_without_a_spectrum_stay_unkn
     assert np.isnan(unknown.total_error[0]).all() and np.isfinite(unknown.total_error[1:]).all()
 
 
+def test_errors_that_differ_less_from_star_to_star_than_stated_come_right():
+    """Large stated errors are too large, small ones too small: true ones go as their root; of other labels, as they."""
+    rng = np.random.default_rng(6)
+    half = np.arange(len(LABELS)) < 11
+
+    def drawn(seed):
+        prediction, truth, _, error, snr = stars(lambda snr, teff: np.ones(len(snr)), seed=seed)
+        stated = SCALE * np.exp(0.5 * rng.standard_normal(truth.shape))
+        true = np.where(half, SCALE * (stated / SCALE) ** 0.5, stated)
+        label = truth + true * rng.standard_normal(truth.shape)
+        prediction = LabelPrediction(label, 0.6 * stated, 0.8 * stated, stated)
+        return prediction, truth, truth + error * rng.standard_normal(truth.shape), error, snr
+
+    prediction, _, label, error, snr = drawn(1)
+    calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
+    slopes = np.array([growth[1] for growth in calibration.log_growth])
+    np.testing.assert_allclose(slopes, np.where(half, -0.5, 0.0), atol=0.08)
+    prediction, truth, *_, snr = drawn(2)
+    after = calibration.apply(prediction, snr)
+
+    def covered(errors, low, high):
+        """Mean share, over the first half of the labels, of the stars between two percentiles of the stated error."""
+        stated = prediction.total_error
+        some = (stated >= np.percentile(stated, low, axis=0)) & (stated <= np.percentile(stated, high, axis=0))
+        inside = np.abs(prediction.label - truth) < errors.total_error
+        return np.mean((inside & some)[:, half].sum(axis=0) / some[:, half].sum(axis=0))
+
+    assert covered(prediction, 0, 20) < 0.58 and covered(prediction, 80, 100) > 0.78
+    for low, high in ((0, 20), (40, 60), (80, 100)):
+        assert abs(covered(after, low, high) - 0.683) < 0.035
+
+
+def test_the_line_in_the_stated_error_ends_at_its_outer_percentiles():
+    prediction, _, label, error, snr = stars(lambda snr, teff: np.ones(len(snr)))
+    calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
+    for growth in calibration.log_growth:
+        growth[1] = -0.5
+    same = LabelPrediction(*(np.tile(part[0], (4, 1)) for part in prediction))
+    outermost = np.exp([percentiles[2] for percentiles in calibration.log_stated])
+    same.total_error[:] = np.array([0.9, 1.0, 2.0, 20.0])[:, None] * outermost
+    grown = calibration.apply(same, np.full(4, 100.0)).total_error / same.total_error
+    np.testing.assert_allclose(grown[2:], grown[[1, 1]], rtol=1e-9)
+    np.testing.assert_allclose(grown[0] / grown[1], 0.9**-0.5, rtol=1e-9)
+
+
 def test_it_travels_as_json():
     ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
     prediction, _, label, error, snr = stars(ones, n=800)
     calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
-    again = LabelErrorCalibration(**json.loads(json.dumps(calibration.to_dict())))
+    again = LabelErrorCalibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
     np.testing.assert_array_equal(
         again.apply(prediction, snr).total_error, calibration.apply(prediction, snr).total_error
     )

@@ -6,7 +6,7 @@ import tiny_survey as tiny
 from astropy.io import fits
 from astropy.table import Table
 from damaged_spectra import KINDS
-from parameter_models import CALIBRATION, write_luminosity_model, write_parameters_model
+from parameter_models import CALIBRATION, SHIFT, write_luminosity_model, write_parameters_model
 from real_files import APSTAR
 
 from apogaia.cli import commands
@@ -23,7 +23,8 @@ STAR = "2M00000017+0000017"
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
-    return write_parameters_model(tmp_path_factory.mktemp("model") / "parameters.keras", error_calibration=CALIBRATION)
+    calibration = {"label_shift": SHIFT, "error_calibration": CALIBRATION}
+    return write_parameters_model(tmp_path_factory.mktemp("model") / "parameters.keras", **calibration)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,22 @@ def test_labels_of_files_have_units_and_both_kinds_of_errors(model, tmp_path):
     assert list(table["apogee_id"]) == ["2M00000000+0000000", "2M00000001+0000000"]
     assert str(table["teff"].unit) == "K" and str(table["mg_h_error"].unit) == "dex"
     for name in LABELS:
+        np.testing.assert_allclose(table[name] - table[f"{name}_raw"], 0.25, rtol=1e-6)
         np.testing.assert_allclose(table[f"{name}_error"], 2 * table[f"{name}_raw_error"], rtol=1e-6)
         assert (table[f"{name}_model_error"] <= table[f"{name}_error"]).all() and np.isfinite(table[name]).all()
     assert (table["visit"] == 0).all() and (table["mjd"] == -1).all()
+
+
+def test_a_calibration_of_another_version_is_refused(tmp_path):
+    older = {
+        "snr_knots": [2.0, 4.0, 6.0],
+        "teff_knots": [3000.0, 7000.0],
+        "log_growth": [[0.0] * 12] * 22,
+        "stars": 300,
+    }
+    path = write_parameters_model(tmp_path / "parameters.keras", error_calibration=older)
+    with pytest.raises(ModelFileError, match="its calibration was written by another version"):
+        ParametersModel.load(path)
 
 
 def test_astras_columns_hold_the_same_numbers(model, tmp_path):
@@ -61,6 +75,7 @@ def test_astras_columns_hold_the_same_numbers(model, tmp_path):
     ours, astras = model.parameters(paths, seed=5), model.astra_table(paths, seed=5)
     for name, theirs in {"teff": "teff", "ci_h": "c_1_h", "tiii_h": "ti_2_h", "fe_h": "fe_h"}.items():
         np.testing.assert_allclose(astras[theirs], ours[name], rtol=1e-6)
+        np.testing.assert_allclose(astras[f"raw_{theirs}"], ours[f"{name}_raw"], rtol=1e-6)
         np.testing.assert_allclose(astras[f"e_{theirs}"], ours[f"{name}_error"], rtol=1e-6)
         np.testing.assert_allclose(astras[f"raw_e_{theirs}"], ours[f"{name}_raw_error"], rtol=1e-6)
     np.testing.assert_array_equal(astras["result_flags"], ours["result_flags"])

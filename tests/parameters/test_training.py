@@ -260,7 +260,7 @@ def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch)
 
     monkeypatch.setattr(training, "predict_labels", predict)
     monkeypatch.setattr(training.LabelErrorCalibration, "fit", fit)
-    training.calibrated_errors(None, survey, unseen, snr)
+    training.calibrate(None, survey, unseen, snr)
     as_they_are, noisier = predicted
     np.testing.assert_array_equal(as_they_are, unseen.spectrum)
     target = given["degraded"].snr_after
@@ -270,11 +270,14 @@ def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch)
     assert spread[:, :80].std() == pytest.approx(4.0, rel=0.12)
     assert spread[:, 80:].std() == pytest.approx(1.0, rel=0.06)
     assert len(given["degraded"].before.label) == 100 and (given["degraded"].snr_before == 400.0).all()
+    # predictions of 1.0 for labels of 1.2: errors are calibrated on corrected labels, also where no SNR was seen
+    unseen.label[:] = 1.2
+    training.calibrate(None, survey, unseen, snr)
+    for corrected in (given["prediction"], given["degraded"].before, given["degraded"].after):
+        np.testing.assert_allclose(corrected.label, 1.2, atol=1e-6)
     # without bright stars, or with bright ones alone, the survey's labels calibrate
     for some in (slice(0, 200), slice(200, 300)):
-        training.calibrated_errors(
-            None, survey, LabelSet(*(part[some] for part in dataclasses.astuple(unseen))), snr[some]
-        )
+        training.calibrate(None, survey, LabelSet(*(part[some] for part in dataclasses.astuple(unseen))), snr[some])
         assert given["degraded"] is None
 
 

@@ -108,7 +108,7 @@ def _test(path: Path, survey: Survey, workspace: Workspace, model: Path) -> None
     label = np.column_stack([np.asarray(labels[name])[test] for name in LABELS])
     counts = {name: trained.provenance[name] for name in ("gradient_stars", "validation_stars")}
     epochs = {"epochs": len(trained.history["loss"]), "test_stars": len(test)}
-    files.write_json(path, counts | epochs | measure(trained.errors.apply(raw, snr), raw, truth, label, snr))
+    files.write_json(path, counts | epochs | measure(trained.calibrated(raw, snr), raw, truth, label, snr))
 
 
 def main(arguments: list[str] | None = None) -> int:

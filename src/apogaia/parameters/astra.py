@@ -172,7 +172,8 @@ def _label_columns() -> tuple[AstraColumn, ...]:
                 what = "log10 of surface gravity in cm/s2"
             elif name != ours:
                 what = {"c_1_h": "[C/H] of atomic lines (C I)", "ti_2_h": "[Ti/H] of ionised lines (Ti II)"}[name]
-            made.append(AstraColumn(f"{raw}{name}", "f4", unit, f"{what}{', as the network predicts' if raw else ''}"))
+            how = "as the network predicts" if raw else "calibrated"
+            made.append(AstraColumn(f"{raw}{name}", "f4", unit, f"{what}, {how}"))
             error = "as the network states it" if raw else "calibrated"
             made.append(AstraColumn(f"{raw}e_{name}", "f4", unit, f"error of {name}, {error}"))
     return tuple(made)

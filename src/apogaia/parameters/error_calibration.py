@@ -4,12 +4,14 @@ A network's own errors are tuned to its training stars, all of high SNR. Stars t
 scatter about the survey's, whose own errors are known: the validation stars, and half of the stars below the SNR of the
 training set. The survey's errors of some labels hide the network's. What the noise does is told without them: by bright
 stars' labels that move when noise is added to their spectra. For each label ln of the true over the stated error is a
-sum of smooth functions of SNR and Teff; those of all labels are alike.
+line in ln of the stated error, because errors differ less from star to star than the network states, plus smooth
+functions of Teff and SNR, which are alike for all labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -22,14 +24,14 @@ from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
-from apogaia.refit.splines import quantile_knots, spline_basis
+from apogaia.parameters.star_splines import StarSplines, is_error
 
 __all__ = ["Degraded", "LabelErrorCalibration"]
 
-SNR_COEFFICIENTS, TEFF_COEFFICIENTS = 6, 5  # of splines: errors change smoothly with either
+COEFFICIENTS, SNR_COEFFICIENTS = {"teff": 5}, 8  # of the splines
 SHARED_RIDGE = 10.0  # penalty on the splines' coefficients that all labels share: a prior of 0.3 about no growth
-RIDGE = 30.0  # on a label's own: a prior of 0.2 about the shared ones
-CONSTANT_RIDGE = 4.0  # and 0.5 for what all stars share: labels whose own errors hide it keep what the network states
+RIDGE = 5.0  # on a label's own: a prior of 0.4 about the shared ones
+LINE_RIDGE = 4.0  # and 0.5 for the line: labels whose own errors hide it keep what the network states
 LEAST_STARS = 200  # of a label; with fewer its errors stay as they are
 OUTLIERS, OUTLIER_WIDTH = 0.01, 10.0  # first share of labels with gross errors, which is fitted; their errors in units
 # of ordinary ones
@@ -53,17 +55,17 @@ class Degraded(NamedTuple):
         own = calibration.apply(self.before, self.snr_before).total_error
         drawn = own * np.random.default_rng(seed).standard_normal(own.shape)
         residual, stated = self.before.label + drawn - self.after.label, self.after.total_error
-        known = np.isfinite(residual) & _is_error(stated)
-        return known, residual, np.zeros_like(stated), stated, self.snr_after, self.after.label[:, 0]
+        known = np.isfinite(residual) & is_error(stated)
+        return known, residual, np.zeros_like(stated), stated, self.snr_after, self.after.label
 
 
 @dataclass(frozen=True)
 class LabelErrorCalibration:
-    """Factors of the labels' errors, which change smoothly with SNR and Teff; 1 for a label without coefficients."""
+    """Factors of the labels' errors; 1 for a label without coefficients."""
 
-    snr_knots: list[float]  # ln SNR
-    teff_knots: list[float]  # [K]
-    log_growth: list[list[float]]  # of each label: a constant, splines of ln SNR and of Teff; empty: too few stars
+    splines: StarSplines | None  # None: too few stars
+    log_growth: list[list[float]]  # of each label: a line in ln stated error, and splines, or none
+    log_stated: list[list[float]]  # of each label: percentiles 0.5, 50 and 99.5 of ln stated error [K, dex]
     stars: int
 
     @classmethod
@@ -88,21 +90,25 @@ class LabelErrorCalibration:
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
         usable = np.isfinite(prediction.label).all(axis=1) & (snr > 0)
-        known = usable[:, None] & np.isfinite(label) & (error > 0) & _is_error(prediction.total_error)
+        known = usable[:, None] & np.isfinite(label) & is_error(error) & is_error(prediction.total_error)
         rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
-            return cls([], [], [[] for _ in LABELS], int(rows.sum()))
-        teff = prediction.label[:, 0]
-        knots = (
-            quantile_knots(np.log(snr[rows]), SNR_COEFFICIENTS).tolist(),
-            quantile_knots(teff[rows], TEFF_COEFFICIENTS).tolist(),
+            return dataclasses.replace(cls.none(), stars=int(rows.sum()))
+        splines = StarSplines.of_stars(
+            prediction.label[rows], snr[rows], coefficients=COEFFICIENTS, snr_coefficients=SNR_COEFFICIENTS
         )
 
-        def fitted(*parts: np.ndarray) -> LabelErrorCalibration:
-            growths = iter(_log_growths(_samples(*parts, knots=knots, enough=enough)))
-            return cls(*knots, [next(growths).tolist() if some else [] for some in enough], int(rows.sum()))
+        log_stated = [
+            np.percentile(np.log(prediction.total_error[known[:, i], i]), [0.5, 50.0, 99.5]).tolist() if some else []
+            for i, some in enumerate(enough)
+        ]
 
-        parts = (known, label - prediction.label, error, prediction.total_error, snr, teff)
+        def fitted(*parts: np.ndarray) -> LabelErrorCalibration:
+            growths = iter(_log_growths(_samples(*parts, splines=splines, log_stated=log_stated)))
+            growth = [next(growths).tolist() if some else [] for some in enough]
+            return cls(splines, growth, log_stated, int(rows.sum()))
+
+        parts = (known, label - prediction.label, error, prediction.total_error, snr, prediction.label)
         of_labels = fitted(*parts)
         if degraded is None:
             return of_labels
@@ -119,98 +125,98 @@ class LabelErrorCalibration:
         snr
             (n,) signal-to-noise ratios of their spectra; unknown counts as the lowest that calibrated the errors.
         """
-        if not self.snr_knots:
+        if self.splines is None:
             return prediction
-        snr = np.asarray(snr, float)
-        lowest, middle = np.exp(self.snr_knots[0]), np.median(self.teff_knots)
-        log_snr = np.log(np.where(np.isfinite(snr) & (snr > 0), snr, lowest))
-        teff = np.where(np.isfinite(prediction.label[:, 0]), prediction.label[:, 0], middle)
-        basis = _basis(log_snr, teff, self.snr_knots, self.teff_knots)
-        factor = np.column_stack(
-            [np.exp(basis @ growth) if growth else np.ones(len(snr)) for growth in self.log_growth]
-        )
+        splines = self.splines.columns(prediction.label, np.asarray(snr, float))
+        factor = np.ones((len(snr), len(LABELS)))
+        for i, growth in enumerate(self.log_growth):
+            if growth:
+                line = _line(prediction.total_error[:, i], self.log_stated[i])
+                factor[:, i] = np.exp(np.column_stack([line, splines]) @ growth)
         return LabelPrediction(prediction.label, *(part * factor for part in prediction[1:]))
 
     @classmethod
     def none(cls) -> LabelErrorCalibration:
         """A calibration that changes nothing."""
-        return cls([], [], [[] for _ in LABELS], 0)
+        return cls(None, [[] for _ in LABELS], [[] for _ in LABELS], 0)
 
     def to_dict(self) -> dict:
         """As it travels in a model file."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, given: Mapping) -> LabelErrorCalibration:
+        """From `to_dict`."""
+        splines = given["splines"]
+        return cls(**{**given, "splines": splines and StarSplines(**splines)})
 
-def _is_error(values: np.ndarray) -> np.ndarray:
-    return (values > 0) & np.isfinite(values)
 
-
-def _basis(log_snr: np.ndarray, teff: np.ndarray, snr_knots: list[float], teff_knots: list[float]) -> np.ndarray:
-    one = np.ones((len(log_snr), 1))
-    return np.column_stack([one, spline_basis(log_snr, snr_knots), spline_basis(teff, teff_knots)])
+def _line(stated: np.ndarray, log_stated: Sequence[float]) -> np.ndarray:
+    """Columns (n, 2) of a line in ln stated error: 0 at the median, and constant beyond the outer percentiles."""
+    lowest, middle, highest = log_stated
+    known = is_error(stated)
+    column = np.log(stated, out=np.full(np.shape(stated), middle), where=known)
+    return np.column_stack([np.ones(len(column)), np.clip(column, lowest, highest) - middle])
 
 
 class _Sample(NamedTuple):
     """The stars that have one label: m of them."""
 
-    basis: np.ndarray  # (m, coefficients)
+    basis: np.ndarray  # (m, coefficients): a line, and splines
     residual: np.ndarray  # (m,) the label minus the network's
     label_error: np.ndarray  # (m,) of the label
     stated: np.ndarray  # (m,) the network's error
 
 
-def _samples(known, residual, error, stated, snr, teff, *, knots, enough) -> list[_Sample]:
+def _samples(known, residual, error, stated, snr, label, *, splines, log_stated) -> list[_Sample]:
     """One for each label of which there are enough stars."""
     rows = known.any(axis=1)
-    basis, known = _basis(np.log(snr[rows]), teff[rows], *knots), known[rows]
-    return [
-        _Sample(basis[known[:, i]], *(part[rows, i][known[:, i]] for part in (residual, error, stated)))
-        for i in np.flatnonzero(enough)
-    ]
+    columns, known = splines.columns(label[rows], snr[rows]), known[rows]
+    samples = []
+    for i, percentiles in enumerate(log_stated):
+        if percentiles:
+            parts = [part[rows, i][known[:, i]] for part in (residual, error, stated)]
+            basis = np.column_stack([_line(parts[-1], percentiles), columns[known[:, i]]])
+            samples.append(_Sample(basis, *parts))
+    return samples
 
 
 def _log_growths(samples: Sequence[_Sample]) -> list[np.ndarray]:
-    """Coefficients of ln growth of each label: first functions that all labels share, then each label's own."""
+    """Coefficients of ln growth of each label: first splines that all labels share, then each label's own."""
     if not samples:
         return []
-    n_splines = samples[0].basis.shape[1] - 1
+    n_splines = samples[0].basis.shape[1] - 2
+    own = [n_splines + 3 * k + np.arange(3) for k in range(len(samples))]  # a line, and log odds of a gross error
 
-    def split_up(parameters: np.ndarray) -> Iterator[tuple[_Sample, np.ndarray]]:
-        own = parameters[n_splines:].reshape(len(samples), 2)  # a constant and the log odds of a gross error
-        for sample, (constant, log_odds) in zip(samples, own, strict=True):
-            yield sample, np.concatenate([[constant], parameters[:n_splines], [log_odds]])
+    def places(k: int) -> np.ndarray:
+        """Of one label's parameters among those of all."""
+        return np.concatenate([own[k][:2], np.arange(n_splines), own[k][2:]])
 
     def shared(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        total, slopes = 0.0, np.zeros_like(parameters)
-        for k, (sample, one) in enumerate(split_up(parameters)):
-            loss, slope = _loss(sample, one)
-            constant = parameters[n_splines + 2 * k]
-            total += loss + 0.5 * CONSTANT_RIDGE * constant**2
-            slopes[:n_splines] += slope[1:-1]
-            slopes[n_splines + 2 * k : n_splines + 2 * k + 2] = slope[0] + CONSTANT_RIDGE * constant, slope[-1]
-        splines = parameters[:n_splines]
-        slopes[:n_splines] += SHARED_RIDGE * splines
-        return total + 0.5 * SHARED_RIDGE * (splines**2).sum(), slopes
+        total, slopes = 0.5 * (ridge * parameters**2).sum(), ridge * parameters
+        for k, sample in enumerate(samples):
+            loss, slope = _loss(sample, parameters[places(k)])
+            total += loss
+            slopes[places(k)] += slope
+        return total, slopes
 
-    start = np.concatenate([np.zeros(n_splines), np.tile([0.0, logit(OUTLIERS)], len(samples))])
-    curvature = np.diag(np.append(np.full(n_splines, SHARED_RIDGE), np.zeros(2 * len(samples))))
-    for k, (sample, one) in enumerate(split_up(start)):
-        constant = n_splines + 2 * k
-        own = [constant, *range(n_splines), constant + 1]
-        curvature[np.ix_(own, own)] += _curvature(sample, one)
-        curvature[constant, constant] += CONSTANT_RIDGE
-    are_odds = np.append(np.zeros(n_splines, bool), np.tile([False, True], len(samples)))
+    start = np.concatenate([np.zeros(n_splines), np.tile([0.0, 0.0, logit(OUTLIERS)], len(samples))])
+    ridge = np.concatenate([np.full(n_splines, SHARED_RIDGE), np.tile([LINE_RIDGE, LINE_RIDGE, 0.0], len(samples))])
+    curvature = np.diag(ridge)
+    for k, sample in enumerate(samples):
+        curvature[np.ix_(places(k), places(k))] += _curvature(sample, start[places(k)])
+    are_odds = np.append(np.zeros(n_splines, bool), np.tile([False, False, True], len(samples)))
     found, growths = _minimum(shared, start, curvature, are_odds), []
-    for sample, start in split_up(found):
-        ridge = np.append(np.full(n_splines + 1, RIDGE), 0.0)
-        ridge[0] = CONSTANT_RIDGE
-        centre = np.concatenate([[0.0], start[1:-1], [0.0]])
+    for k, sample in enumerate(samples):
+        start = found[places(k)]
+        ridge_of_one = np.concatenate([[LINE_RIDGE] * 2, np.full(n_splines, RIDGE), [0.0]])
+        centre = np.concatenate([[0.0, 0.0], start[2:-1], [0.0]])
 
-        def own_loss(parameters, sample=sample, ridge=ridge, centre=centre):
+        def own_loss(parameters, sample=sample, ridge=ridge_of_one, centre=centre):
             loss, slope = _loss(sample, parameters)
             return loss + 0.5 * (ridge * (parameters - centre) ** 2).sum(), slope + ridge * (parameters - centre)
 
-        curvature = _curvature(sample, start) + np.diag(ridge)
+        curvature = _curvature(sample, start) + np.diag(ridge_of_one)
         growths.append(_minimum(own_loss, start, curvature, np.arange(len(start)) == len(start) - 1)[:-1])
     return growths
 

@@ -21,7 +21,8 @@ from apogaia.parameters import astra
 from apogaia.parameters import network as network_module  # noqa: F401 - it registers the layers of a file with Keras
 from apogaia.parameters.error_calibration import LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
-from apogaia.parameters.predictions import LabelPrediction
+from apogaia.parameters.label_shift import LabelShift
+from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
 from apogaia.parameters.spectra_rows import file_rows
 from apogaia.reduction.normalised_spectra import read_spectra
 from apogaia.survey import Survey
@@ -40,7 +41,8 @@ class ParametersModel:
     """
 
     network: keras.Model  # the censored network
-    errors: LabelErrorCalibration  # changes nothing for a model whose errors were not calibrated
+    shift: LabelShift  # of the labels; it and the next change nothing for a model that was not calibrated
+    errors: LabelErrorCalibration
     survey: Survey  # whose settings of spectra and inference are used
     provenance: Mapping  # survey, settings, sample counts, seed, history, versions
 
@@ -66,13 +68,18 @@ class ParametersModel:
         provenance = model_file.read_provenance(path)
         if "labels" not in provenance:
             raise model_file.ModelFileError(f"{path}: a model of distances, not of stellar parameters: give another")
-        calibration = provenance.get("error_calibration")
-        return cls(
-            model_file.load_network(path),
-            LabelErrorCalibration.none() if calibration is None else LabelErrorCalibration(**calibration),
-            model_file.training_survey(path) if survey is None else survey,
-            provenance,
-        )
+        shift, errors = (provenance.get(name) for name in ("label_shift", "error_calibration"))
+        try:
+            calibration = (
+                LabelShift.none() if shift is None else LabelShift.from_dict(shift),
+                LabelErrorCalibration.none() if errors is None else LabelErrorCalibration.from_dict(errors),
+            )
+        except (KeyError, TypeError) as error:
+            raise model_file.ModelFileError(
+                f"{path}: its calibration was written by another version of apogaia: train the model again"
+            ) from error
+        survey = model_file.training_survey(path) if survey is None else survey
+        return cls(model_file.load_network(path), *calibration, survey, provenance)
 
     @property
     def history(self) -> Mapping[str, Sequence[float]]:
@@ -90,14 +97,14 @@ class ParametersModel:
         progress: bool = True,
         parts: Path | None = None,
     ) -> LabelPrediction:
-        """Labels of stars by Monte-Carlo dropout, with calibrated errors.
+        """Labels of stars by Monte-Carlo dropout, calibrated, with calibrated errors.
 
         Parameters
         ----------
         spectra
             (n, pixels) normalised spectra, an array or an HDF5 dataset.
         snr
-            (n,) their signal-to-noise ratios, on which the errors' calibration depends; NaN: unknown.
+            (n,) their signal-to-noise ratios, on which the calibration depends; NaN: unknown.
         passes, seed
             Dropout passes and their seed; None: the survey's.
         progress
@@ -111,7 +118,12 @@ class ParametersModel:
             If the spectra have another number of pixels than the model's.
         """
         raw = self.predict_raw(spectra, passes=passes, seed=seed, progress=progress, parts=parts)
-        return self.errors.apply(raw, snr)
+        return self.calibrated(raw, snr)
+
+    @takes(raw=LABEL_PREDICTION, snr=u.dimensionless_unscaled)
+    def calibrated(self, raw: LabelPrediction, snr) -> LabelPrediction:
+        """Labels and errors of `predict_raw`, of spectra with these SNRs (n,), as `predict` gives them."""
+        return self.errors.apply(self.shift.apply(raw, snr), snr)
 
     @takes(files=file_paths)
     def parameters(
@@ -141,8 +153,8 @@ class ParametersModel:
         -------
         Table
             ``file``, ``apogee_id``, ``visit`` (0: combined), ``mjd`` (-1: unknown, or combined), ``status``,
-            ``reason``, ``snr``; then each label [K, dex] with its calibrated ``_error``, ``_model_error``, and
-            ``_raw_error``, which is before calibration; NaN where unknown. ``result_flags`` are the bits of
+            ``reason``, ``snr``; then each label [K, dex] with its ``_error`` and ``_model_error``, calibrated, and
+            ``_raw`` and ``_raw_error``, as the network predicts; NaN where unknown. ``result_flags`` are the bits of
             `apogaia.parameters.astra.AstroNNFlags`.
         """
         rows, raw, calibrated = self._of_files(cast("list[Path]", files), visits, passes, seed, progress)
@@ -156,6 +168,7 @@ class ParametersModel:
                 ("", calibrated.label),
                 ("_error", calibrated.total_error),
                 ("_model_error", calibrated.model_error),
+                ("_raw", raw.label),
                 ("_raw_error", raw.total_error),
             ):
                 table[name + end] = Column(values[:, i], unit=unit)
@@ -183,7 +196,7 @@ class ParametersModel:
         read = read_spectra(paths, self.survey.spectra, visits=visits)
         rows = file_rows(paths, read)
         raw = self.predict_raw(read.flux, passes=passes, seed=seed, progress=progress)
-        return rows, raw, self.errors.apply(raw, np.asarray(rows["snr"]))
+        return rows, raw, self.calibrated(raw, np.asarray(rows["snr"]))
 
     @takes(spectra=u.dimensionless_unscaled, parts=file_path)
     def predict_raw(
@@ -196,7 +209,7 @@ class ParametersModel:
         first_row: int = 0,
         parts: Path | None = None,
     ) -> LabelPrediction:
-        """The same with the network's own errors, before calibration.
+        """The same with the network's own labels and errors, before calibration.
 
         `first_row` is the row of the first of `spectra` in the survey of which they are a part; `parts` is as for
         `apogaia.model.inference.in_batches`.

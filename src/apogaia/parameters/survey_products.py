@@ -269,7 +269,7 @@ def _joined(pieces: Iterable[Table]) -> Table:
 
 def _labels_table(model: ParametersModel, rows: Table, arrays: Mapping[str, np.ndarray], schema: str) -> Table:
     raw = LabelPrediction(*(arrays[name] for name in OF_PREDICTION))
-    return astronn_table(rows, raw, model.errors.apply(raw, np.asarray(rows["snr"])), schema)
+    return astronn_table(rows, raw, model.calibrated(raw, np.asarray(rows["snr"])), schema)
 
 
 def _finish(

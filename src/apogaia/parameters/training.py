@@ -25,13 +25,14 @@ from apogaia.parameters.degraded_spectra import degrade, noise_profile, target_s
 from apogaia.parameters.error_calibration import Degraded, LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels, unseen_labelled
+from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import build_censored_network
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
 __all__ = [
-    "calibrated_errors",
+    "calibrate",
     "calibrating_rows",
     "test_rows",
     "train_on_labels",
@@ -134,8 +135,8 @@ def train_parameters_model(
     Parameters
     ----------
     path
-        Model file to write. Its provenance holds the names of the labels, the history of the training, and the
-        `LabelErrorCalibration` as "error_calibration".
+        Model file to write. Its provenance holds the names of the labels, the history of the training, the
+        `LabelShift` as "label_shift", and the `LabelErrorCalibration` as "error_calibration".
     survey
         Its sections ``sources``, ``cuts``, ``network``, ``training``, ``parameters`` and ``inference`` are used.
     stars
@@ -166,18 +167,23 @@ def train_on_labels(
     unseen = LabelSet.from_stars(opened, labels, calibrating)
     snr = np.asarray(opened.table["snr"])[calibrating]
     network, history = train_parameters(survey, sample, checkpoint=checkpoint)
-    errors = calibrated_errors(network, survey, unseen, snr)
+    shift, errors = calibrate(network, survey, unseen, snr)
     origin = model_file.origin(survey, len(sample), survey.parameters.seed) | {
         "labels": list(LABELS),
         "history": history,
+        "label_shift": shift.to_dict(),
         "error_calibration": errors.to_dict(),
     }
     model_file.save_model(network, path, origin)
     remove_checkpoint(checkpoint)
 
 
-def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, snr: np.ndarray) -> LabelErrorCalibration:
-    """Calibrate the errors on stars of `calibrating_rows`, as they are and with noise added to the bright ones.
+def calibrate(
+    network: keras.Model, survey: Survey, unseen: LabelSet, snr: np.ndarray
+) -> tuple[LabelShift, LabelErrorCalibration]:
+    """Calibrate labels and errors on stars of `calibrating_rows`.
+
+    The errors are calibrated on their spectra as they are and on the bright ones with noise added.
 
     Parameters
     ----------
@@ -201,18 +207,20 @@ def calibrated_errors(network: keras.Model, survey: Survey, unseen: LabelSet, sn
             batch_size=inference.batch_size,
         )
 
-    prediction, seed = predict(unseen.spectrum), survey.parameters.seed
+    raw, seed = predict(unseen.spectrum), survey.parameters.seed
+    shift = LabelShift.fit(raw, unseen.label, unseen.error, snr)
+    prediction = shift.apply(raw, snr)
     highest, lowest = survey.parameters.min_snr, np.min(snr, initial=np.inf, where=snr > 0)
     bright = np.flatnonzero(snr > highest)
     if not len(bright) or lowest >= highest:  # nothing to add noise to, or no star as noisy
-        return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+        return shift, LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
     bright = bright[:: ceil(len(bright) / MOST_DEGRADED)]
     target = target_snr(snr[bright], lowest, highest, seed=seed)
     profile = noise_profile(unseen.spectrum, snr, seed=seed)
     noisy = degrade(unseen.spectrum[bright], snr[bright], target, profile, seed=seed)
     before = LabelPrediction(*(part[bright] for part in prediction))
-    degraded = Degraded(before, predict(noisy), snr[bright], target)
-    return LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
+    degraded = Degraded(before, shift.apply(predict(noisy), target), snr[bright], target)
+    return shift, LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:

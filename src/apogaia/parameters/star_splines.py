@@ -1,0 +1,56 @@
+"""Smooth functions of some labels of a star and of its SNR, of which the labels' calibration is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.refit.splines import quantile_knots, spline_basis
+
+__all__ = ["StarSplines", "is_error"]
+
+
+@dataclass(frozen=True)
+class StarSplines:
+    """Knots of cubic splines, which are constant beyond the outer ones."""
+
+    knots: dict[str, list[float]]  # of labels by name [K, dex]
+    log_snr_knots: list[float]
+
+    @classmethod
+    def of_stars(
+        cls, label: np.ndarray, snr: np.ndarray, *, coefficients: Mapping[str, int], snr_coefficients: int
+    ) -> StarSplines:
+        """With as many stars between any two knots.
+
+        Parameters
+        ----------
+        label
+            (n, 22) predicted labels, finite.
+        snr
+            (n,) positive signal-to-noise ratios.
+        coefficients, snr_coefficients
+            Number of functions of each label that is named, and of ln SNR.
+        """
+        knots = {name: quantile_knots(label[:, LABELS.index(name)], n).tolist() for name, n in coefficients.items()}
+        return cls(knots, quantile_knots(np.log(snr), snr_coefficients).tolist())
+
+    def columns(self, label: np.ndarray, snr: np.ndarray) -> np.ndarray:
+        """The functions (n, coefficients) of stars with labels (n, 22) and SNRs (n,).
+
+        An unknown label counts as the middle knot, an unknown SNR as the lowest.
+        """
+        lowest = np.full(np.shape(snr), self.log_snr_knots[0])
+        parts = [spline_basis(np.log(snr, out=lowest, where=np.isfinite(snr) & (snr > 0)), self.log_snr_knots)]
+        for name, knots in self.knots.items():
+            values = label[:, LABELS.index(name)]
+            parts.append(spline_basis(np.where(np.isfinite(values), values, np.median(knots)), knots))
+        return np.column_stack(parts)
+
+
+def is_error(values: np.ndarray) -> np.ndarray:
+    """Whether each value can be a standard deviation: a positive number."""
+    return (values > 0) & np.isfinite(values)
