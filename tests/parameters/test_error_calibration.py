@@ -225,7 +225,7 @@ def test_it_travels_as_json():
     ones = lambda snr, teff: np.ones(len(snr))  # noqa: E731
     prediction, _, label, error, snr = stars(ones, n=800)
     calibration = LabelErrorCalibration.fit(prediction, label, error, snr)
-    again = LabelErrorCalibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
+    again = LabelErrorCalibration.from_dict(json.loads(json.dumps(calibration.to_dict(), sort_keys=True)))
     np.testing.assert_array_equal(
         again.apply(prediction, snr).total_error, calibration.apply(prediction, snr).total_error
     )

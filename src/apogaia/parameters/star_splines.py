@@ -39,15 +39,17 @@ class StarSplines:
         return cls(knots, quantile_knots(np.log(snr), snr_coefficients).tolist())
 
     def columns(self, label: np.ndarray, snr: np.ndarray) -> np.ndarray:
-        """The functions (n, coefficients) of stars with labels (n, 22) and SNRs (n,).
+        """The functions (n, coefficients) of stars with labels (n, 22) and SNRs (n,): of SNR, then of each label.
 
         An unknown label counts as the middle knot, an unknown SNR as the lowest.
         """
         lowest = np.full(np.shape(snr), self.log_snr_knots[0])
         parts = [spline_basis(np.log(snr, out=lowest, where=np.isfinite(snr) & (snr > 0)), self.log_snr_knots)]
-        for name, knots in self.knots.items():
-            values = label[:, LABELS.index(name)]
-            parts.append(spline_basis(np.where(np.isfinite(values), values, np.median(knots)), knots))
+        for i, name in enumerate(LABELS):  # not the order of the knots, which a file may change
+            if name in self.knots:
+                knots = self.knots[name]
+                values = np.where(np.isfinite(label[:, i]), label[:, i], np.median(knots))
+                parts.append(spline_basis(values, knots))
         return np.column_stack(parts)
 
 
