@@ -44,7 +44,7 @@ def recovery(r: dict) -> str:
     outside = r["outside"]
     lines += [
         "",
-        f"{100 * np.mean((shares >= LOW) & (shares <= HIGH)):.0f} % of the {len(shares)} bins are between"
+        f"{np.sum((shares >= LOW) & (shares <= HIGH))} of the {len(shares)} bins are between"
         f" {100 * LOW:.0f} and {100 * HIGH:.0f} %. Of {outside['dwarfs']} dwarfs, none with a log g to train on, the"
         f" median stated error of log g is {outside['logg_error_dwarfs']:.3f} dex, of the giants"
         f" {outside['logg_error_giants']:.3f}.",

@@ -284,6 +284,11 @@ def planned(*arguments: str) -> str:
     return subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+def test_make_all_runs_two_notebooks_at_once_unless_told_otherwise():
+    assert "--jobs 2" in planned("all", "SURVEY=smoke")
+    assert "--jobs" not in planned("-j3", "all", "SURVEY=smoke")
+
+
 def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):
     own = tmp_path / "mine.toml"
     own.write_text('extends = "dr14"\ntitle = "mine"\n[sources]\nkind = "folder"\nfolder = "x"\n')
