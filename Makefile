@@ -50,7 +50,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: FORCE help all notebooks smoke test data lab report site readme closure stress labels simulated-survey bench lint environment lock clean
+.PHONY: FORCE help all catalogues notebooks smoke test data lab report site readme closure stress labels simulated-survey bench lint environment lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -134,9 +134,13 @@ $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
 
-# Two at once, unless -j says otherwise: the last three notebooks, 05, 07 and 09, rest on the catalogue alone
+# Unless -j says otherwise, one notebook after the other up to the catalogues, since two trainings would share the memory
+# of a GPU; then two at once: 05, 07 and 09 rest on the catalogues alone
 all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
+	@$(MAKE) --no-print-directory catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
+
+catalogues: $(ABUNDANCES) $(CATALOGUE)
 
 notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"

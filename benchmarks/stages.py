@@ -1,7 +1,8 @@
 """`make all` stage by stage, from its last run: reported, not run.
 
 A notebook's time is that recorded by papermill; if its costly products were up to date, it only loaded them. The
-simulation of the raw files, which comes first, is not a notebook and is not counted.
+simulation of the raw files, which comes first, is not a notebook and is not counted. The last three run two at a time,
+so that the total is more than the time that passed.
 """
 
 from __future__ import annotations

@@ -48,8 +48,23 @@ def recovery(r: dict) -> str:
         f" {100 * LOW:.0f} and {100 * HIGH:.0f} %. Of {outside['dwarfs']} dwarfs, none with a log g to train on, the"
         f" median stated error of log g is {outside['logg_error_dwarfs']:.3f} dex, of the giants"
         f" {outside['logg_error_giants']:.3f}.",
+        "",
+        f"As the network predicts, before the labels are corrected, the largest bias is"
+        f" {largest_bias(r['recovery_raw']):.2f} of the scatter, after it {largest_bias(r['recovery']):.2f}; the"
+        f" scatter before is {100 * (mean_scatter(r['recovery_raw']) / mean_scatter(r['recovery']) - 1):.1f} % larger,"
+        " in the mean over the labels.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def largest_bias(recovery: dict) -> float:
+    """In units of the label's scatter."""
+    return max(abs(row["bias"]) / row["scatter"] for row in recovery.values())
+
+
+def mean_scatter(recovery: dict) -> float:
+    """Geometric, since Teff has another unit."""
+    return float(np.exp(np.mean([np.log(row["scatter"]) for row in recovery.values()])))
 
 
 def lowest_and_highest(shares: list[float | None]) -> str:

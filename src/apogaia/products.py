@@ -61,7 +61,7 @@ def parameters_model(survey: Survey, workspace: Workspace) -> ParametersModel:
 
 
 def predicted_labels(survey: Survey, workspace: Workspace) -> LabelPrediction:
-    """Labels of every row of stars.h5 by the survey's own network, with calibrated errors.
+    """Labels of every row of stars.h5 by the survey's own network, calibrated.
 
     Raises as `parameters_model` does.
     """

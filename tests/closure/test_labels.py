@@ -28,7 +28,7 @@ def measured():
     error[dwarf, LOGG] *= 3
     prediction = LabelPrediction(truth + rng.normal(0, SCALE, truth.shape), error, error, error)
     prediction.label[dwarf, LOGG] = 3.0  # far off: no dwarf taught log g
-    raw = prediction._replace(total_error=2 * error)
+    raw = prediction._replace(label=prediction.label + 0.5 * SCALE, total_error=2 * error)
     snr = np.where(np.arange(N) % 2 == 0, 150.0, 60.0)
     return labels.measure(prediction, raw, truth, label, snr)
 
@@ -40,11 +40,15 @@ def test_it_is_held_to_the_truth_above_snr_100_and_where_stars_have_the_label(me
     assert measured["recovery"]["teff"]["scatter"] == pytest.approx(40.0, rel=0.1)
     assert measured["recovery"]["logg"]["scatter"] == pytest.approx(0.05, rel=0.1)
     assert abs(measured["recovery"]["fe_h"]["bias"]) < 0.01
+    bias = measured["recovery_raw"]["fe_h"]["bias"] - measured["recovery"]["fe_h"]["bias"]
+    assert bias == pytest.approx(0.5 * 0.05)
 
 
 def test_coverage_is_that_of_calibrated_and_of_stated_errors(measured):
     assert np.nanmean(measured["coverage"]["snr"]) == pytest.approx(0.683, abs=0.01)
-    assert np.nanmean(measured["coverage_raw"]["snr"]) == pytest.approx(0.954, abs=0.01)
+    assert np.nanmean(measured["coverage_raw"]["snr"]) == pytest.approx(
+        0.927, abs=0.01
+    )  # of errors twice as large, off by a half
     assert np.shape(measured["coverage"]["teff"]) == (22, len(labels.TEFF_EDGES) - 1)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.error_calibration import LEAST_STARS
-from apogaia.parameters.label_shift import COEFFICIENTS, LabelShift
+from apogaia.parameters.error_calibration import LabelErrorCalibration
+from apogaia.parameters.label_shift import COEFFICIENTS, LEAST_STARS, LabelShift
 from apogaia.parameters.predictions import LabelPrediction
 
 N = 6000
@@ -86,12 +86,21 @@ def test_a_label_of_few_stars_stays_and_missing_ones_do_not_count():
     prediction, truth, label, error, snr = stars()
     label[LEAST_STARS - 1 :, 5] = np.nan
     error[: N // 2, 6] = np.nan
-    error[: N // 4, 7] = 0.0  # no error is known so well
+    error[: N // 2, 7] = 0.0  # no error is known so well
+    label[: N // 2, 6:8] += 2 * STATED[6:8]
     shift = LabelShift.fit(prediction, label, error, snr)
     after = shift.apply(prediction, snr)
     assert not shift.coefficients[5]
     np.testing.assert_array_equal(after.label[:, 5], prediction.label[:, 5])
     assert np.abs(offsets(after, truth, snr, (30, 80, 300)))[:, 6:8].max() < 0.3
+
+
+@pytest.mark.parametrize("none", [np.inf, np.nan, 0.0, -9999.0])
+def test_stars_without_an_snr_do_not_count(none):
+    prediction, _, label, error, snr = stars(n=800)
+    snr[:100], label[:100] = none, label[:100] + 20 * STATED
+    rest = LabelPrediction(*(part[100:] for part in prediction))
+    assert LabelShift.fit(prediction, label, error, snr) == LabelShift.fit(rest, label[100:], error[100:], snr[100:])
 
 
 def test_too_few_stars_change_nothing():
@@ -100,15 +109,27 @@ def test_too_few_stars_change_nothing():
     assert LabelShift.none().apply(prediction, snr) is prediction
 
 
-def test_unknown_snr_counts_as_the_lowest_and_stars_without_a_spectrum_stay_unknown():
+def test_errors_calibrated_on_the_same_stars_are_right_with_as_few_as_are_needed():
+    share = []
+    for seed in range(3):
+        prediction, _, label, error, snr = stars(seed=seed, n=LEAST_STARS, label_error=0.5)
+        shift = LabelShift.fit(prediction, label, error, snr)
+        errors = LabelErrorCalibration.fit(shift.apply(prediction, snr), label, error, snr)
+        prediction, truth, *_, snr = stars(seed=9)
+        after = errors.apply(shift.apply(prediction, snr), snr)
+        share.append(np.mean(np.abs(after.label - truth) < after.total_error))
+    assert 0.62 < np.mean(share) < 0.7
+
+
+def test_unknown_snr_counts_as_a_middle_one_and_stars_without_a_spectrum_stay_unknown():
     prediction, _, label, error, snr = stars()
     shift = LabelShift.fit(prediction, label, error, snr)
     prediction.label[0] = np.nan
-    unknown, lowest = (
+    unknown, middle = (
         shift.apply(prediction, np.where(np.arange(N) < 10, value, snr)).label
-        for value in (np.nan, np.exp(shift.splines.log_snr_knots[0]))
+        for value in (np.nan, np.exp(np.median(shift.splines.log_snr_knots)))
     )
-    np.testing.assert_array_equal(unknown, lowest)
+    np.testing.assert_array_equal(unknown, middle)
     assert np.isnan(unknown[0]).all() and np.isfinite(unknown[1:]).all()
 
 

@@ -58,6 +58,14 @@ def test_labels_of_files_have_units_and_both_kinds_of_errors(model, tmp_path):
     assert (table["visit"] == 0).all() and (table["mjd"] == -1).all()
 
 
+def test_predictions_of_spectra_are_calibrated(model):
+    spectra = 1.0 + 0.05 * np.random.default_rng(3).standard_normal((3, 7514)).astype(np.float32)
+    raw = model.predict_raw(spectra, seed=2, progress=False)
+    found = model.predict(spectra, np.full(3, 100.0), seed=2, progress=False)
+    np.testing.assert_allclose(found.label, raw.label + 0.25, rtol=1e-6)
+    np.testing.assert_allclose(found.total_error, 2 * raw.total_error, rtol=1e-6)
+
+
 def test_a_calibration_of_another_version_is_refused(tmp_path):
     older = {
         "snr_knots": [2.0, 4.0, 6.0],

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.star_splines import StarSplines, is_error
+from apogaia.parameters.star_splines import StarSplines, is_positive
 
 TEFF, FE_H = LABELS.index("teff"), LABELS.index("fe_h")
 
@@ -64,4 +64,4 @@ def test_it_travels_as_json():
 
 
 def test_only_positive_numbers_are_errors():
-    np.testing.assert_array_equal(is_error(np.array([0.1, 0.0, -1.0, np.nan, np.inf])), [True, *[False] * 4])
+    np.testing.assert_array_equal(is_positive(np.array([0.1, 0.0, -1.0, np.nan, np.inf])), [True, *[False] * 4])

@@ -7,7 +7,7 @@ import pytest
 import tiny_survey as tiny
 from astropy.io import fits
 from astropy.table import Table
-from parameter_models import CALIBRATION, quick, write_luminosity_model, write_parameters_model
+from parameter_models import CALIBRATION, SHIFT, quick, write_luminosity_model, write_parameters_model
 
 from apogaia.cli import astra_commands, commands
 from apogaia.formats.apstar import MAX_ROWS, Status
@@ -39,7 +39,8 @@ def reduced(tmp_path_factory):
     reduce_survey(survey, workspace, processes=1, progress=False)
     models = workspace.data / "models"
     models.mkdir()
-    write_parameters_model(models / "parameters.keras", survey, error_calibration=CALIBRATION)
+    calibration = {"label_shift": SHIFT, "error_calibration": CALIBRATION}
+    write_parameters_model(models / "parameters.keras", survey, **calibration)
     write_luminosity_model(models / "none.keras", survey)
     return quick(survey), workspace
 
@@ -104,6 +105,7 @@ def test_all_stars_have_a_row_and_those_with_a_spectrum_a_result(reduced, table,
     np.testing.assert_array_equal(np.isfinite(product["teff"]), good)
     np.testing.assert_array_equal(product["result_flags"] & 2048 != 0, ~good)
     np.testing.assert_allclose(product["e_c_1_h"][good], 2 * product["raw_e_c_1_h"][good], rtol=1e-5)
+    np.testing.assert_allclose((product["c_1_h"] - product["raw_c_1_h"])[good], 0.25, rtol=1e-4)
     np.testing.assert_array_equal(product["gaia_dr2_source_id"] == -1, np.asarray(table["gaia_source_id"]) == 0)
     assert set(product["release"]) == {"dr14"} and set(product["apred"]) == {"r8"} and set(product["healpix"]) == {-1}
     assert set(product["gaia_dr3_source_id"]) == set(product["task_pk"]) == {-1} and set(product["created"]) == {""}
@@ -123,6 +125,7 @@ def test_every_visit_has_a_row_whatever_is_wrong_with_its_file(reduced, table, t
     assert list(product["visit"]) == [i + 1 for n in n_visits for i in range(n)]
     star = np.repeat(np.arange(tiny.N_STARS), n_visits)
     assert np.isfinite(product["teff"][star == 19]).all() and (product["status"][star == 19] == 0).all()
+    np.testing.assert_allclose((product["fe_h"] - product["raw_fe_h"])[star == 19], 0.25, rtol=1e-4)
     assert (product["status"][star == tiny.CUT] == Status.UNREADABLE).all()
     assert (product["status"][star == tiny.MISSING] == Status.NO_FILE).all()
     assert (product["status"][star == tiny.OTHER_STAR] == Status.WRONG_STAR).all()

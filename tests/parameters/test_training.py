@@ -14,7 +14,9 @@ from apogaia.formats.stars_h5_columns import ELEMENTS, LABELS
 from apogaia.model import checkpoint, fitting, model_file
 from apogaia.model.training_set import split
 from apogaia.parameters import training
+from apogaia.parameters.error_calibration import LabelErrorCalibration
 from apogaia.parameters.label_set import LabelSet
+from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import CENSORED_ELEMENTS
 from apogaia.parameters.predictions import LabelPrediction
 from apogaia.parameters.training import train_parameters
@@ -235,12 +237,14 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
     np.testing.assert_array_equal(calibrated_on[0], spectra[np.sort([*kept[validation], *faint])])
     origin = model_file.read_provenance(path)
     assert origin["labels"] == list(LABELS) and origin["history"] == {"loss": [1.5]}
+    assert LabelShift.from_dict(origin["label_shift"]) == LabelShift.none()  # too few stars
+    assert LabelErrorCalibration.from_dict(origin["error_calibration"]).splines is None
     assert (origin["gradient_stars"], origin["validation_stars"], origin["seed"]) == (34, 4, survey.parameters.seed)
     assert origin["settings"]["parameters"]["epochs"] == 2
     assert model_file.load_network(path).name == "censored"
 
 
-def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch):
+def test_labels_are_calibrated_and_then_errors_also_on_bright_stars_with_noise_added(monkeypatch):
     """The noise that is added brings a bright star below the training set's SNR, and is that of the faint stars."""
     rng, n = np.random.default_rng(3), 300
     snr = np.where(np.arange(n) < 200, rng.uniform(40, 60, n), 400.0)
@@ -270,11 +274,16 @@ def test_errors_are_calibrated_on_bright_stars_with_noise_added_too(monkeypatch)
     assert spread[:, :80].std() == pytest.approx(4.0, rel=0.12)
     assert spread[:, 80:].std() == pytest.approx(1.0, rel=0.06)
     assert len(given["degraded"].before.label) == 100 and (given["degraded"].snr_before == 400.0).all()
-    # predictions of 1.0 for labels of 1.2: errors are calibrated on corrected labels, also where no SNR was seen
-    unseen.label[:] = 1.2
-    training.calibrate(None, survey, unseen, snr)
-    for corrected in (given["prediction"], given["degraded"].before, given["degraded"].after):
-        np.testing.assert_allclose(corrected.label, 1.2, atol=1e-6)
+    # errors are calibrated on corrected labels: predictions are 1.0 for labels of 1.2, and of 1.3 where stars are faint
+    snr_of_all = np.exp(rng.uniform(np.log(40), np.log(500), n))
+    unseen.label[:] = np.where(snr_of_all < 100, 1.3, 1.2)[:, None]
+    training.calibrate(None, survey, unseen, snr_of_all)
+    after = given["degraded"]
+    faint = after.snr_after < 70
+    assert 10 < faint.sum() < len(faint)
+    assert np.median(after.before.label) == pytest.approx(1.2, abs=0.02)
+    assert np.median(after.after.label[faint]) == pytest.approx(1.3, abs=0.03)
+    assert np.median(given["prediction"].label[snr_of_all < 70]) == pytest.approx(1.3, abs=0.03)
     # without bright stars, or with bright ones alone, the survey's labels calibrate
     for some in (slice(0, 200), slice(200, 300)):
         training.calibrate(None, survey, LabelSet(*(part[some] for part in dataclasses.astuple(unseen))), snr[some])

@@ -134,7 +134,7 @@ DISTANCE_EPILOG = """examples:
 
 
 PARAMETERS = """Effective temperature, log g and abundances of 20 elements from apStar files, by the censored network,
-each with its error from dropout passes and the network's own estimate, calibrated.
+each with its error from dropout passes and the network's own estimate. Labels and errors are calibrated.
 
 The terminal shows some columns; --output writes all, which are those of AstroNN, SDSS Astra's product
 (docs/astra_products.md): every label with its error, the uncalibrated values (raw_), and flags. With

@@ -42,7 +42,7 @@ def measure(prediction: LabelPrediction, raw: LabelPrediction, truth: np.ndarray
     Parameters
     ----------
     prediction, raw
-        With calibrated errors, and with those that the network states.
+        Calibrated, and as the network predicts.
     truth
         (n, 22) true labels [K, dex].
     label
@@ -54,13 +54,16 @@ def measure(prediction: LabelPrediction, raw: LabelPrediction, truth: np.ndarray
     -------
     dict
         ``recovery`` above SNR 100 by label, of the stars that have the label; ``coverage`` in bins of SNR and of Teff
-        (22, bins), ``coverage_raw`` before the calibration, their ``bins``; ``outside``: the median stated error of
-        log g of dwarfs, of which none trained log g, and of giants, both above SNR 100.
+        (22, bins); ``recovery_raw`` and ``coverage_raw`` before the calibration; ``bins``, their edges; ``outside``:
+        the median stated error of log g of dwarfs, of which none trained log g, and of giants, both above SNR 100.
     """
     snr = np.asarray(snr, float)
     right = np.where(np.isfinite(label), truth, np.nan)
     bright = snr > LEAST_SNR
-    found = recovery.recovery(_rows(prediction, bright), right[bright])
+    found, found_raw = (
+        {row["label"]: {name: row[name] for name in table.colnames[1:]} for row in table}
+        for table in (recovery.recovery(_rows(one, bright), right[bright]) for one in (prediction, raw))
+    )
     by = {"snr": (snr, SNR_EDGES), "teff": (prediction.label[:, 0], TEFF_EDGES)}
     coverage, coverage_raw = (
         {name: recovery.coverage_in_bins(one, right, values, edges) for name, (values, edges) in by.items()}
@@ -71,7 +74,8 @@ def measure(prediction: LabelPrediction, raw: LabelPrediction, truth: np.ndarray
     error = prediction.total_error[:, logg]
     return {
         "stars": int(bright.sum()),
-        "recovery": {row["label"]: {name: row[name] for name in found.colnames[1:]} for row in found},
+        "recovery": found,
+        "recovery_raw": found_raw,
         "coverage": coverage,
         "coverage_raw": coverage_raw,
         "bins": {name: edges for name, (_, edges) in by.items()},

@@ -1,1 +1,1 @@
-"""Notebook 06: the censored network, its training and predictions, its error calibration, SDSS's products."""
+"""Notebook 06: the censored network, its training and predictions, their calibration, SDSS's products."""

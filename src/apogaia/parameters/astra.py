@@ -250,7 +250,7 @@ def astronn_table(
         (n,) rows with any of the columns of `columns` that describe spectra; those that are absent are unknown. With a
         column ``mjd``, rows are visits. Where ``status`` is not 0 there is no result, whatever the prediction says.
     raw, calibrated
-        Of each spectrum, with the errors that the network states and with calibrated ones; NaN: no result.
+        Of each spectrum, as the network predicts, and calibrated; NaN: no result.
     schema
         "dr19" or "dev".
 

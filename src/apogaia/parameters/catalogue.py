@@ -26,7 +26,7 @@ __all__ = ["label_columns", "label_with_own", "predict_survey_labels", "read_pre
 
 @takes(path=file_path, model=file_path, stars=file_path, parts=file_path)
 def predict_survey_labels(path: Path, survey: Survey, model: Path, stars: Path, parts: Path | None = None) -> None:
-    """Write the labels of every row of stars.h5, with calibrated errors, to a .npz file.
+    """Write the calibrated labels of every row of stars.h5 and their errors to a .npz file.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
-from apogaia.parameters.star_splines import StarSplines, is_error
+from apogaia.parameters.star_splines import StarSplines, is_positive
 
 __all__ = ["Degraded", "LabelErrorCalibration"]
 
@@ -55,7 +55,7 @@ class Degraded(NamedTuple):
         own = calibration.apply(self.before, self.snr_before).total_error
         drawn = own * np.random.default_rng(seed).standard_normal(own.shape)
         residual, stated = self.before.label + drawn - self.after.label, self.after.total_error
-        known = np.isfinite(residual) & is_error(stated)
+        known = np.isfinite(residual) & is_positive(stated)
         return known, residual, np.zeros_like(stated), stated, self.snr_after, self.after.label
 
 
@@ -89,8 +89,8 @@ class LabelErrorCalibration:
             Of the errors drawn for the bright stars' labels.
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
-        usable = np.isfinite(prediction.label).all(axis=1) & (snr > 0)
-        known = usable[:, None] & np.isfinite(label) & is_error(error) & is_error(prediction.total_error)
+        usable = np.isfinite(prediction.label).all(axis=1) & is_positive(snr)
+        known = usable[:, None] & np.isfinite(label) & is_positive(error) & is_positive(prediction.total_error)
         rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
             return dataclasses.replace(cls.none(), stars=int(rows.sum()))
@@ -146,7 +146,7 @@ class LabelErrorCalibration:
 
     @classmethod
     def from_dict(cls, given: Mapping) -> LabelErrorCalibration:
-        """From `to_dict`."""
+        """From `to_dict`; a KeyError or TypeError if another version wrote it."""
         splines = given["splines"]
         return cls(**{**given, "splines": splines and StarSplines(**splines)})
 
@@ -154,7 +154,7 @@ class LabelErrorCalibration:
 def _line(stated: np.ndarray, log_stated: Sequence[float]) -> np.ndarray:
     """Columns (n, 2) of a line in ln stated error: 0 at the median, and constant beyond the outer percentiles."""
     lowest, middle, highest = log_stated
-    known = is_error(stated)
+    known = is_positive(stated)
     column = np.log(stated, out=np.full(np.shape(stated), middle), where=known)
     return np.column_stack([np.ones(len(column)), np.clip(column, lowest, highest) - middle])
 

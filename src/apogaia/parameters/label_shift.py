@@ -1,7 +1,7 @@
 """A smooth correction of the labels, from stars that the network has not seen.
 
-A network trained with dropout draws its labels towards the middle of the training set: its hottest stars come out too
-cool, its metal-poor ones too metal-rich, by a twentieth of their distance from the middle in the default survey. And
+The network draws its labels towards the middle of the training set: its hottest stars come out too cool, its
+metal-poor ones too metal-rich, by a twentieth of their distance from the middle in the default survey. And
 noise changes labels: faint stars are not off as bright ones are. Stars that did not train the network show both,
 because the errors of the survey's labels, however large, average out.
 
@@ -20,13 +20,13 @@ from astropy import units as u
 from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.error_calibration import LEAST_STARS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
-from apogaia.parameters.star_splines import StarSplines, is_error
+from apogaia.parameters.star_splines import StarSplines, is_positive
 
 __all__ = ["LabelShift"]
 
 COEFFICIENTS, SNR_COEFFICIENTS = {"teff": 8, "logg": 8, "fe_h": 8}, 5  # of the splines
+LEAST_STARS = 400  # of a label; of 250, which also calibrate its errors, the errors would come out 10 % too small
 PRIOR = 1.0  # standard deviation of a spline's coefficient about zero, in units of the label's median stated error
 HUBER = 2.0  # residuals of more standard deviations count less: some labels have gross errors
 ITERATIONS = 20  # of the weights that follow from that
@@ -52,10 +52,15 @@ class LabelShift:
             (n, 22) labels of the survey and their errors [K, dex]; NaN where unknown.
         snr
             (n,) signal-to-noise ratios of the spectra.
+
+        Returns
+        -------
+        LabelShift
+            Stars without a positive SNR, label or error do not count; a label of fewer than 400 stars stays.
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
-        usable = np.isfinite(prediction.label).all(axis=1) & (snr > 0)
-        known = usable[:, None] & np.isfinite(label) & is_error(error) & is_error(prediction.total_error)
+        usable = np.isfinite(prediction.label).all(axis=1) & is_positive(snr)
+        known = usable[:, None] & np.isfinite(label) & is_positive(error) & is_positive(prediction.total_error)
         rows = known.any(axis=1)
         if rows.sum() < LEAST_STARS:
             return cls.none()
@@ -84,11 +89,14 @@ class LabelShift:
         prediction
             Of (n,) stars, as the network predicts.
         snr
-            (n,) signal-to-noise ratios of their spectra; unknown counts as the lowest of the fit.
+            (n,) signal-to-noise ratios of their spectra; unknown counts as a middle one, for a bright star's labels
+            must not be corrected as a faint one's.
         """
         if self.splines is None:
             return prediction
-        basis = _with_constant(self.splines.columns(prediction.label, np.asarray(snr, float)))
+        snr = np.asarray(snr, float)
+        snr = np.where(is_positive(snr), snr, np.exp(np.median(self.splines.log_snr_knots)))
+        basis = _with_constant(self.splines.columns(prediction.label, snr))
         corrected = np.array(prediction.label, float)
         for i, coefficients in enumerate(self.coefficients):
             if coefficients:
@@ -106,7 +114,7 @@ class LabelShift:
 
     @classmethod
     def from_dict(cls, given: Mapping) -> LabelShift:
-        """From `to_dict`."""
+        """From `to_dict`; a KeyError or TypeError if another version wrote it."""
         splines = given["splines"]
         return cls(splines and StarSplines(**splines), given["coefficients"])
 

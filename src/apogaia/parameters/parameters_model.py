@@ -41,8 +41,8 @@ class ParametersModel:
     """
 
     network: keras.Model  # the censored network
-    shift: LabelShift  # of the labels; it and the next change nothing for a model that was not calibrated
-    errors: LabelErrorCalibration
+    shift: LabelShift  # of the labels, and the calibration of their errors; neither changes anything for a model
+    errors: LabelErrorCalibration  # that was not calibrated
     survey: Survey  # whose settings of spectra and inference are used
     provenance: Mapping  # survey, settings, sample counts, seed, history, versions
 

@@ -10,7 +10,7 @@ import numpy as np
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["StarSplines", "is_error"]
+__all__ = ["StarSplines", "is_positive"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class StarSplines:
     def of_stars(
         cls, label: np.ndarray, snr: np.ndarray, *, coefficients: Mapping[str, int], snr_coefficients: int
     ) -> StarSplines:
-        """With as many stars between any two knots.
+        """Knots with equal numbers of stars between them.
 
         Parameters
         ----------
@@ -44,7 +44,7 @@ class StarSplines:
         An unknown label counts as the middle knot, an unknown SNR as the lowest.
         """
         lowest = np.full(np.shape(snr), self.log_snr_knots[0])
-        parts = [spline_basis(np.log(snr, out=lowest, where=np.isfinite(snr) & (snr > 0)), self.log_snr_knots)]
+        parts = [spline_basis(np.log(snr, out=lowest, where=is_positive(snr)), self.log_snr_knots)]
         for i, name in enumerate(LABELS):  # not the order of the knots, which a file may change
             if name in self.knots:
                 knots = self.knots[name]
@@ -53,6 +53,6 @@ class StarSplines:
         return np.column_stack(parts)
 
 
-def is_error(values: np.ndarray) -> np.ndarray:
-    """Whether each value can be a standard deviation: a positive number."""
+def is_positive(values: np.ndarray) -> np.ndarray:
+    """Whether each value is a finite number above 0, as an error or an SNR must be."""
     return (values > 0) & np.isfinite(values)

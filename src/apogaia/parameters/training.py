@@ -28,6 +28,7 @@ from apogaia.parameters.label_set import LabelSet, select_labelled, survey_label
 from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import build_censored_network
 from apogaia.parameters.predictions import LabelPrediction
+from apogaia.parameters.star_splines import is_positive
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 
@@ -40,7 +41,7 @@ __all__ = [
     "train_parameters_model",
 ]
 
-MOST_CALIBRATING = 10_000  # faint stars, which take 300 MB; more say little more of some ten coefficients
+MOST_CALIBRATING = 10_000  # faint stars, which take 300 MB; more say little more of some tens of coefficients
 MOST_DEGRADED = 4000  # bright ones, evenly from all, whose noisy spectra take 120 MB
 
 
@@ -192,9 +193,14 @@ def calibrate(
     survey
         Its sections ``parameters`` and ``inference`` are used.
     unseen
-        The stars.
+        The n stars: spectra (n, pixels), labels and their errors (n, 22).
     snr
         (n,) signal-to-noise ratios of their spectra; NaN: unknown.
+
+    Returns
+    -------
+    shift, errors
+        The latter of labels that the former has corrected.
     """
 
     def predict(spectra: np.ndarray) -> LabelPrediction:
@@ -210,8 +216,8 @@ def calibrate(
     raw, seed = predict(unseen.spectrum), survey.parameters.seed
     shift = LabelShift.fit(raw, unseen.label, unseen.error, snr)
     prediction = shift.apply(raw, snr)
-    highest, lowest = survey.parameters.min_snr, np.min(snr, initial=np.inf, where=snr > 0)
-    bright = np.flatnonzero(snr > highest)
+    highest, lowest = survey.parameters.min_snr, np.min(snr, initial=np.inf, where=is_positive(snr))
+    bright = np.flatnonzero((snr > highest) & np.isfinite(snr))
     if not len(bright) or lowest >= highest:  # nothing to add noise to, or no star as noisy
         return shift, LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
     bright = bright[:: ceil(len(bright) / MOST_DEGRADED)]
@@ -224,7 +230,7 @@ def calibrate(
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
-    """Rows of stars.h5, ascending, that calibrate the labels' errors: none of their stars is in the gradient.
+    """Rows of stars.h5, ascending, that calibrate the labels and their errors: none of their stars is in the gradient.
 
     They are the validation stars and half of the labelled stars below the training set's SNR; the other half is for
     tests.
