@@ -72,6 +72,17 @@ def test_right_labels_stay():
     assert np.sqrt(np.mean(((after.label - prediction.label) / STATED) ** 2)) < 0.25
 
 
+def test_where_no_star_calibrates_the_correction_is_that_of_the_others():
+    """Stars are faint or bright, none in between, and all are off by the same: by more than a prior about zero allows."""
+    prediction, truth, *_ = stars()
+    snr = np.random.default_rng(7).choice([*np.linspace(40, 60, 50), 400.0], N)
+    label = truth + 3 * STATED
+    prediction = prediction._replace(label=truth)
+    shift = LabelShift.fit(prediction, label, np.broadcast_to(STATED, truth.shape), snr)
+    between = shift.apply(prediction, np.full(N, 150.0)).label - truth
+    np.testing.assert_allclose(np.median(between, axis=0), 3 * STATED, rtol=1e-3)
+
+
 def test_gross_errors_of_few_labels_change_little():
     prediction, _, label, error, snr = stars()
     wrong = label.copy()

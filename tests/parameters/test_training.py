@@ -275,9 +275,10 @@ def test_labels_are_calibrated_and_then_errors_also_on_bright_stars_with_noise_a
     assert spread[:, 80:].std() == pytest.approx(1.0, rel=0.06)
     assert len(given["degraded"].before.label) == 100 and (given["degraded"].snr_before == 400.0).all()
     # errors are calibrated on corrected labels: predictions are 1.0 for labels of 1.2, and of 1.3 where stars are faint
-    snr_of_all = np.exp(rng.uniform(np.log(40), np.log(500), n))
-    unseen.label[:] = np.where(snr_of_all < 100, 1.3, 1.2)[:, None]
-    training.calibrate(None, survey, unseen, snr_of_all)
+    snr_of_all = np.exp(rng.uniform(np.log(40), np.log(500), 3 * n))
+    thrice = LabelSet(*(np.concatenate([part] * 3) for part in dataclasses.astuple(unseen)))
+    thrice.label[:] = np.where(snr_of_all < 100, 1.3, 1.2)[:, None]
+    training.calibrate(None, survey, thrice, snr_of_all)
     after = given["degraded"]
     faint = after.snr_after < 70
     assert 10 < faint.sum() < len(faint)
