@@ -73,7 +73,7 @@ def test_right_labels_stay():
 
 
 def test_where_no_star_calibrates_the_correction_is_that_of_the_others():
-    """Stars are faint or bright, none in between, and all are off by the same: by more than a prior about zero allows."""
+    """Stars are faint or bright, none in between, and all are off by the same, more than a prior about zero allows."""
     prediction, truth, *_ = stars()
     snr = np.random.default_rng(7).choice([*np.linspace(40, 60, 50), 400.0], N)
     label = truth + 3 * STATED

@@ -286,12 +286,14 @@ def planned(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_all_runs_two_notebooks_at_once_unless_told_otherwise():
-    for survey in ("smoke", "dr14"):  # dr14's network of stellar parameters is no input of 02
+def test_make_all_runs_two_notebooks_at_once_unless_told_otherwise(tmp_path):
+    nothing_made = tmp_path / "nothing_made_yet.toml"
+    nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
+    for survey in (nothing_made, "dr14"):  # dr14's network of stellar parameters is no input of 02
         before, _, after = planned("all", f"SURVEY={survey}").partition("--jobs 2")
         assert all(f"run_notebook.py {name}" in before for name in ("06_stellar", "02_joint", "04_inference"))
         assert "run_notebook.py 07_milky" in after and "run_notebook.py 07_milky" not in before
-    assert "--jobs" not in planned("-j3", "all", "SURVEY=smoke")
+    assert "--jobs" not in planned("-j3", "all", f"SURVEY={nothing_made}")
 
 
 def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):
