@@ -5,10 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.error_calibration import LabelErrorCalibration
-from apogaia.parameters.label_shift import COEFFICIENTS, LEAST_STARS, LabelShift
+from apogaia.parameters.label_shift import COEFFICIENTS, HUBER, LEAST_STARS, LabelShift, _robust_mean
 from apogaia.parameters.predictions import LabelPrediction
 
 N = 6000
@@ -168,3 +169,17 @@ def test_it_travels_as_json():
     shift = LabelShift.fit(prediction, label, error, snr)
     again = LabelShift.from_dict(json.loads(json.dumps(shift.to_dict(), sort_keys=True)))
     np.testing.assert_array_equal(again.apply(prediction, snr).label, shift.apply(prediction, snr).label)
+
+
+def test_the_robust_mean_is_that_of_scipy():
+    rng = np.random.default_rng(4)
+    n, sd, prior = 300, rng.uniform(0.5, 2.0, 300), 1.5
+    basis = np.column_stack([np.ones(n), rng.uniform(-1, 1, (n, 3))])
+    residual = basis @ [4.0, 1.0, -0.5, 0.2] + sd * rng.standard_normal(n)
+    residual[::20] += 40.0
+    # the prior is a row for each coefficient that has one; none of these is so large that it would count less
+    rows = np.vstack([basis / sd[:, None], np.eye(4)[1:] / prior])
+    wanted = np.concatenate([residual / sd, np.zeros(3)])
+    scipys = least_squares(lambda x: rows @ x - wanted, np.zeros(4), loss="huber", f_scale=HUBER).x
+    np.testing.assert_allclose(_robust_mean(basis, residual, sd, prior), scipys, rtol=1e-4, atol=1e-4)
+    assert abs(np.linalg.lstsq(rows, wanted, rcond=None)[0][0] - scipys[0]) > 0.5  # the mean is another

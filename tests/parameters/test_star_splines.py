@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.star_splines import StarSplines, is_positive
+from apogaia.parameters.star_splines import StarSplines
 
 TEFF, FE_H = LABELS.index("teff"), LABELS.index("fe_h")
 
@@ -61,7 +61,3 @@ def test_it_travels_as_json():
     again = StarSplines(**json.loads(json.dumps(dataclasses.asdict(splines), sort_keys=True)))
     assert again == splines and list(again.knots) != list(splines.knots)
     np.testing.assert_array_equal(again.columns(label, snr), splines.columns(label, snr))
-
-
-def test_only_positive_numbers_are_errors():
-    np.testing.assert_array_equal(is_positive(np.array([0.1, 0.0, -1.0, np.nan, np.inf])), [True, *[False] * 4])

@@ -23,8 +23,8 @@ from scipy.special import expit, logit
 from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
-from apogaia.parameters.star_splines import StarSplines, is_positive
+from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction, is_positive, known_labels
+from apogaia.parameters.star_splines import StarSplines
 
 __all__ = ["Degraded", "LabelErrorCalibration"]
 
@@ -89,8 +89,7 @@ class LabelErrorCalibration:
             Of the errors drawn for the bright stars' labels.
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
-        usable = np.isfinite(prediction.label).all(axis=1) & is_positive(snr)
-        known = usable[:, None] & np.isfinite(label) & is_positive(error) & is_positive(prediction.total_error)
+        known = known_labels(prediction, label, error, snr)
         rows, enough = known.any(axis=1), known.sum(axis=0) >= LEAST_STARS
         if rows.sum() < LEAST_STARS:
             return dataclasses.replace(cls.none(), stars=int(rows.sum()))

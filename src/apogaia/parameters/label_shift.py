@@ -1,9 +1,9 @@
 """A smooth correction of the labels, from stars that the network has not seen.
 
-The network draws its labels towards the middle of the training set: its hottest stars come out too cool, its
-metal-poor ones too metal-rich, by a twentieth of their distance from the middle in the default survey. And
-noise changes labels: faint stars are not off as bright ones are. Stars that did not train the network show both,
-because the errors of the survey's labels, however large, average out.
+The network draws its labels towards the middle of the training set: its hottest stars come out too cool, its metal-poor
+ones too metal-rich, by a twentieth of their distance from the middle in the default survey. And noise changes labels:
+faint stars are not off as bright ones are. Stars that did not train the network show both, because the errors of the
+survey's labels, however large, average out.
 
 The correction of a label is a sum of smooth functions of Teff, log g and [Fe/H] as predicted, and of the SNR. An
 element's network is told these three labels anyway, so that the correction tells it nothing new about other elements.
@@ -20,8 +20,8 @@ from astropy import units as u
 from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
-from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
-from apogaia.parameters.star_splines import StarSplines, is_positive
+from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction, is_positive, known_labels
+from apogaia.parameters.star_splines import StarSplines
 
 __all__ = ["LabelShift"]
 
@@ -46,21 +46,11 @@ class LabelShift:
 
         Parameters
         ----------
-        prediction
-            Of (n,) stars.
-        label, error
-            (n, 22) labels of the survey and their errors [K, dex]; NaN where unknown.
-        snr
-            (n,) signal-to-noise ratios of the spectra.
-
-        Returns
-        -------
-        LabelShift
-            Stars without a positive SNR, label or error do not count; a label of fewer than 400 stars stays.
+        prediction, label, error, snr
+            As for `LabelErrorCalibration.fit`; `known_labels` count, and a label of fewer than 400 stars stays.
         """
         label, error, snr = (np.asarray(values, float) for values in (label, error, snr))
-        usable = np.isfinite(prediction.label).all(axis=1) & is_positive(snr)
-        known = usable[:, None] & np.isfinite(label) & is_positive(error) & is_positive(prediction.total_error)
+        known = known_labels(prediction, label, error, snr)
         rows = known.any(axis=1)
         if rows.sum() < LEAST_STARS:
             return cls.none()
@@ -124,9 +114,10 @@ def _with_constant(columns: np.ndarray) -> np.ndarray:
 
 
 def _robust_mean(basis: np.ndarray, residual: np.ndarray, sd: np.ndarray, prior: float) -> np.ndarray:
-    """Coefficients of the residuals' mean (Huber 1964, Ann. Math. Stat. 35, 73).
+    """Coefficients of the residuals' mean (Huber 1964, Ann. Math. Stat. 35, 73), by iterated weights.
 
-    All but the constant, the first, have a prior about zero.
+    All but the constant, the first, have a prior about zero. SciPy's `least_squares` finds the same (a test), but
+    takes seconds for the labels of a small survey.
     """
     scaled, wanted = basis / sd[:, None], residual / sd
     coefficients, free = np.zeros(basis.shape[1]), np.arange(basis.shape[1]) == 0

@@ -9,7 +9,7 @@ import numpy as np
 from apogaia.arguments.plain import Columns, any_unit
 from apogaia.formats.stars_h5_columns import LABELS
 
-__all__ = ["LABEL_PREDICTION", "LabelPrediction"]
+__all__ = ["LABEL_PREDICTION", "LabelPrediction", "is_positive", "known_labels"]
 
 
 class LabelPrediction(NamedTuple):
@@ -32,3 +32,17 @@ class LabelPrediction(NamedTuple):
 
 
 LABEL_PREDICTION = Columns(dict.fromkeys(LabelPrediction._fields, any_unit))  # kelvin and dex beside each other
+
+
+def is_positive(values: np.ndarray) -> np.ndarray:
+    """Whether each value is a finite number above 0, as an error or an SNR must be."""
+    return (values > 0) & np.isfinite(values)
+
+
+def known_labels(prediction: LabelPrediction, label: np.ndarray, error: np.ndarray, snr: np.ndarray) -> np.ndarray:
+    """Which labels of a survey calibrate predictions: boolean (n, 22), for labels and errors (n, 22) and SNRs (n,).
+
+    Those of stars with a complete prediction and an SNR, where the label is known and both errors are positive.
+    """
+    whole = np.isfinite(prediction.label).all(axis=1) & is_positive(snr)
+    return whole[:, None] & np.isfinite(label) & is_positive(error) & is_positive(prediction.total_error)

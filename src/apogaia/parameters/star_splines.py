@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.parameters.predictions import is_positive
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["StarSplines", "is_positive"]
+__all__ = ["StarSplines"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,3 @@ class StarSplines:
                 values = np.where(np.isfinite(label[:, i]), label[:, i], np.median(knots))
                 parts.append(spline_basis(values, knots))
         return np.column_stack(parts)
-
-
-def is_positive(values: np.ndarray) -> np.ndarray:
-    """Whether each value is a finite number above 0, as an error or an SNR must be."""
-    return (values > 0) & np.isfinite(values)

@@ -27,8 +27,7 @@ from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels, unseen_labelled
 from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import build_censored_network
-from apogaia.parameters.predictions import LabelPrediction
-from apogaia.parameters.star_splines import is_positive
+from apogaia.parameters.predictions import LabelPrediction, is_positive
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
 

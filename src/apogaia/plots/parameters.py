@@ -57,7 +57,7 @@ def label_recovery(found: Table, reference: str, axes: AxesLike = None) -> np.nd
     place = np.arange(len(found))
     ours, stated, published = (np.asarray(found[name]) / unit for name in ("scatter", "stated", "published"))
     axes[0].plot(place, ours, "o", color=OURS, label=f"scatter about the {reference}")
-    axes[0].plot(place, stated, "_", color=TRUTH_COLOUR, markersize=9, label="median stated error")
+    axes[0].plot(place, stated, "_", color=TRUTH_COLOUR, markersize=9, label="median calibrated error")
     axes[0].plot(place, published, "D", color=PUBLISHED, fillstyle="none", label="published scatter")
     axes[0].set_yscale("log")
     readable_decades(axes[0].yaxis)
@@ -101,7 +101,7 @@ def scatter_against_snr(edges, scatter, stated, axes: AxesLike = None) -> np.nda
     for column in (4, 5):  # above the empty panels
         axes[2, column].tick_params(labelbottom=True)
     axes[0, 0].figure.supxlabel(AXIS_LABELS["snr"])
-    axes[0, 0].figure.supylabel("scatter (points), stated error (line) [K, dex]")
+    axes[0, 0].figure.supylabel("scatter (points), calibrated error (line) [K, dex]")
     return axes
 
 
@@ -123,7 +123,7 @@ def label_coverage(coverage: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: 
         panel.set_yticks(np.arange(len(LABELS)), [NAMES[name] for name in LABELS])
         panel.tick_params(length=0)
         panel.set_xlabel(AXIS_LABELS[quantity])
-    colour_bar(drawn, axes[-1], "stars within their stated error [%]")
+    colour_bar(drawn, axes[-1], "stars within their calibrated error [%]")
     return axes
 
 
