@@ -105,7 +105,9 @@ endef
 
 STARS       := $(DATA)/stars.h5
 # and multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it
-MODELS      := $(foreach offset,none constant calibrated,$(DATA)/models/$(offset).keras)
+UNLABELLED  := $(foreach offset,none constant,$(DATA)/models/$(offset).keras)
+CALIBRATED  := $(DATA)/models/calibrated.keras
+MODELS      := $(UNLABELLED) $(CALIBRATED)
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json
@@ -119,8 +121,12 @@ COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
 $(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS)))
+# Two of the networks use no labels: they are trained beside 06, and 02, which shows them, finds them made
+$(UNLABELLED) &: $(STARS) $(SURVEY_FILES) $(SOURCES_train) | $(READY)
+	$(BIN)/apogaia train $(SURVEY) $(UNLABELLED:$(DATA)/models/%.keras=--model %)
+	@touch $(UNLABELLED)
 # the own network's labels come before what rests on them
-$(eval $(call notebook,02_joint_training,$(MODELS) $(TRAINING),$(STARS) $(if $(filter own,$(LABELS)),$(ABUNDANCES))))
+$(eval $(call notebook,02_joint_training,$(CALIBRATED) $(TRAINING),$(STARS) $(UNLABELLED) $(if $(filter own,$(LABELS)),$(ABUNDANCES))))
 $(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
 $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
@@ -134,10 +140,11 @@ $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
 
-# Unless -j says otherwise, one notebook after the other up to the catalogues, since two trainings would share the memory
-# of a GPU; then two at once: 05, 07 and 09 rest on the catalogues alone
+# Unless -j says otherwise, two things at once: a training alone leaves half of two cores idle. But up to the catalogues
+# one after the other where two trainings would share the memory of a GPU, or of the machine, with a real survey's stars
+TRAININGS := $(if $(or $(NVIDIA),$(filter-out simulated,$(KIND))),1,2)
 all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
-	@$(MAKE) --no-print-directory catalogues
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
 
 catalogues: $(ABUNDANCES) $(CATALOGUE)

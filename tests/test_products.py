@@ -71,6 +71,24 @@ def test_trained_model_is_reused_until_something_changes(tmp_path, monkeypatch):
     assert len(calls) == 4
 
 
+def test_networks_without_labels_need_none_and_do_not_depend_on_them(tiny_survey, monkeypatch):
+    survey, workspace, opened = tiny_survey(160)
+    asked = []
+    monkeypatch.setattr(products, "labelled_stars", lambda *_: asked.append(1) or workspace.stars)
+    first = {}
+    for offset in ("none", "constant"):
+        products.trained_model(survey, workspace, offset)
+        first[offset] = workspace.model(offset).read_bytes()
+        workspace.model(offset).unlink()
+    opened.table["teff"] = np.linspace(3500, 9000, 160)
+    for offset in ("none", "constant"):
+        domain = products.trained_model(survey, workspace, offset).domain
+        assert workspace.model(offset).read_bytes() == first[offset]
+        assert np.isfinite(domain.label_mean).tolist() == [True, True, False]  # of G, BP-RP and Teff
+    assert not asked
+    assert np.isfinite(products.trained_model(survey, workspace, "multivariate").domain.label_mean).all() and asked
+
+
 def test_a_model_whose_training_was_killed_has_the_bytes_of_one_that_was_not(tiny_survey, monkeypatch, capsys):
     """Also if another model was trained in its process before."""
     survey, workspace, _ = tiny_survey(80)

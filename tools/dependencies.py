@@ -50,7 +50,8 @@ def main() -> None:
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
         print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")
-    print(f"SOURCES_simulate := {' '.join(map(str, code.closure([PACKAGE / 'simulate' / 'run.py'], PACKAGE)))}")
+    for name, module in {"simulate": "simulate/run.py", "train": "model/training.py"}.items():
+        print(f"SOURCES_{name} := {' '.join(map(str, code.closure([PACKAGE / module], PACKAGE)))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
         print(f"KIND_{path.stem} := {survey_value(path, 'sources', 'kind')}")

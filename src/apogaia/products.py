@@ -121,6 +121,8 @@ def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:
     """The joint model of a survey with the offset "none", "constant" or "multivariate": the paper's recipe (section 2).
 
+    Only the last uses labels (Teff), so the others may be trained before the labels are there, or beside them.
+
     Raises
     ------
     FileNotFoundError
@@ -129,7 +131,8 @@ def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedM
         If the sample is too small, or has values that are not finite.
     """
     settings = survey.settings("sources", "cuts", "network", "training") | {"offset": offset}
-    stars, path = labelled_stars(survey, workspace), workspace.model(offset)
+    stars = labelled_stars(survey, workspace) if offset == "multivariate" else workspace.stars
+    path = workspace.model(offset)
     make = partial(
         train_joint_model, survey=survey, stars=stars, offset=offset, checkpoint=path.with_suffix(".training")
     )

@@ -4,6 +4,7 @@ import pytest
 
 from apogaia import products
 from apogaia.cli.commands import main
+from apogaia.files import alone
 from apogaia.reduction import reduce, stars_h5
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
@@ -70,7 +71,29 @@ def test_what_cannot_be_trained_is_left_out_with_a_sentence(trained, monkeypatch
     assert main(["train", "smoke"]) == 0 and trained[2:] == ["parameters", "none", "constant", "calibrated"]
     assert "Left out: no star has BP-RP." in capsys.readouterr().err
     assert main(["train", "smoke", "--model", "multivariate"]) == 1
-    assert main(["train", "smoke", "--model", "none"]) == 0 and "Left out" in capsys.readouterr().err
+    assert "Left out" in capsys.readouterr().err
+    assert main(["train", "smoke", "--model", "none"]) == 0 and "Left out" not in capsys.readouterr().err
+
+
+def test_labels_are_asked_for_only_by_what_uses_them(trained, monkeypatch):
+    with_raw_files("smoke")
+    monkeypatch.setattr(
+        products, "labelled_stars", lambda survey, workspace: trained.append("labels") or workspace.stars
+    )
+    assert main(["train", "smoke", "--model", "none", "--model", "constant"]) == 0
+    assert trained == ["reduced by None", "checked", "none", "constant"]
+    trained.clear()
+    assert main(["train", "smoke", "--model", "multivariate"]) == 0
+    assert trained == ["reduced by None", "checked", "labels", "multivariate"]
+
+
+def test_two_processes_do_not_train_the_same_network(trained, tmp_path, capsys):
+    with_raw_files("smoke")
+    with alone(tmp_path / "data/smoke/models/.constant.lock", "busy"):
+        assert main(["train", "smoke", "--model", "none", "--model", "constant"]) == 2
+    assert trained[2:] == ["none"]
+    assert "constant.keras: wait for it, or stop it" in capsys.readouterr().err
+    assert main(["train", "smoke", "--model", "constant"]) == 0 and trained[-1] == "constant"
 
 
 def test_without_raw_files_it_says_what_brings_them(trained, capsys):

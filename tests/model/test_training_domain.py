@@ -215,7 +215,16 @@ def test_training_stars_without_labels(giants):
     every_other = np.where(np.arange(1000) % 2, giants.bp_rp, np.nan)
     half = TrainingDomain.fit(training_set(giants._replace(bp_rp=every_other), slice(0, 200)))
     assert np.isfinite(half.label_distance(12.0, 1.5, 4500.0)).all()
-    none = TrainingDomain.fit(training_set(giants._replace(teff=nan), slice(0, 200)))
+    no_teff = TrainingDomain.fit(training_set(giants._replace(teff=nan), slice(0, 200)))
+    assert np.isnan(no_teff.label_distance(np.nan, np.nan, 9500.0)).all()
+    g_mag, bp_rp = np.array([(12.0, 1.5), (12.0, -2.0), (25.0, 1.5)]).T  # what the training stars have still counts
+    distance = no_teff.label_distance(g_mag, bp_rp, np.full(3, 9500.0))
+    assert (distance > 1).tolist() == [False, True, True]
+    np.testing.assert_array_equal(distance, no_teff.label_distance(g_mag, bp_rp, np.full(3, np.nan)))
+    assert not no_teff.place(giants.spectrum[:1], 12.0, 1.5, 9500.0).outside.any()
+    restored = TrainingDomain.from_bytes(no_teff.to_bytes())
+    np.testing.assert_array_equal(restored.label_distance(g_mag, bp_rp, np.full(3, 9500.0)), distance)
+    none = TrainingDomain.fit(training_set(giants._replace(g_mag=nan, bp_rp=nan, teff=nan), slice(0, 200)))
     assert np.isnan(none.label_distance(12.0, 1.5, 9500.0)).all()
     assert not none.place(giants.spectrum[:1], 12.0, 1.5, 9500.0).outside.any()
 

@@ -286,14 +286,39 @@ def planned(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_all_runs_two_notebooks_at_once_unless_told_otherwise(tmp_path):
+def test_make_all_does_two_things_at_once_unless_told_otherwise(tmp_path):
     nothing_made = tmp_path / "nothing_made_yet.toml"
     nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
-    for survey in (nothing_made, "dr14"):  # dr14's network of stellar parameters is no input of 02
-        before, _, after = planned("all", f"SURVEY={survey}").partition("--jobs 2")
+    # dr14's network of stellar parameters is no input of 02: both would be trained at once
+    for survey, trainings in ((nothing_made, 2), ("dr14", 1)):
+        before, _, after = planned("all", f"SURVEY={survey}", "NVIDIA=").partition("--jobs 2 notebooks")
+        assert f"--jobs {trainings} catalogues" in before
         assert all(f"run_notebook.py {name}" in before for name in ("06_stellar", "02_joint", "04_inference"))
         assert "run_notebook.py 07_milky" in after and "run_notebook.py 07_milky" not in before
+    assert "--jobs 1 catalogues" in planned("all", f"SURVEY={nothing_made}", "NVIDIA=a GPU")
     assert "--jobs" not in planned("-j3", "all", f"SURVEY={nothing_made}")
+
+
+def test_make_trains_what_needs_no_labels_beside_notebook_06(tmp_path):
+    nothing_made = tmp_path / "nothing_made_yet.toml"
+    nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
+    trains = f"apogaia train {nothing_made} --model none --model constant"
+    for name in ("none", "constant"):
+        alone = planned(f"data/nothing_made_yet/models/{name}.keras", f"SURVEY={nothing_made}")
+        assert trains in alone and "run_notebook.py 01_" in alone and "run_notebook.py 06_" not in alone
+    parameters = planned("build/nothing_made_yet/06_stellar_parameters.ipynb", f"SURVEY={nothing_made}")
+    assert "apogaia train" not in parameters
+    shown = planned("build/nothing_made_yet/02_joint_training.ipynb", f"SURVEY={nothing_made}")
+    assert trains in shown and "run_notebook.py 06_" in shown
+    assert "networks.py" in sources_of("train") and "parameters/" not in sources_of("train")
+
+
+def sources_of(what: str) -> str:
+    """The files that a rule of make rests on."""
+    told = subprocess.run(
+        [sys.executable, "tools/dependencies.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return dict(line.split(" := ") for line in told.splitlines())[f"SOURCES_{what}"]
 
 
 def test_make_asks_at_every_run_whether_a_real_survey_is_complete(tmp_path):

@@ -8,6 +8,7 @@ import sys
 from apogaia.cli.checks import call, one_line_without_backend
 from apogaia.cli.help_texts import TRAIN, TRAIN_EPILOG
 from apogaia.cli.options import add_command, add_survey, add_workers
+from apogaia.files import alone
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -43,21 +44,26 @@ def _train(options: argparse.Namespace) -> int:
     from apogaia.zero_point.sample_checks import check_samples, without_multivariate
 
     reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
-    with open_stars(products.labelled_stars(survey, workspace)) as stars:
+    with open_stars(workspace.stars) as stars:
         check_samples(survey, stars.table)
-        left_out = without_multivariate(survey, stars.table)
-    if left_out and "multivariate" in (options.model or ["multivariate"]):
-        print(left_out, file=sys.stderr)
     own_labels = survey.labels.source == "own"
     wanted = options.model or [name for name in MODELS if name != "parameters" or own_labels]
+    left_out = ""
+    if "multivariate" in wanted:
+        with open_stars(products.labelled_stars(survey, workspace)) as stars:
+            left_out = without_multivariate(survey, stars.table)
+        if left_out:
+            print(left_out, file=sys.stderr)
     for name in MODELS:
         if name not in wanted or (name == "multivariate" and left_out):
             continue
-        if name == "parameters":
-            products.parameters_model(survey, workspace)
-        elif name == "calibrated":
-            products.calibrated_model(survey, workspace)
-        else:
-            products.trained_model(survey, workspace, name)
-        print(workspace.model(name))
+        path = workspace.model(name)
+        with alone(path.with_name(f".{name}.lock"), f"another process is training {path}"):
+            if name == "parameters":
+                products.parameters_model(survey, workspace)
+            elif name == "calibrated":
+                products.calibrated_model(survey, workspace)
+            else:
+                products.trained_model(survey, workspace, name)
+        print(path)
     return int(bool(left_out) and options.model == ["multivariate"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -94,6 +95,9 @@ def train(
 def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str, checkpoint: Path | None = None) -> None:
     """Train a joint network on the survey's training set, and write its model file.
 
+    Without an offset, or with a constant one, a network uses no label. So its model file does not say which Teff the
+    training stars have, and does not depend on labels, which another network may have yet to predict.
+
     Parameters
     ----------
     path
@@ -111,6 +115,8 @@ def train_joint_model(path: Path, survey: Survey, stars: Path, offset: str, chec
         selected = quality_cuts.select(opened.table, survey)
         rows = selected.training_multivariate if offset == "multivariate" else selected.training
         sample = TrainingSet.from_stars(opened, rows)
+    if offset != "multivariate":
+        sample = dataclasses.replace(sample, teff=np.full(len(sample), np.nan))
     network, history = train(survey, sample, offset, checkpoint=checkpoint)
     gradient, _ = split(len(sample), survey.training.validation_fraction, survey.training.seed)
     domain = TrainingDomain.fit(sample, gradient, seed=survey.training.seed)

@@ -89,7 +89,7 @@ class TrainingDomain:
     components: np.ndarray  # (k, pixels), orthonormal
     scatter: np.ndarray  # (k,) standard deviation of the training stars along each component
     positions: np.ndarray  # (m, k) training stars along the components
-    label_mean: np.ndarray  # (3,) of G, BP-RP [mag] and Teff [K]; NaN: too few training stars have all three
+    label_mean: np.ndarray  # (3,) of G, BP-RP [mag] and Teff [K]; NaN: too few training stars have it
     label_covariance: np.ndarray  # (3, 3)
     limits: np.ndarray  # (4,) distance to the neighbours, unexplained share, weakness of lines, distance in labels
 
@@ -125,10 +125,13 @@ class TrainingDomain:
         domain = dataclasses.replace(cls._of_spectra(spectra, rng), limits=np.array([*limits, 1.0]))
 
         labels = np.column_stack([sample.g_mag, sample.bp_rp, sample.teff])[rows]
-        labels = labels[np.isfinite(labels).all(axis=1)]
-        if len(labels) < MIN_STARS:
+        known = np.isfinite(labels).sum(axis=0) >= MIN_STARS  # a label that no star has does not hide the others
+        labels = labels[np.isfinite(labels[:, known]).all(axis=1)]
+        if not known.any() or len(labels) < MIN_STARS:
             return domain
-        domain = dataclasses.replace(domain, label_mean=labels.mean(axis=0), label_covariance=np.cov(labels.T))
+        mean, covariance = domain.label_mean.copy(), domain.label_covariance.copy()
+        mean[known], covariance[np.ix_(known, known)] = labels[:, known].mean(axis=0), np.cov(labels[:, known].T)
+        domain = dataclasses.replace(domain, label_mean=mean, label_covariance=covariance)
         # nine numbers from so many stars: nothing need be held out
         limits = np.array([*limits, np.percentile(domain.label_distance(*labels.T), EDGE_PERCENTILE)])
         return dataclasses.replace(domain, limits=limits)
