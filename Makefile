@@ -97,17 +97,31 @@ $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FOR
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@$(if $(filter simulated,$(KIND)),touch $@)
 
-# run_notebook NOTEBOOK: execute, then check and touch the products, which are this rule's targets beside the notebook.
+# Trainings run two at once, with half of the cores each: one that has two cores leaves half of them idle. One after the
+# other where two would share the memory of a GPU, or of the machine, with a real survey's stars.
+TRAININGS := $(if $(or $(NVIDIA),$(filter-out simulated,$(KIND))),1,2)
+HALF      := $(shell echo $$(( ($$(nproc 2> /dev/null || getconf _NPROCESSORS_ONLN) + 1) / 2 )))
+THREADS   := TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS OMP_NUM_THREADS OPENBLAS_NUM_THREADS NUMBA_NUM_THREADS
+SHARING   := $(if $(filter 2,$(TRAININGS)),env $(THREADS:%=%=$(HALF)))
+
+# notebook NAME, PRODUCTS, INPUTS, SHARING: execute, then check and touch the products, which are this rule's targets
+# beside the notebook.
 define notebook
 $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCES_$(1)) tools/run_notebook.py | $$(READY)
-	$$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
+	$(4) $$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
+endef
+
+# network NAME, INPUTS: train a network of the survey, a file that the notebooks then find made
+define network
+$(DATA)/models/$(1).keras: $(2) $$(SURVEY_FILES) $$(SOURCES_train) | $$(READY)
+	$(SHARING) $$(BIN)/apogaia train $(SURVEY) --model $(1)
+	@touch $$@
 endef
 
 STARS       := $(DATA)/stars.h5
-# and multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it
-UNLABELLED  := $(foreach offset,none constant,$(DATA)/models/$(offset).keras)
-CALIBRATED  := $(DATA)/models/calibrated.keras
-MODELS      := $(UNLABELLED) $(CALIBRATED)
+MODELS      := $(foreach offset,none constant calibrated,$(DATA)/models/$(offset).keras)
+# multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it, but for this note
+MULTIVARIATE := $(DATA)/models/.multivariate.trained
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json
@@ -120,14 +134,18 @@ MAPS        := $(RESULTS)/07_milky_way_maps.json
 COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
-$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS)))
-# Two of the networks use no labels: they are trained beside 06, and 02, which shows them, finds them made
-$(UNLABELLED) &: $(STARS) $(SURVEY_FILES) $(SOURCES_train) | $(READY)
-	$(BIN)/apogaia train $(SURVEY) $(UNLABELLED:$(DATA)/models/%.keras=--model %)
-	@touch $(UNLABELLED)
-# the own network's labels come before what rests on them
-$(eval $(call notebook,02_joint_training,$(CALIBRATED) $(TRAINING),$(STARS) $(UNLABELLED) $(if $(filter own,$(LABELS)),$(ABUNDANCES))))
-$(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS)))
+$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS),$(SHARING)))
+# Two networks use no labels, and are trained beside 06; the own network's labels come before what rests on them
+LABELLED := $(STARS) $(if $(filter own,$(LABELS)),$(ABUNDANCES))
+$(eval $(call network,none,$(STARS)))
+$(eval $(call network,constant,$(STARS)))
+$(eval $(call network,calibrated,$(LABELLED)))
+# with "none", which is there: left out alone, the multivariate one would be a failure
+$(MULTIVARIATE): $(LABELLED) $(DATA)/models/none.keras $(SURVEY_FILES) $(SOURCES_train) | $(READY)
+	$(SHARING) $(BIN)/apogaia train $(SURVEY) --model none --model multivariate
+	@touch $@
+$(eval $(call notebook,02_joint_training,$(TRAINING),$(MODELS) $(MULTIVARIATE)))
+$(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS) $(MULTIVARIATE)))
 $(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
@@ -140,14 +158,12 @@ $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
 
-# Unless -j says otherwise, two things at once: a training alone leaves half of two cores idle. But up to the catalogues
-# one after the other where two trainings would share the memory of a GPU, or of the machine, with a real survey's stars
-TRAININGS := $(if $(or $(NVIDIA),$(filter-out simulated,$(KIND))),1,2)
+# Unless -j says otherwise; 05, 07 and 09 rest on the catalogues alone
 all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
 
-catalogues: $(ABUNDANCES) $(CATALOGUE)
+catalogues: $(ABUNDANCES) $(TRAINING) $(CATALOGUE)
 
 notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"

@@ -50,7 +50,7 @@ def main() -> None:
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
         print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")
-    for name, module in {"simulate": "simulate/run.py", "train": "model/training.py"}.items():
+    for name, module in {"simulate": "simulate/run.py", "train": "zero_point/calibrated_training.py"}.items():
         print(f"SOURCES_{name} := {' '.join(map(str, code.closure([PACKAGE / module], PACKAGE)))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")

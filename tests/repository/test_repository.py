@@ -302,15 +302,25 @@ def test_make_all_does_two_things_at_once_unless_told_otherwise(tmp_path):
 def test_make_trains_what_needs_no_labels_beside_notebook_06(tmp_path):
     nothing_made = tmp_path / "nothing_made_yet.toml"
     nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
-    trains = f"apogaia train {nothing_made} --model none --model constant"
+
+    def said(target: str) -> str:
+        return planned(target.replace("here", "nothing_made_yet"), f"SURVEY={nothing_made}", "NVIDIA=")
+
+    trains, labels, half = f"apogaia train {nothing_made} --model ", "run_notebook.py 06_", "TF_NUM_INTRAOP_THREADS="
     for name in ("none", "constant"):
-        alone = planned(f"data/nothing_made_yet/models/{name}.keras", f"SURVEY={nothing_made}")
-        assert trains in alone and "run_notebook.py 01_" in alone and "run_notebook.py 06_" not in alone
-    parameters = planned("build/nothing_made_yet/06_stellar_parameters.ipynb", f"SURVEY={nothing_made}")
-    assert "apogaia train" not in parameters
-    shown = planned("build/nothing_made_yet/02_joint_training.ipynb", f"SURVEY={nothing_made}")
-    assert trains in shown and "run_notebook.py 06_" in shown
-    assert "networks.py" in sources_of("train") and "parameters/" not in sources_of("train")
+        alone = said(f"data/here/models/{name}.keras")
+        assert trains + name in alone and "run_notebook.py 01_" in alone and labels not in alone and half in alone
+    calibrated = said("data/here/models/calibrated.keras")
+    assert trains + "calibrated" in calibrated and labels in calibrated
+    assert "apogaia train" not in said("build/here/06_stellar_parameters.ipynb")
+    networks = ("none", "constant", "calibrated", "none --model multivariate")
+    for notebook in ("02_joint_training", "03_offset_analysis"):
+        assert all(trains + name in said(f"build/here/{notebook}.ipynb") for name in networks)
+    real = planned("all", "SURVEY=dr14", "NVIDIA=")
+    assert half not in real and "apogaia train dr14 --model calibrated" in real
+    assert half not in planned("all", f"SURVEY={nothing_made}", "NVIDIA=a GPU")
+    assert all(module in sources_of("train") for module in ("networks.py", "model/training.py", "refit_zero_point.py"))
+    assert "parameters/" not in sources_of("train")
 
 
 def sources_of(what: str) -> str:
