@@ -46,8 +46,9 @@ def recovery(r: dict) -> str:
         "",
         f"{np.sum((shares >= LOW) & (shares <= HIGH))} of the {len(shares)} bins are between"
         f" {100 * LOW:.0f} and {100 * HIGH:.0f} %. Of {outside['dwarfs']} dwarfs, none with a log g to train on, the"
-        f" median stated error of log g is {outside['logg_error_dwarfs']:.3f} dex, of the giants"
-        f" {outside['logg_error_giants']:.3f}.",
+        f" median stated error of log g is {outside['logg_error_dwarfs']:.2f} dex, of the giants"
+        f" {outside['logg_error_giants']:.3f}; the dwarfs' log g is off by {outside['logg_offset_dwarfs']:.2f} dex in"
+        f" the median, and that of {100 * outside['logg_coverage_dwarfs']:.0f} % of them lies within its error.",
         "",
         f"As the network predicts, before the labels are corrected, the largest bias is"
         f" {largest_bias(r['recovery_raw']):.2f} of the scatter, after it {largest_bias(r['recovery']):.2f}; the"

@@ -56,6 +56,16 @@ def test_errors_outside_the_training_set_stand_beside_those_inside(measured):
     outside = measured["outside"]
     assert outside["dwarfs"] == N // 10
     assert outside["logg_error_dwarfs"] == pytest.approx(3 * outside["logg_error_giants"])
+    assert outside["logg_offset_dwarfs"] == pytest.approx(-1.5)  # 3.0 for 4.5: ten times the error
+    assert outside["logg_coverage_dwarfs"] == 0
+
+
+def test_dwarfs_whose_errors_say_so_are_covered():
+    truth = np.full((40, len(LABELS)), 4.5)
+    error = np.full(truth.shape, 0.7)
+    label = truth + np.repeat([0.3, -0.8], 20)[:, None]
+    found = labels.measure(*[LabelPrediction(label, error, error, error)] * 2, truth, truth, np.full(40, 150.0))
+    assert found["outside"]["logg_coverage_dwarfs"] == 0.5 and found["outside"]["logg_error_giants"] is None
 
 
 def test_the_report_is_the_finished_run(measured, tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ from apogaia.parameters import astra
 from apogaia.parameters import network as network_module  # noqa: F401 - it registers the layers of a file with Keras
 from apogaia.parameters.error_calibration import LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
+from apogaia.parameters.label_presence import LabelPresence
 from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction
 from apogaia.parameters.spectra_rows import file_rows
@@ -41,8 +42,9 @@ class ParametersModel:
     """
 
     network: keras.Model  # the censored network
-    shift: LabelShift  # of the labels, and the calibration of their errors; neither changes anything for a model
-    errors: LabelErrorCalibration  # that was not calibrated
+    shift: LabelShift  # of the labels, the calibration of their errors, and which kinds of stars have which label;
+    errors: LabelErrorCalibration  # none changes anything for a model that was not calibrated
+    presence: LabelPresence
     survey: Survey  # whose settings of spectra and inference are used
     provenance: Mapping  # survey, settings, sample counts, seed, history, versions
 
@@ -68,11 +70,13 @@ class ParametersModel:
         provenance = model_file.read_provenance(path)
         if "labels" not in provenance:
             raise model_file.ModelFileError(f"{path}: a model of distances, not of stellar parameters: give another")
-        shift, errors = (provenance.get(name) for name in ("label_shift", "error_calibration"))
+        names = ("label_shift", "error_calibration", "label_presence")
+        shift, errors, presence = (provenance.get(name) for name in names)
         try:
             calibration = (
                 LabelShift.none() if shift is None else LabelShift.from_dict(shift),
                 LabelErrorCalibration.none() if errors is None else LabelErrorCalibration.from_dict(errors),
+                LabelPresence.none() if presence is None else LabelPresence.from_dict(presence),
             )
         except (KeyError, TypeError) as error:
             raise model_file.ModelFileError(
@@ -123,7 +127,7 @@ class ParametersModel:
     @takes(raw=LABEL_PREDICTION, snr=u.dimensionless_unscaled)
     def calibrated(self, raw: LabelPrediction, snr) -> LabelPrediction:
         """Labels and errors of `predict_raw`, of spectra with these SNRs (n,), as `predict` gives them."""
-        return self.errors.apply(self.shift.apply(raw, snr), snr)
+        return self.presence.apply(self.errors.apply(self.shift.apply(raw, snr), snr))
 
     @takes(files=file_paths)
     def parameters(

@@ -19,7 +19,7 @@ class StarSplines:
     """Knots of cubic splines, which are constant beyond the outer ones."""
 
     knots: dict[str, list[float]]  # of labels by name [K, dex]
-    log_snr_knots: list[float]
+    log_snr_knots: list[float]  # empty: no function of SNR
 
     @classmethod
     def of_stars(
@@ -34,18 +34,21 @@ class StarSplines:
         snr
             (n,) positive signal-to-noise ratios.
         coefficients, snr_coefficients
-            Number of functions of each label that is named, and of ln SNR.
+            Number of functions of each label that is named, and of ln SNR; 0: none of that.
         """
+        log_snr_knots = quantile_knots(np.log(snr), snr_coefficients).tolist() if snr_coefficients else []
         knots = {name: quantile_knots(label[:, LABELS.index(name)], n).tolist() for name, n in coefficients.items()}
-        return cls(knots, quantile_knots(np.log(snr), snr_coefficients).tolist())
+        return cls(knots, log_snr_knots)
 
     def columns(self, label: np.ndarray, snr: np.ndarray) -> np.ndarray:
         """The functions (n, coefficients) of stars with labels (n, 22) and SNRs (n,): of SNR, then of each label.
 
         An unknown label counts as the middle knot, an unknown SNR as the lowest.
         """
-        lowest = np.full(np.shape(snr), self.log_snr_knots[0])
-        parts = [spline_basis(np.log(snr, out=lowest, where=is_positive(snr)), self.log_snr_knots)]
+        parts = []
+        if self.log_snr_knots:
+            lowest = np.full(np.shape(snr), self.log_snr_knots[0])
+            parts.append(spline_basis(np.log(snr, out=lowest, where=is_positive(snr)), self.log_snr_knots))
         for i, name in enumerate(LABELS):  # not the order of the knots, which a file may change
             if name in self.knots:
                 knots = self.knots[name]

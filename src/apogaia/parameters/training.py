@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from apogaia.model.training_set import mean_of_rows, split
 from apogaia.parameters.degraded_spectra import degrade, noise_profile, target_snr
 from apogaia.parameters.error_calibration import Degraded, LabelErrorCalibration
 from apogaia.parameters.inference import predict_labels
+from apogaia.parameters.label_presence import LabelPresence
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels, unseen_labelled
 from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import build_censored_network
@@ -136,7 +138,8 @@ def train_parameters_model(
     ----------
     path
         Model file to write. Its provenance holds the names of the labels, the history of the training, the
-        `LabelShift` as "label_shift", and the `LabelErrorCalibration` as "error_calibration".
+        `LabelShift` as "label_shift", the `LabelErrorCalibration` as "error_calibration", and the `LabelPresence` as
+        "label_presence".
     survey
         Its sections ``sources``, ``cuts``, ``network``, ``training``, ``parameters`` and ``inference`` are used.
     stars
@@ -167,20 +170,27 @@ def train_on_labels(
     unseen = LabelSet.from_stars(opened, labels, calibrating)
     snr = np.asarray(opened.table["snr"])[calibrating]
     network, history = train_parameters(survey, sample, checkpoint=checkpoint)
-    shift, errors = calibrate(network, survey, unseen, snr)
+    calibration = calibrate(network, survey, unseen, snr)
     origin = model_file.origin(survey, len(sample), survey.parameters.seed) | {
         "labels": list(LABELS),
         "history": history,
-        "label_shift": shift.to_dict(),
-        "error_calibration": errors.to_dict(),
+        "label_shift": calibration.shift.to_dict(),
+        "error_calibration": calibration.errors.to_dict(),
+        "label_presence": calibration.presence.to_dict(),
     }
     model_file.save_model(network, path, origin)
     remove_checkpoint(checkpoint)
 
 
-def calibrate(
-    network: keras.Model, survey: Survey, unseen: LabelSet, snr: np.ndarray
-) -> tuple[LabelShift, LabelErrorCalibration]:
+class LabelCalibration(NamedTuple):
+    """What stars that did not train the network say of its labels; applied in this order."""
+
+    shift: LabelShift
+    errors: LabelErrorCalibration  # of corrected labels
+    presence: LabelPresence
+
+
+def calibrate(network: keras.Model, survey: Survey, unseen: LabelSet, snr: np.ndarray) -> LabelCalibration:
     """Calibrate labels and errors on stars of `calibrating_rows`.
 
     The errors are calibrated on their spectra as they are and on the bright ones with noise added.
@@ -195,11 +205,6 @@ def calibrate(
         The n stars: spectra (n, pixels), labels and their errors (n, 22).
     snr
         (n,) signal-to-noise ratios of their spectra; NaN: unknown.
-
-    Returns
-    -------
-    shift, errors
-        The latter of labels that the former has corrected.
     """
 
     def predict(spectra: np.ndarray) -> LabelPrediction:
@@ -215,17 +220,20 @@ def calibrate(
     raw, seed = predict(unseen.spectrum), survey.parameters.seed
     shift = LabelShift.fit(raw, unseen.label, unseen.error, snr)
     prediction = shift.apply(raw, snr)
+    presence = LabelPresence.fit(prediction, unseen.label, unseen.error, snr)
     highest, lowest = survey.parameters.min_snr, np.min(snr, initial=np.inf, where=is_positive(snr))
     bright = np.flatnonzero((snr > highest) & np.isfinite(snr))
     if not len(bright) or lowest >= highest:  # nothing to add noise to, or no star as noisy
-        return shift, LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+        errors = LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr)
+        return LabelCalibration(shift, errors, presence)
     bright = bright[:: ceil(len(bright) / MOST_DEGRADED)]
     target = target_snr(snr[bright], lowest, highest, seed=seed)
     profile = noise_profile(unseen.spectrum, snr, seed=seed)
     noisy = degrade(unseen.spectrum[bright], snr[bright], target, profile, seed=seed)
     before = LabelPrediction(*(part[bright] for part in prediction))
     degraded = Degraded(before, shift.apply(predict(noisy), target), snr[bright], target)
-    return shift, LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
+    errors = LabelErrorCalibration.fit(prediction, unseen.label, unseen.error, snr, degraded, seed=seed)
+    return LabelCalibration(shift, errors, presence)
 
 
 def calibrating_rows(table: Table, labels: Table, survey: Survey) -> np.ndarray:
