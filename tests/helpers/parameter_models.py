@@ -25,6 +25,13 @@ SHIFT = {  # 0.25 K or dex more of every label, whatever the star
     "coefficients": [[0.25, *[0.0] * 10]] * 22,
 }
 
+PRESENCE = {  # no star has a log g like that of any star; its spread is 0.8 dex
+    "splines": {"knots": {"logg": np.linspace(0, 5, 3).tolist()}, "log_snr_knots": []},
+    "coefficients": [[] if name != "logg" else [-50.0, *[0.0] * 5] for name in LABELS],
+    "share": [1.0] * 22,
+    "spread": [0.8] * 22,
+}
+
 
 def quick(survey: Survey, **inference) -> Survey:
     """The survey with few dropout passes: two for luminosities, three for labels."""

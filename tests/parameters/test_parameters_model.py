@@ -6,7 +6,7 @@ import tiny_survey as tiny
 from astropy.io import fits
 from astropy.table import Table
 from damaged_spectra import KINDS
-from parameter_models import CALIBRATION, SHIFT, write_luminosity_model, write_parameters_model
+from parameter_models import CALIBRATION, PRESENCE, SHIFT, write_luminosity_model, write_parameters_model
 from real_files import APSTAR
 
 from apogaia.cli import commands
@@ -64,6 +64,29 @@ def test_predictions_of_spectra_are_calibrated(model):
     found = model.predict(spectra, np.full(3, 100.0), seed=2, progress=False)
     np.testing.assert_allclose(found.label, raw.label + 0.25, rtol=1e-6)
     np.testing.assert_allclose(found.total_error, 2 * raw.total_error, rtol=1e-6)
+
+
+def test_errors_of_labels_that_such_stars_do_not_have_grow_after_the_calibration(model, tmp_path):
+    calibration = {"label_shift": SHIFT, "error_calibration": CALIBRATION, "label_presence": PRESENCE}
+    knows = ParametersModel.load(write_parameters_model(tmp_path / "parameters.keras", **calibration))
+    spectra = 1.0 + 0.05 * np.random.default_rng(3).standard_normal((3, 7514)).astype(np.float32)
+    snr = np.full(3, 100.0)
+    plain, found = (one.predict(spectra, snr, seed=2, progress=False) for one in (model, knows))
+    np.testing.assert_array_equal(found.label, plain.label)
+    logg = LABELS.index("logg")
+    np.testing.assert_allclose(found.total_error[:, logg], np.hypot(plain.total_error[:, logg], 0.8), rtol=1e-6)
+    others = np.arange(len(LABELS)) != logg
+    np.testing.assert_array_equal(found.total_error[:, others], plain.total_error[:, others])
+    paths = files_of(tmp_path, 2)
+    before, after = (one.parameters(paths)["logg_error"] for one in (model, knows))
+    np.testing.assert_allclose(after, np.hypot(before, 0.8), rtol=1e-6)
+    np.testing.assert_allclose(knows.astra_table(paths)["e_logg"], after, rtol=1e-6)
+
+
+@pytest.mark.parametrize("member", ["label_shift", "error_calibration", "label_presence"])
+def test_a_part_of_a_calibration_that_is_not_known_is_refused(member, tmp_path):
+    with pytest.raises(ModelFileError, match="its calibration was written by another version"):
+        ParametersModel.load(write_parameters_model(tmp_path / "parameters.keras", **{member: {"knots": [1.0]}}))
 
 
 def test_a_calibration_of_another_version_is_refused(tmp_path):

@@ -15,6 +15,7 @@ from apogaia.model import checkpoint, fitting, model_file
 from apogaia.model.training_set import split
 from apogaia.parameters import training
 from apogaia.parameters.error_calibration import LabelErrorCalibration
+from apogaia.parameters.label_presence import LabelPresence
 from apogaia.parameters.label_set import LabelSet
 from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.network import CENSORED_ELEMENTS
@@ -239,6 +240,7 @@ def test_the_model_file_has_its_origin_and_the_rows_of_the_labels(tmp_path, monk
     assert origin["labels"] == list(LABELS) and origin["history"] == {"loss": [1.5]}
     assert LabelShift.from_dict(origin["label_shift"]) == LabelShift.none()  # too few stars
     assert LabelErrorCalibration.from_dict(origin["error_calibration"]).splines is None
+    assert LabelPresence.from_dict(origin["label_presence"]) == LabelPresence.none()
     assert (origin["gradient_stars"], origin["validation_stars"], origin["seed"]) == (34, 4, survey.parameters.seed)
     assert origin["settings"]["parameters"]["epochs"] == 2
     assert model_file.load_network(path).name == "censored"
@@ -285,6 +287,12 @@ def test_labels_are_calibrated_and_then_errors_also_on_bright_stars_with_noise_a
     assert np.median(after.before.label) == pytest.approx(1.2, abs=0.02)
     assert np.median(after.after.label[faint]) == pytest.approx(1.3, abs=0.03)
     assert np.median(given["prediction"].label[snr_of_all < 70]) == pytest.approx(1.3, abs=0.03)
+    # which stars have a label follows from corrected predictions
+    thrice.label[::2, 1] = np.nan
+    whole = training.calibrate(None, survey, thrice, snr_of_all)
+    corrected = whole.shift.apply(predict(None, thrice.spectrum), snr_of_all)
+    assert whole.presence == LabelPresence.fit(corrected, thrice.label, thrice.error, snr_of_all)
+    assert whole.presence.share[1] == 0.5 and whole.presence.coefficients[1] and not whole.presence.coefficients[2]
     # without bright stars, or with bright ones alone, the survey's labels calibrate
     for some in (slice(0, 200), slice(200, 300)):
         training.calibrate(None, survey, LabelSet(*(part[some] for part in dataclasses.astuple(unseen))), snr[some])
