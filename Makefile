@@ -158,7 +158,7 @@ $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
 
-# Unless -j says otherwise; 05, 07 and 09 rest on the catalogues alone
+# As many things at once as -j says, else as trainings may be, and two of the notebooks that rest on the catalogues alone
 all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks

@@ -19,6 +19,18 @@ def left_over(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_second_process_waits_for_its_turn(tmp_path):
+    script = f"import time; from apogaia.files import in_turn\nwith in_turn({str(tmp_path / 'a.lock')!r}):\n"
+    first = subprocess.Popen(
+        [sys.executable, "-c", script + "    print('in', flush=True); time.sleep(1.5)"], stdout=subprocess.PIPE
+    )
+    assert first.stdout.readline() == b"in\n"
+    start = time.monotonic()
+    with files.in_turn(tmp_path / "a.lock"):
+        assert time.monotonic() - start > 1
+    assert first.wait(timeout=60) == 0
+
+
 def test_atomic_writes_and_replaces(tmp_path):
     path = tmp_path / "new" / "a.txt"
     for text in ("first", "second"):

@@ -25,6 +25,7 @@ __all__ = [
     "atomic",
     "file_digest",
     "fingerprint",
+    "in_turn",
     "is_current",
     "is_own",
     "kept",
@@ -52,6 +53,15 @@ def alone(lock: str | Path, busy: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"{busy}: wait for it, or stop it") from None
+        yield
+
+
+@contextmanager
+def in_turn(lock: str | Path) -> Iterator[None]:
+    """Let a second process wait until the first has left the block. A killed process blocks nobody."""
+    Path(lock).parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

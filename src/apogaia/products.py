@@ -99,7 +99,8 @@ def labelled_stars(survey: Survey, workspace: Workspace) -> Path:
     else:
         labels = workspace.allstar
         make = partial(label_with_aspcap, stars=stars, place=place, allstar=labels, release=workspace.release)
-    return files.kept(place, make, {"source": source}, [stars, labels])
+    with files.in_turn(place.with_name(f".{place.stem}.lock")):  # make trains two networks at once that begin with this
+        return files.kept(place, make, {"source": source}, [stars, labels])
 
 
 def _parameters_model_file(survey: Survey, workspace: Workspace) -> Path:

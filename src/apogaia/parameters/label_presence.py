@@ -1,7 +1,7 @@
 """Which kinds of stars have a label in the survey, and the error of a label that a kind of star does not have.
 
 ASPCAP has some labels of some kinds of stars only: DR14's log g is of giants. A network that never saw the log g of a
-dwarf gives it one all the same, off by a third of a dex in the default survey, and states an error of a few hundredths.
+dwarf gives it one all the same, off by a third of a dex in a simulated DR14, and states an error of a few hundredths.
 How probable it is that a star has a label follows from its predicted Teff, log g and [Fe/H], of stars that did not
 train the network. Where the label is rarer by half than in the whole sample, similar stars say little of it, and its
 error grows to the spread of the label in the survey.
@@ -21,7 +21,7 @@ from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction, known_labels
-from apogaia.parameters.star_splines import StarSplines
+from apogaia.parameters.star_splines import StarSplines, with_constant
 
 __all__ = ["LabelPresence"]
 
@@ -58,7 +58,7 @@ class LabelPresence:
             return cls.none()
         known, predicted = known[rows], prediction.label[rows]
         splines = StarSplines.of_stars(predicted, snr[rows], coefficients=COEFFICIENTS, snr_coefficients=0)
-        basis = _with_constant(splines.columns(predicted, snr[rows]))
+        basis = with_constant(splines.columns(predicted, snr[rows]))
         coefficients: list[list[float]] = []
         for has in known.T:
             told = has.sum() >= LEAST_STARS and (~has).sum() >= LEAST_WITHOUT
@@ -81,7 +81,7 @@ class LabelPresence:
         found = np.ones(prediction.label.shape)
         if self.splines is None:
             return found
-        basis = _with_constant(self.splines.columns(prediction.label, np.full(len(found), np.nan)))
+        basis = with_constant(self.splines.columns(prediction.label, np.full(len(found), np.nan)))
         for i, coefficients in enumerate(self.coefficients):
             if coefficients:
                 found[:, i] = expit(basis @ coefficients) / self.share[i]
@@ -113,10 +113,6 @@ class LabelPresence:
         """From `to_dict`; a KeyError or TypeError if another version wrote it."""
         splines = given["splines"]
         return cls(**{**given, "splines": splines and StarSplines(**splines)})
-
-
-def _with_constant(columns: np.ndarray) -> np.ndarray:
-    return np.column_stack([np.ones(len(columns)), columns])
 
 
 def _log_odds(basis: np.ndarray, has: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from apogaia.arguments.plain import any_unit
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import LABEL_PREDICTION, LabelPrediction, is_positive, known_labels
-from apogaia.parameters.star_splines import StarSplines
+from apogaia.parameters.star_splines import StarSplines, with_constant
 
 __all__ = ["LabelShift"]
 
@@ -57,7 +57,7 @@ class LabelShift:
         splines = StarSplines.of_stars(
             prediction.label[rows], snr[rows], coefficients=COEFFICIENTS, snr_coefficients=SNR_COEFFICIENTS
         )
-        basis = _with_constant(splines.columns(prediction.label[rows], snr[rows]))
+        basis = with_constant(splines.columns(prediction.label[rows], snr[rows]))
         coefficients: list[list[float]] = []
         for i in range(len(LABELS)):
             has = known[:, i]
@@ -86,7 +86,7 @@ class LabelShift:
             return prediction
         snr = np.asarray(snr, float)
         snr = np.where(is_positive(snr), snr, np.exp(np.median(self.splines.log_snr_knots)))
-        basis = _with_constant(self.splines.columns(prediction.label, snr))
+        basis = with_constant(self.splines.columns(prediction.label, snr))
         corrected = np.array(prediction.label, float)
         for i, coefficients in enumerate(self.coefficients):
             if coefficients:
@@ -107,10 +107,6 @@ class LabelShift:
         """From `to_dict`; a KeyError or TypeError if another version wrote it."""
         splines = given["splines"]
         return cls(splines and StarSplines(**splines), given["coefficients"])
-
-
-def _with_constant(columns: np.ndarray) -> np.ndarray:
-    return np.column_stack([np.ones(len(columns)), columns])
 
 
 def _robust_mean(basis: np.ndarray, residual: np.ndarray, sd: np.ndarray, prior: float) -> np.ndarray:

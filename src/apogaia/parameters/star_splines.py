@@ -11,7 +11,7 @@ from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters.predictions import is_positive
 from apogaia.refit.splines import quantile_knots, spline_basis
 
-__all__ = ["StarSplines"]
+__all__ = ["StarSplines", "with_constant"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,8 @@ class StarSplines:
                 values = np.where(np.isfinite(label[:, i]), label[:, i], np.median(knots))
                 parts.append(spline_basis(values, knots))
         return np.column_stack(parts)
+
+
+def with_constant(columns: np.ndarray) -> np.ndarray:
+    """Columns (n, k + 1): ones, and the functions (n, k)."""
+    return np.column_stack([np.ones(len(columns)), columns])
