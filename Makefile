@@ -92,7 +92,8 @@ data: $(RAW)  ## The raw files of the survey: simulated, fetched, or links to yo
 # every make: it writes the manifest anew, and only then is the rest made again.
 OWN_FILE = $(if $(wildcard $(SURVEY)),$(shell "$(PYTHON)" tools/dependencies.py $(SURVEY)))
 KIND = $(or $(KIND_$(SURVEY)),$(firstword $(OWN_FILE)))
-LABELS = $(or $(LABELS_$(SURVEY)),$(lastword $(OWN_FILE)))
+LABELS = $(or $(LABELS_$(SURVEY)),$(word 2,$(OWN_FILE)))
+MODEL = $(or $(MODEL_$(SURVEY)),$(lastword $(OWN_FILE)))
 $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FORCE) | $(READY)
 	$(BIN)/apogaia data $(SURVEY) $(FETCH)
 	@$(if $(filter simulated,$(KIND)),touch $@)
@@ -125,6 +126,8 @@ MULTIVARIATE := $(DATA)/models/.multivariate.trained
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json
+# Luminosities of all stars by the network of the catalogue
+PREDICTION  := $(DATA)/predictions/$(MODEL).npz
 INFERENCE   := $(RESULTS)/04_inference_catalogue.json
 CATALOGUE   := $(DATA)/apogee_nn_dist.fits
 JACOBIAN    := $(RESULTS)/05_jacobian.json
@@ -146,14 +149,18 @@ $(MULTIVARIATE): $(LABELLED) $(DATA)/models/none.keras $(SURVEY_FILES) $(SOURCES
 	@touch $@
 $(eval $(call notebook,02_joint_training,$(TRAINING),$(MODELS) $(MULTIVARIATE)))
 $(eval $(call notebook,03_offset_analysis,$(OFFSET),$(STARS) $(MODELS) $(MULTIVARIATE)))
-$(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET)))
+# Beside the training of a network that the catalogue does not use, and beside 03
+$(PREDICTION): $(STARS) $(DATA)/models/$(MODEL).keras $(SURVEY_FILES) $(SOURCES_predict) | $(READY)
+	$(BIN)/apogaia predict $(SURVEY)
+	@touch $@
+$(eval $(call notebook,04_inference_catalogue,$(CATALOGUE) $(INFERENCE),$(STARS) $(MODELS) $(OFFSET) $(PREDICTION)))
 $(eval $(call notebook,05_jacobian,$(JACOBIAN),$(CATALOGUE)))
 $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
 $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 
 # Products are written atomically and vouched for by fingerprints: make must not delete them when a run is interrupted.
-.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) $(JACOBIAN) $(PARAMETERS) \
-  $(ABUNDANCES) $(MAPS) $(COMPARISONS)
+.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(PREDICTION) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) \
+  $(JACOBIAN) $(PARAMETERS) $(ABUNDANCES) $(MAPS) $(COMPARISONS)
 
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
@@ -163,7 +170,8 @@ all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
 
-catalogues: $(ABUNDANCES) $(TRAINING) $(CATALOGUE)
+# 02, which only looks at the networks, comes last: the catalogue waits for 03
+catalogues: $(ABUNDANCES) $(CATALOGUE) $(TRAINING)
 
 notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"

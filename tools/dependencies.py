@@ -1,7 +1,7 @@
-"""Print, as make variables, which package files each notebook rests on, and each survey's files, kind and labels.
+"""Print, as make variables, which package files each notebook rests on, and what make must know of each survey.
 
-With the path of a survey file, print its kind and the source of its labels alone. Needs the standard library alone:
-make runs this before there is an environment.
+That is its files, kind, source of labels, and the network of its catalogue; with the path of a survey file, the last
+three alone. Needs the standard library alone: make runs this before there is an environment.
 """
 
 import importlib.util
@@ -11,6 +11,12 @@ import tomllib
 from pathlib import Path
 
 PACKAGE = Path("src/apogaia")
+MODULES = {  # that rules of make without a notebook start from
+    "simulate": "simulate/run.py",
+    "train": "zero_point/calibrated_training.py",
+    "predict": "model/inference.py",
+}
+VALUES = {"KIND": ("sources", "kind"), "LABELS": ("labels", "source"), "MODEL": ("calibration", "model")}
 
 
 def _code_dependencies():
@@ -44,18 +50,18 @@ def survey_value(path: Path, section: str, key: str) -> str:
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(survey_value(Path(sys.argv[1]), "sources", "kind"), survey_value(Path(sys.argv[1]), "labels", "source"))
+        print(*(survey_value(Path(sys.argv[1]), *place) for place in VALUES.values()))
         return
     code = _code_dependencies()
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
         print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")
-    for name, module in {"simulate": "simulate/run.py", "train": "zero_point/calibrated_training.py"}.items():
+    for name, module in MODULES.items():
         print(f"SOURCES_{name} := {' '.join(map(str, code.closure([PACKAGE / module], PACKAGE)))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
-        print(f"KIND_{path.stem} := {survey_value(path, 'sources', 'kind')}")
-        print(f"LABELS_{path.stem} := {survey_value(path, 'labels', 'source')}")
+        for name, place in VALUES.items():
+            print(f"{name}_{path.stem} := {survey_value(path, *place)}")
 
 
 if __name__ == "__main__":

@@ -323,6 +323,29 @@ def test_make_trains_what_needs_no_labels_beside_notebook_06(tmp_path):
     assert "parameters/" not in sources_of("train")
 
 
+def test_make_predicts_the_stars_beside_what_the_catalogue_does_not_wait_for(tmp_path):
+    nothing_made = tmp_path / "nothing_made_yet.toml"
+    nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
+
+    def said(target: str, *more: str) -> str:
+        return planned(target.replace("here", "nothing_made_yet"), f"SURVEY={nothing_made}", "NVIDIA=", *more)
+
+    predicts, trains = f"apogaia predict {nothing_made}\n", f"apogaia train {nothing_made} --model "
+    alone = said("data/here/predictions/calibrated.npz")
+    assert predicts in alone and trains + "calibrated" in alone
+    assert not any(name in alone for name in (trains + "none", trains + "constant", "run_notebook.py 03_"))
+    assert predicts in said("build/here/04_inference_catalogue.ipynb")
+    assert predicts not in said("build/here/02_joint_training.ipynb") + said("build/here/03_offset_analysis.ipynb")
+    nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n[calibration]\nmodel = "constant"\n')
+    alone = said("data/here/predictions/constant.npz")
+    assert predicts in alone and trains + "constant" in alone and trains + "calibrated" not in alone
+    assert all(module in sources_of("predict") for module in ("model/inference.py", "dropout_cpu.py"))
+    assert "zero_point/" not in sources_of("predict")
+    # of two that are ready at one time the first starts first: the catalogue waits for 03, nothing for 02
+    order = planned("catalogues", f"SURVEY={nothing_made}", "NVIDIA=")
+    assert order.index("run_notebook.py 03_") < order.index("run_notebook.py 02_")
+
+
 def sources_of(what: str) -> str:
     """The files that a rule of make rests on."""
     told = subprocess.run(

@@ -23,6 +23,7 @@ from apogaia.cli import (
     explore_command,
     info_command,
     model_commands,
+    predict_command,
     survey_commands,
     train_command,
     zero_point_command,
@@ -37,6 +38,7 @@ NOBODY_READS = 141  # the same of SIGPIPE
 COMMANDS = (
     survey_commands,
     train_command,
+    predict_command,
     distance_command,
     astra_commands,
     compare_command,

@@ -28,6 +28,8 @@ __all__ = [
     "MODELS_EPILOG",
     "PARAMETERS",
     "PARAMETERS_EPILOG",
+    "PREDICT",
+    "PREDICT_EPILOG",
     "REDUCE",
     "REDUCE_EPILOG",
     "TRAIN",
@@ -352,6 +354,21 @@ TRAIN_EPILOG = """examples:
   apogaia mock smoke && apogaia train smoke     the smallest simulated survey, some two minutes
   apogaia train my.toml --model calibrated      only the network for distances
   apogaia --log train.log train dr14            takes hours; its output is kept in train.log
+"""
+
+
+PREDICT = """Predict the luminosities of all stars of a survey with one of its networks, by Monte-Carlo dropout, into
+data/<survey>/predictions. Notebook 04 makes the catalogue from them. What was predicted with the same network and
+settings is kept, and an interrupted run resumes from its last stars.
+
+`apogaia train` makes the networks; `make all` runs both commands.
+
+Exit code: 0 if the luminosities are there, 2 if not (see the message), 130 if it was stopped by Ctrl-C."""
+
+
+PREDICT_EPILOG = """examples:
+  apogaia predict smoke                     with the network that the survey's catalogue is made with
+  apogaia predict mock --model none         with the one that was trained without a zero point
 """
 
 
