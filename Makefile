@@ -101,20 +101,18 @@ $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FOR
 # Trainings run two at once, with half of the cores each: one that has two cores leaves half of them idle. One after the
 # other where two would share the memory of a GPU, or of the machine, with a real survey's stars.
 TRAININGS := $(if $(or $(NVIDIA),$(filter-out simulated,$(KIND))),1,2)
-HALF      := $(shell echo $$(( ($$(nproc 2> /dev/null || getconf _NPROCESSORS_ONLN) + 1) / 2 )))
-THREADS   := TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS OMP_NUM_THREADS OPENBLAS_NUM_THREADS NUMBA_NUM_THREADS
-SHARING   := $(if $(filter 2,$(TRAININGS)),env $(THREADS:%=%=$(HALF)))
+SHARING   := $(if $(filter 2,$(TRAININGS)),tools/half_of_the_cores.sh)
 
-# notebook NAME, PRODUCTS, INPUTS, SHARING: execute, then check and touch the products, which are this rule's targets
-# beside the notebook.
+# notebook NAME, PRODUCTS, INPUTS: execute, then check and touch the products, which are this rule's targets beside the
+# notebook.
 define notebook
 $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCES_$(1)) tools/run_notebook.py | $$(READY)
-	$(4) $$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
+	$$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
 endef
 
-# network NAME, INPUTS: train a network of the survey, a file that the notebooks then find made
+# network NAME, INPUTS, SOURCES: train a network of the survey, a file that the notebooks then find made
 define network
-$(DATA)/models/$(1).keras: $(2) $$(SURVEY_FILES) $$(SOURCES_train) | $$(READY)
+$(DATA)/models/$(1).keras: $(2) $$(SURVEY_FILES) $$(SOURCES_$(3)) | $$(READY)
 	$(SHARING) $$(BIN)/apogaia train $(SURVEY) --model $(1)
 	@touch $$@
 endef
@@ -123,6 +121,7 @@ STARS       := $(DATA)/stars.h5
 MODELS      := $(foreach offset,none constant calibrated,$(DATA)/models/$(offset).keras)
 # multivariate.keras, unless the stars have no BP-RP: not a product, so that make does not ask for it, but for this note
 MULTIVARIATE := $(DATA)/models/.multivariate.trained
+LABELLER    := $(DATA)/models/parameters.keras
 REDUCTION   := $(RESULTS)/01_data_reduction.json
 TRAINING    := $(RESULTS)/02_joint_training.json
 OFFSET      := $(RESULTS)/03_offset_analysis.json
@@ -137,12 +136,13 @@ MAPS        := $(RESULTS)/07_milky_way_maps.json
 COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
-$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS),$(SHARING)))
-# Two networks use no labels, and are trained beside 06; the own network's labels come before what rests on them
-LABELLED := $(STARS) $(if $(filter own,$(LABELS)),$(ABUNDANCES))
-$(eval $(call network,none,$(STARS)))
-$(eval $(call network,constant,$(STARS)))
-$(eval $(call network,calibrated,$(LABELLED)))
+$(eval $(call network,parameters,$(STARS),labels))
+$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS) $(LABELLER)))
+# Two networks use no labels, and are trained beside that of the labels, which comes before what rests on its labels
+LABELLED := $(STARS) $(if $(filter own,$(LABELS)),$(LABELLER))
+$(eval $(call network,none,$(STARS),train))
+$(eval $(call network,constant,$(STARS),train))
+$(eval $(call network,calibrated,$(LABELLED),train))
 # with "none", which is there: left out alone, the multivariate one would be a failure
 $(MULTIVARIATE): $(LABELLED) $(DATA)/models/none.keras $(SURVEY_FILES) $(SOURCES_train) | $(READY)
 	$(SHARING) $(BIN)/apogaia train $(SURVEY) --model none --model multivariate
@@ -159,8 +159,8 @@ $(eval $(call notebook,07_milky_way_maps,$(MAPS),$(CATALOGUE)))
 $(eval $(call notebook,09_comparisons,$(COMPARISONS),$(CATALOGUE)))
 
 # Products are written atomically and vouched for by fingerprints: make must not delete them when a run is interrupted.
-.PRECIOUS: $(RAW) $(STARS) $(MODELS) $(PREDICTION) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) $(INFERENCE) \
-  $(JACOBIAN) $(PARAMETERS) $(ABUNDANCES) $(MAPS) $(COMPARISONS)
+.PRECIOUS: $(RAW) $(STARS) $(LABELLER) $(MODELS) $(PREDICTION) $(CATALOGUE) $(REDUCTION) $(TRAINING) $(OFFSET) \
+  $(INFERENCE) $(JACOBIAN) $(PARAMETERS) $(ABUNDANCES) $(MAPS) $(COMPARISONS)
 
 # 08 draws trials that take hours and belong to no survey: it has a target of its own, `closure`.
 NOTEBOOKS := $(filter-out 08_closure,$(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9]*.ipynb))))
@@ -170,8 +170,9 @@ all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
 
-# 02, which only looks at the networks, comes last: the catalogue waits for 03
-catalogues: $(ABUNDANCES) $(CATALOGUE) $(TRAINING)
+# Of what can start, make starts the first here. Most waits for the labels; nothing for 02 and 06, which only look at the
+# networks.
+catalogues: $(LABELLER) $(CATALOGUE) $(TRAINING) $(ABUNDANCES)
 
 notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 PACKAGE = Path("src/apogaia")
 MODULES = {  # that rules of make without a notebook start from
-    "simulate": "simulate/run.py",
-    "train": "zero_point/calibrated_training.py",
-    "predict": "model/inference.py",
+    "simulate": ["simulate/run.py"],
+    "labels": ["parameters/training.py", "parameters/catalogue.py"],
+    "train": ["zero_point/calibrated_training.py"],
+    "predict": ["model/inference.py"],
 }
 VALUES = {"KIND": ("sources", "kind"), "LABELS": ("labels", "source"), "MODEL": ("calibration", "model")}
 
@@ -56,8 +57,9 @@ def main() -> None:
     for path in sorted(Path("notebooks").glob("*.ipynb")):
         files = code.closure(code.imported_modules(notebook_source(path), PACKAGE), PACKAGE)
         print(f"SOURCES_{path.stem} := {' '.join(map(str, files))}")
-    for name, module in MODULES.items():
-        print(f"SOURCES_{name} := {' '.join(map(str, code.closure([PACKAGE / module], PACKAGE)))}")
+    for name, modules in MODULES.items():
+        files = code.closure([PACKAGE / module for module in modules], PACKAGE)
+        print(f"SOURCES_{name} := {' '.join(map(str, files))}")
     for path in sorted((PACKAGE / "surveys").glob("*.toml")):
         print(f"SURVEY_FILES_{path.stem} := {' '.join(survey_chain(path))}")
         for name, place in VALUES.items():

@@ -115,8 +115,10 @@ def _parameters_model_file(survey: Survey, workspace: Workspace) -> Path:
 def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
     model, stars = _parameters_model_file(survey, workspace), workspace.stars
     settings = survey.settings("parameters", "inference")
+    path = workspace.prediction("parameters")
     make = partial(predict_survey_labels, survey=survey, model=model, stars=stars)
-    return files.kept(workspace.prediction("parameters"), make, settings, [model, stars], in_parts=True)
+    with files.in_turn(path.with_name(f".{path.stem}.lock")):  # make may train with these labels beside notebook 06
+        return files.kept(path, make, settings, [model, stars], in_parts=True)
 
 
 def trained_model(survey: Survey, workspace: Workspace, offset: str) -> TrainedModel:

@@ -364,7 +364,8 @@ def test_what_nobody_expected_keeps_its_traceback(monkeypatch):
 
 @pytest.mark.parametrize(
     "command",
-    "mock fetch data reduce train predict distance parameters astra compare explore zeropoint models import-model info".split(),
+    "mock fetch data reduce train predict distance parameters astra compare explore zeropoint models import-model"
+    " info".split(),
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit):

@@ -65,6 +65,16 @@ def test_one_network_alone(trained):
     assert trained[2:] == ["none", "calibrated"]
 
 
+def test_the_network_of_the_labels_needs_no_parallaxes(trained, monkeypatch):
+    def refuse(*_):
+        raise sample_checks.SampleError("smoke: too few stars with a parallax")
+
+    with_raw_files("smoke")
+    monkeypatch.setattr(sample_checks, "check_samples", refuse)
+    assert main(["train", "smoke", "--model", "parameters"]) == 0 and trained == ["reduced by None", "parameters"]
+    assert main(["train", "smoke", "--model", "parameters", "--model", "none"]) == 2 and trained[-1] != "parameters"
+
+
 def test_what_cannot_be_trained_is_left_out_with_a_sentence(trained, monkeypatch, capsys):
     with_raw_files("smoke")
     monkeypatch.setattr(sample_checks, "without_multivariate", lambda *_: "Left out: no star has BP-RP.")

@@ -11,21 +11,25 @@ from astropy.table import Table
 from apogaia.formats.stars_h5_columns import LABELS
 from apogaia.parameters import learning_curve
 from apogaia.parameters.label_set import LabelSet
+from apogaia.parameters.predictions import LabelPrediction
 from apogaia.survey import load_survey
 
-N, TEST = 50, 40
+N, STARS, TEST = 50, 1000, np.arange(80, 220)  # test stars: half of them are too faint
+DRAWN_IN = 0.5  # by what factor the network narrows the range of a label
 
 
 @pytest.fixture
 def measured(monkeypatch, tmp_path):
     """Write a curve with stand-ins for training and network, whose error is a function of the number of stars."""
-    trained = []
-    sample = LabelSet(np.arange(N, dtype=np.float32)[:, None], np.zeros((N, 22)), np.ones((N, 22)))
-    unseen = LabelSet(np.arange(TEST, dtype=np.float32)[:, None], np.zeros((TEST, 22)), np.ones((TEST, 22)))
-    unseen.label[:, 4] = np.nan
-    opened = types.SimpleNamespace(table=Table({"snr": np.where(np.arange(200) < 100, 90.0, 150.0)}))
-    test = np.arange(80, 80 + TEST)  # half of them are too faint
-    asked = []
+    rng = np.random.default_rng(1)
+    spectra = np.arange(STARS, dtype=np.float32)[:, None]  # each star's own number
+    label = rng.normal(size=(STARS, 22)) * 3.0
+    label[:, 0] = 4800 + 100 * label[:, 0]
+    noise = rng.normal(size=(STARS, 22))
+    missing = label.copy()
+    missing[TEST, 4] = np.nan
+    opened = types.SimpleNamespace(table=Table({"snr": np.where(np.arange(STARS) < 150, 90.0, 150.0)}))
+    trained, asked = [], []
 
     def train(survey, part):
         trained.append(part.spectrum[:, 0].astype(int).tolist())
@@ -33,17 +37,25 @@ def measured(monkeypatch, tmp_path):
 
     def from_stars(opened, labels, rows):
         asked.append(rows)
-        return sample if len(asked) == 1 else unseen
+        return LabelSet(spectra[rows], missing[rows], np.full((len(rows), 22), 1e-3))
 
-    noise = np.random.default_rng(1).normal(size=(TEST, 22))
+    def predict(network, seen, *, passes, **_):
+        stars, units = seen[:, 0].astype(int), np.where(np.arange(22) == 0, 100.0, 1.0)
+        drawn_in = label.mean(axis=0) + DRAWN_IN * (label - label.mean(axis=0))
+        return LabelPrediction(
+            drawn_in[stars] + units * noise[stars] / network, *[np.tile(0.3 * units, (len(stars), 1))] * 3
+        )
+
     monkeypatch.setattr(learning_curve.stars_h5, "open_stars", lambda path: contextlib.nullcontext(opened))
     monkeypatch.setattr(learning_curve, "survey_labels", lambda *_: None)
     monkeypatch.setattr(learning_curve, "select_labelled", lambda *_: (np.arange(N), None))
-    monkeypatch.setattr(learning_curve, "test_rows", lambda *_: test)
+    monkeypatch.setattr(learning_curve, "test_rows", lambda *_: TEST)
+    # with a validation star of the whole training set
+    monkeypatch.setattr(learning_curve, "calibrating_rows", lambda *_: np.array([N - 1, *range(300, STARS)]))
     monkeypatch.setattr(learning_curve.LabelSet, "from_stars", from_stars)
     monkeypatch.setattr(learning_curve, "train_parameters", train)
+    monkeypatch.setattr(learning_curve, "predict_labels", predict)
     monkeypatch.setattr(learning_curve.ParametersModel, "load", lambda path: types.SimpleNamespace(network=N))
-    monkeypatch.setattr(learning_curve, "network_labels", lambda network, spectra: noise / network)
     survey = load_survey("smoke")
     parameters = dataclasses.replace(survey.parameters, learning_curve=(20, 10, 500))
     survey = dataclasses.replace(survey, parameters=parameters)
@@ -66,9 +78,17 @@ def test_smaller_parts_lie_in_larger_ones_and_are_drawn_at_random(measured):
 
 def test_the_scatter_is_that_of_bright_test_stars(measured):
     curve, _, asked = measured
-    assert asked[1].tolist() == list(range(100, 120))
-    assert curve[10]["teff"] == pytest.approx(5 * curve[N]["teff"])
-    assert curve[10]["fe_h"] == pytest.approx(0.1, rel=0.5)
+    assert asked[1].tolist() == list(range(150, 220))
+    assert curve[10]["teff"] == pytest.approx(5 * curve[N]["teff"], rel=0.5)
+
+
+def test_labels_are_corrected_as_those_that_users_get_by_stars_of_no_training_set(measured):
+    """Uncorrected, drawn to the middle by half, they would scatter by 1.5 dex whatever the number of training stars."""
+    curve, _, asked = measured
+    assert asked[2].tolist() == list(range(300, STARS))
+    # Teff, log g and [Fe/H], of which the correction is made
+    assert curve[10]["fe_h"] == pytest.approx(0.1 / DRAWN_IN, rel=0.4)
+    assert curve[N]["fe_h"] == pytest.approx(0.02 / DRAWN_IN, rel=0.4)
 
 
 def test_a_label_that_no_test_star_has_is_null(measured):

@@ -299,28 +299,50 @@ def test_make_all_does_two_things_at_once_unless_told_otherwise(tmp_path):
     assert "--jobs" not in planned("-j3", "all", f"SURVEY={nothing_made}")
 
 
-def test_make_trains_what_needs_no_labels_beside_notebook_06(tmp_path):
+def test_make_trains_what_needs_no_labels_beside_the_network_of_the_labels(tmp_path):
     nothing_made = tmp_path / "nothing_made_yet.toml"
     nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n')
 
     def said(target: str) -> str:
         return planned(target.replace("here", "nothing_made_yet"), f"SURVEY={nothing_made}", "NVIDIA=")
 
-    trains, labels, half = f"apogaia train {nothing_made} --model ", "run_notebook.py 06_", "TF_NUM_INTRAOP_THREADS="
+    trains, half = f"apogaia train {nothing_made} --model ", "half_of_the_cores.sh "
+    labels = trains + "parameters"
     for name in ("none", "constant"):
         alone = said(f"data/here/models/{name}.keras")
         assert trains + name in alone and "run_notebook.py 01_" in alone and labels not in alone and half in alone
     calibrated = said("data/here/models/calibrated.keras")
-    assert trains + "calibrated" in calibrated and labels in calibrated
-    assert "apogaia train" not in said("build/here/06_stellar_parameters.ipynb")
+    assert trains + "calibrated" in calibrated and labels in calibrated and "run_notebook.py 06_" not in calibrated
     networks = ("none", "constant", "calibrated", "none --model multivariate")
+    stellar_parameters = said("build/here/06_stellar_parameters.ipynb")
+    assert labels in stellar_parameters and not any(trains + name in stellar_parameters for name in networks)
     for notebook in ("02_joint_training", "03_offset_analysis"):
         assert all(trains + name in said(f"build/here/{notebook}.ipynb") for name in networks)
+    # of two that are ready at one time the first starts first: most waits for the labels, nothing for notebook 06
+    order = said("catalogues")
+    starts = [order.index(what) for what in (labels, trains + "none", trains + "constant", "run_notebook.py 06_")]
+    assert starts == sorted(starts)
+    nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n[labels]\nsource = "aspcap"\n')
+    assert labels not in said("build/here/04_inference_catalogue.ipynb") and labels in said("catalogues")
     real = planned("all", "SURVEY=dr14", "NVIDIA=")
     assert half not in real and "apogaia train dr14 --model calibrated" in real
     assert half not in planned("all", f"SURVEY={nothing_made}", "NVIDIA=a GPU")
     assert all(module in sources_of("train") for module in ("networks.py", "model/training.py", "refit_zero_point.py"))
     assert "parameters/" not in sources_of("train")
+    assert all(f"parameters/{module}.py" in sources_of("labels") for module in ("network", "label_shift", "catalogue"))
+
+
+def test_a_training_beside_another_has_half_of_the_cores():
+    def threads(cores: int) -> set[str]:
+        script = f"nproc() {{ echo {cores}; }}; . tools/half_of_the_cores.sh env"
+        told = subprocess.run(["sh", "-c", script, "sh", "env"], cwd=ROOT, capture_output=True, text=True, check=True)
+        return {line for line in told.stdout.splitlines() if "_THREADS=" in line}
+
+    libraries = ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM", "NUMBA_NUM")
+    for cores, half in ((1, 1), (2, 1), (5, 3), (16, 8)):
+        assert {f"{library}_THREADS={half}" for library in libraries} <= threads(cores)
+    failing = subprocess.run(["tools/half_of_the_cores.sh", "sh", "-c", "exit 7"], cwd=ROOT)
+    assert failing.returncode == 7
 
 
 def test_make_predicts_the_stars_beside_what_the_catalogue_does_not_wait_for(tmp_path):

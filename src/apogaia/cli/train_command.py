@@ -32,7 +32,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
     if not workspace.raw_manifest.is_file():
@@ -44,10 +43,11 @@ def _train(options: argparse.Namespace) -> int:
     from apogaia.zero_point.sample_checks import check_samples, without_multivariate
 
     reduce_survey(survey, workspace, processes=options.processes, scheduler=options.scheduler)
-    with open_stars(workspace.stars) as stars:
-        check_samples(survey, stars.table)
     own_labels = survey.labels.source == "own"
     wanted = options.model or [name for name in MODELS if name != "parameters" or own_labels]
+    if set(wanted) != {"parameters"}:
+        with open_stars(workspace.stars) as stars:
+            check_samples(survey, stars.table)
     left_out = ""
     if "multivariate" in wanted:
         with open_stars(products.labelled_stars(survey, workspace)) as stars:

@@ -1,20 +1,27 @@
-"""How the precision of labels grows with the number of training stars."""
+"""How the precision of labels grows with the number of training stars.
+
+The labels are those that a user gets: means over dropout passes, corrected as `apogaia.parameters.label_shift` does.
+Without either a network draws its labels to the middle of the training set, one with few training stars the more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from apogaia import files
 from apogaia.arguments.plain import file_path
 from apogaia.arguments.takes import takes
 from apogaia.formats.stars_h5_columns import LABELS
+from apogaia.parameters.inference import predict_labels
 from apogaia.parameters.label_set import LabelSet, select_labelled, survey_labels
+from apogaia.parameters.label_shift import LabelShift
 from apogaia.parameters.parameters_model import ParametersModel
-from apogaia.parameters.recovery import network_labels
-from apogaia.parameters.training import test_rows, train_parameters
+from apogaia.parameters.predictions import LabelPrediction
+from apogaia.parameters.training import calibrating_rows, test_rows, train_parameters
 from apogaia.physics.luminosity import robust_scatter
 from apogaia.reduction import stars_h5
 from apogaia.survey import Survey
@@ -22,6 +29,7 @@ from apogaia.survey import Survey
 __all__ = ["read_learning_curve", "write_learning_curve"]
 
 MOST_TEST_STARS = 5000  # a scatter of so many is known to 1 %
+MOST_CALIBRATING = 5000  # that correct the labels
 LEAST_SNR = 100.0  # of test stars: below, noise hides what more training stars teach
 
 
@@ -36,7 +44,7 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
         test stars have it.
     survey
         ``parameters.learning_curve`` has the sizes; those beyond the training set are left out. The other settings are
-        those of `train_parameters`.
+        those of `train_parameters` and of the inference.
     stars, allstar
         As for `apogaia.parameters.training.train_parameters_model`.
     model
@@ -46,9 +54,18 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
         labels = survey_labels(opened.table, allstar, survey)
         rows, _ = select_labelled(opened.table, labels, survey)
         sample = LabelSet.from_stars(opened, labels, rows)
+        snr = np.asarray(opened.table["snr"])
         test = test_rows(opened.table, labels, survey)
-        test = test[np.asarray(opened.table["snr"])[test] > LEAST_SNR][:MOST_TEST_STARS]
+        test = test[snr[test] > LEAST_SNR][:MOST_TEST_STARS]
         unseen = LabelSet.from_stars(opened, labels, test)
+        # none of the training set: a part of it may hold what is a validation star of the whole
+        calibrating = np.setdiff1d(calibrating_rows(opened.table, labels, survey), rows)[:MOST_CALIBRATING]
+        known = LabelSet.from_stars(opened, labels, calibrating)
+
+    def predicted(network: keras.Model, spectra: np.ndarray) -> LabelPrediction:
+        inference, passes = survey.inference, survey.parameters.passes
+        return predict_labels(network, spectra, passes=passes, seed=inference.seed, batch_size=inference.batch_size)
+
     order = np.random.default_rng([survey.parameters.seed, 2]).permutation(len(sample))
     sizes = sorted({*(n for n in survey.parameters.learning_curve if n < len(sample)), len(sample)})
     curve = {}
@@ -59,7 +76,8 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
             chosen = np.sort(order[:size])
             part = LabelSet(sample.spectrum[chosen], sample.label[chosen], sample.error[chosen])
             network, _ = train_parameters(survey, part)
-        difference = network_labels(network, unseen.spectrum) - unseen.label
+        shift = LabelShift.fit(predicted(network, known.spectrum), known.label, known.error, snr[calibrating])
+        difference = shift.apply(predicted(network, unseen.spectrum), snr[test]).label - unseen.label
         curve[size] = {label: _scatter(difference[:, i]) for i, label in enumerate(LABELS)}
     files.write_json(path, curve)
 
