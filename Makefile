@@ -110,11 +110,12 @@ $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCE
 	$$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
 endef
 
-# network NAME, INPUTS, SOURCES: train a network of the survey, a file that the notebooks then find made
-define network
-$(DATA)/models/$(1).keras: $(2) $$(SURVEY_FILES) $$(SOURCES_$(3)) | $$(READY)
-	$(SHARING) $$(BIN)/apogaia train $(SURVEY) --model $(1)
-	@touch $$@
+# networks NAMES, INPUTS, SOURCES: train networks of the survey, one after the other in one process, whose start takes 15
+# s or more. The notebooks then find them made.
+define networks
+$(1:%=$(DATA)/models/%.keras) &: $(2) $$(SURVEY_FILES) $(3) | $$(READY)
+	$(SHARING) $$(BIN)/apogaia train $(SURVEY) $(1:%=--model %)
+	@touch $(1:%=$(DATA)/models/%.keras)
 endef
 
 STARS       := $(DATA)/stars.h5
@@ -136,13 +137,17 @@ MAPS        := $(RESULTS)/07_milky_way_maps.json
 COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
-$(eval $(call network,parameters,$(STARS),labels))
 $(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS) $(LABELLER)))
-# Two networks use no labels, and are trained beside that of the labels, which comes before what rests on its labels
-LABELLED := $(STARS) $(if $(filter own,$(LABELS)),$(LABELLER))
-$(eval $(call network,none,$(STARS),train))
-$(eval $(call network,constant,$(STARS),train))
-$(eval $(call network,calibrated,$(LABELLED),train))
+# Two networks use no labels, and are trained beside that of the labels and the first that waits for its labels
+$(eval $(call networks,none constant,$(STARS),$$(SOURCES_train)))
+ifeq ($(LABELS),own)
+LABELLED := $(STARS) $(LABELLER)
+$(eval $(call networks,parameters calibrated,$(STARS),$$(SOURCES_labels) $$(SOURCES_train)))
+else
+LABELLED := $(STARS)
+$(eval $(call networks,parameters,$(STARS),$$(SOURCES_labels)))
+$(eval $(call networks,calibrated,$(STARS),$$(SOURCES_train)))
+endif
 # with "none", which is there: left out alone, the multivariate one would be a failure
 $(MULTIVARIATE): $(LABELLED) $(DATA)/models/none.keras $(SURVEY_FILES) $(SOURCES_train) | $(READY)
 	$(SHARING) $(BIN)/apogaia train $(SURVEY) --model none --model multivariate
