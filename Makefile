@@ -103,19 +103,18 @@ $(RAW): $(SURVEY_FILES) $(if $(filter simulated,$(KIND)),$(SOURCES_simulate),FOR
 TRAININGS := $(if $(or $(NVIDIA),$(filter-out simulated,$(KIND))),1,2)
 SHARING   := $(if $(filter 2,$(TRAININGS)),tools/half_of_the_cores.sh)
 
-# notebook NAME, PRODUCTS, INPUTS: execute, then check and touch the products, which are this rule's targets beside the
-# notebook.
+# notebook NAME, PRODUCTS, INPUTS, SHARING: execute, then check and touch the products, which are this rule's targets
+# beside the notebook.
 define notebook
 $(BUILD)/$(1).ipynb $(2) &: notebooks/$(1).ipynb $(3) $$(SURVEY_FILES) $$(SOURCES_$(1)) tools/run_notebook.py | $$(READY)
-	$$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
+	$(4) $$(BIN)/python tools/run_notebook.py $(1) --survey $(SURVEY) --products $(2)
 endef
 
-# networks NAMES, INPUTS, SOURCES: train networks of the survey, one after the other in one process, whose start takes 15
-# s or more. The notebooks then find them made.
-define networks
-$(1:%=$(DATA)/models/%.keras) &: $(2) $$(SURVEY_FILES) $(3) | $$(READY)
-	$(SHARING) $$(BIN)/apogaia train $(SURVEY) $(1:%=--model %)
-	@touch $(1:%=$(DATA)/models/%.keras)
+# network NAME, INPUTS, SOURCES: train a network of the survey, a file that the notebooks then find made
+define network
+$(DATA)/models/$(1).keras: $(2) $$(SURVEY_FILES) $$(SOURCES_$(3)) | $$(READY)
+	$(SHARING) $$(BIN)/apogaia train $(SURVEY) --model $(1)
+	@touch $$@
 endef
 
 STARS       := $(DATA)/stars.h5
@@ -137,17 +136,15 @@ MAPS        := $(RESULTS)/07_milky_way_maps.json
 COMPARISONS := $(RESULTS)/09_comparisons.json
 
 $(eval $(call notebook,01_data_reduction,$(STARS) $(REDUCTION),$(RAW)))
-$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS) $(LABELLER)))
-# Two networks use no labels, and are trained beside that of the labels and the first that waits for its labels
-$(eval $(call networks,none constant,$(STARS),$$(SOURCES_train)))
-ifeq ($(LABELS),own)
-LABELLED := $(STARS) $(LABELLER)
-$(eval $(call networks,parameters calibrated,$(STARS),$$(SOURCES_labels) $$(SOURCES_train)))
-else
-LABELLED := $(STARS)
-$(eval $(call networks,parameters,$(STARS),$$(SOURCES_labels)))
-$(eval $(call networks,calibrated,$(STARS),$$(SOURCES_train)))
-endif
+$(eval $(call network,parameters,$(STARS),labels))
+$(eval $(call notebook,06_stellar_parameters,$(ABUNDANCES) $(PARAMETERS),$(STARS) $(LABELLER),$(SHARING)))
+# Two networks use no labels. They are trained beside that of the labels and the calibrated one, which waits for the
+# labels: `constant` after `none`, or it would take the place of `calibrated`.
+LABELLED := $(STARS) $(if $(filter own,$(LABELS)),$(LABELLER))
+$(eval $(call network,none,$(STARS),train))
+$(eval $(call network,constant,$(STARS),train))
+$(DATA)/models/constant.keras: | $(DATA)/models/none.keras
+$(eval $(call network,calibrated,$(LABELLED),train))
 # with "none", which is there: left out alone, the multivariate one would be a failure
 $(MULTIVARIATE): $(LABELLED) $(DATA)/models/none.keras $(SURVEY_FILES) $(SOURCES_train) | $(READY)
 	$(SHARING) $(BIN)/apogaia train $(SURVEY) --model none --model multivariate
@@ -175,9 +172,8 @@ all:  ## Every figure, number and the catalogue of SURVEY (default: mock)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs $(TRAININGS)) catalogues
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,--jobs 2) notebooks
 
-# Of what can start, make starts the first here. Most waits for the labels; nothing for 02 and 06, which only look at the
-# networks.
-catalogues: $(LABELLER) $(CATALOGUE) $(TRAINING) $(ABUNDANCES)
+# Of what can start, make starts the first here: the catalogue may wait for the labels, and nothing waits for 02 and 06.
+catalogues: $(if $(filter own,$(LABELS)),$(LABELLER)) $(CATALOGUE) $(ABUNDANCES) $(TRAINING)
 
 notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"

@@ -1,5 +1,7 @@
 """Files are whole or absent; results are JSON; products know what they were made from."""
 
+import contextlib
+import errno
 import functools
 import json
 import os
@@ -29,6 +31,19 @@ def test_a_second_process_waits_for_its_turn(tmp_path):
     with files.in_turn(tmp_path / "a.lock"):
         assert time.monotonic() - start > 1
     assert first.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
+def test_what_is_finished_can_be_read_where_nothing_can_be_written(tmp_path, monkeypatch, number):
+    def refuse(path, mode):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    reached = []
+    with pytest.raises(OSError, match="space") if number == errno.ENOSPC else contextlib.nullcontext():
+        with files.in_turn(tmp_path / "a.lock"):
+            reached.append(number)
+    assert reached == [] if number == errno.ENOSPC else reached == [number]
 
 
 def test_atomic_writes_and_replaces(tmp_path):

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import os
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -14,11 +16,11 @@ from small_networks import N_PIXELS, OFFSET, small_survey, synthetic_stars, tabl
 from apogaia import products
 from apogaia.distances.catalogue import build_catalogue
 from apogaia.model import checkpoint, error_calibration, fitting, inference, model_file, networks, training
-from apogaia.model.error_calibration import ErrorCalibration
+from apogaia.model.error_calibration import ErrorCalibration, Prediction
 from apogaia.model.training_set import split
 from apogaia.reduction import quality_cuts, stars_h5
 from apogaia.refit.splines import quantile_knots
-from apogaia.survey import restore_survey
+from apogaia.survey import load_survey, restore_survey
 from apogaia.workspace import Workspace
 from apogaia.zero_point import refit_zero_point
 from apogaia.zero_point.sample_checks import check_samples, without_multivariate
@@ -285,3 +287,35 @@ def test_labels_come_from_where_the_survey_says(tmp_path, monkeypatch, source):
         workspace.stars.write_bytes(b"other stars")
         products.labelled_stars(survey, workspace)
         assert len(made) == 6
+
+
+@pytest.mark.parametrize("product", ["labels", "luminosities"])
+def test_who_needs_a_prediction_that_another_makes_waits_for_it(tmp_path, monkeypatch, product):
+    """Two that write the same parts would remove each other's."""
+    survey = load_survey("smoke")
+    workspace = Workspace(survey, tmp_path)
+    for path in (workspace.stars, workspace.allstar, workspace.model("none"), workspace.model("parameters")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a")
+    monkeypatch.setattr(products, "_parameters_model_file", lambda survey, workspace: workspace.model("parameters"))
+    at_once, most, made = [], [], []
+
+    def make(path, **_):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.3)
+        np.savez(path, **dict.fromkeys(Prediction._fields, np.ones(1)), label=1)
+        made.append(path)
+        at_once.pop()
+
+    monkeypatch.setattr(products, "predict_survey_labels", make)
+    monkeypatch.setattr(products, "predict_survey", make)
+    monkeypatch.setattr(products, "read_prediction", lambda path: path)
+    ask = {
+        "labels": lambda: products.predicted_labels(survey, workspace),
+        "luminosities": lambda: products.predicted_stars(survey, workspace, "none"),
+    }[product]
+    with ThreadPoolExecutor(2) as pool:
+        for asked in [pool.submit(ask) for _ in range(2)]:
+            asked.result()
+    assert most == [1] and len(made) == 1

@@ -14,7 +14,7 @@ PACKAGE = Path("src/apogaia")
 MODULES = {  # that rules of make without a notebook start from
     "simulate": ["simulate/run.py"],
     "labels": ["parameters/training.py", "parameters/catalogue.py"],
-    "train": ["zero_point/calibrated_training.py"],
+    "train": ["zero_point/calibrated_training.py", "reduction/labelled_stars.py"],
     "predict": ["model/inference.py"],
 }
 VALUES = {"KIND": ("sources", "kind"), "LABELS": ("labels", "source"), "MODEL": ("calibration", "model")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -58,9 +59,19 @@ def alone(lock: str | Path, busy: str) -> Iterator[None]:
 
 @contextmanager
 def in_turn(lock: str | Path) -> Iterator[None]:
-    """Let a second process wait until the first has left the block. A killed process blocks nobody."""
-    Path(lock).parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as handle:
+    """Let a second process wait until the first has left the block. A killed process blocks nobody.
+
+    Where the lock may not be written, nothing is made either, and nobody waits: a finished product can be read there.
+    """
+    try:
+        Path(lock).parent.mkdir(parents=True, exist_ok=True)
+        handle = open(lock, "w")  # noqa: SIM115, closed below
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        yield
+        return
+    with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -77,7 +77,7 @@ def parameters_catalogue(survey: Survey, workspace: Workspace) -> Path:
 
 def label_learning_curve(survey: Survey, workspace: Workspace) -> Mapping[int, Mapping[str, float]]:
     """Scatter of the labels against the number of training stars; raises as `parameters_model` does."""
-    settings = survey.settings("sources", "cuts", "network", "training", "parameters")
+    settings = survey.settings("sources", "cuts", "network", "training", "parameters", "inference")
     stars, allstar, model = workspace.stars, workspace.allstar, _parameters_model_file(survey, workspace)
     make = partial(write_learning_curve, survey=survey, stars=stars, allstar=allstar, model=model)
     curve = files.kept(workspace.result("06_learning_curve"), make, settings, [stars, allstar, model])
@@ -169,7 +169,9 @@ def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Predic
     """
     model, stars = workspace.model(offset), workspace.stars
     make = partial(predict_survey, model=model, stars=stars, settings=survey.inference)
-    path = files.kept(workspace.prediction(offset), make, survey.settings("inference"), [model, stars], in_parts=True)
+    path = workspace.prediction(offset)
+    with files.in_turn(path.with_name(f".{path.stem}.lock")):  # a notebook may ask for them beside `apogaia predict`
+        files.kept(path, make, survey.settings("inference"), [model, stars], in_parts=True)
     with np.load(path) as arrays:
         return Prediction(**{name: arrays[name] for name in Prediction._fields})
 

@@ -5,7 +5,6 @@ import pytest
 
 from apogaia import products
 from apogaia.cli.commands import main
-from apogaia.files import alone
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -18,6 +17,7 @@ def predicted(tmp_path, monkeypatch):
     for survey in ("smoke", "papers"):
         folder = tmp_path / "data" / survey / "models"
         folder.mkdir(parents=True)
+        (folder.parent / "stars.h5").touch()
         for name in ("none", "constant", "calibrated"):
             (folder / f"{name}.keras").touch()
     monkeypatch.setattr(products, "predicted_stars", lambda survey, workspace, name: names.append(name))
@@ -38,15 +38,14 @@ def test_a_network_that_is_not_there_is_one_line_with_what_trains_it(predicted, 
     assert "multivariate.keras is missing: run `apogaia train smoke` first" in capsys.readouterr().err
 
 
-def test_two_processes_do_not_make_the_same_prediction(predicted, tmp_path, capsys):
-    with alone(tmp_path / "data/smoke/predictions/.none.lock", "busy"):
-        assert main(["predict", "smoke", "--model", "none"]) == 2 and predicted == []
-        assert main(["predict", "smoke"]) == 0
-    assert "predictions/none.npz: wait for it, or stop it" in capsys.readouterr().err
+def test_without_reduced_stars_it_says_what_makes_them(predicted, tmp_path, capsys):
+    (tmp_path / "data" / "smoke" / "stars.h5").unlink()
+    assert main(["predict", "smoke"]) == 2 and predicted == []
+    assert "stars.h5 is missing: run `apogaia reduce smoke` first" in capsys.readouterr().err
 
 
 def test_what_the_command_keeps_is_what_the_catalogue_reads(tmp_path, monkeypatch):
-    """The real maker, with its arguments: the file is the one that products then loads, and is made once."""
+    """A stand-in for the passes: the file is the one that products then loads, of the right model, and made once."""
     monkeypatch.setenv("APOGAIA_ROOT", str(tmp_path))
     survey = load_survey("smoke")
     workspace = Workspace(survey)

@@ -40,6 +40,7 @@ def measured(monkeypatch, tmp_path):
         return LabelSet(spectra[rows], missing[rows], np.full((len(rows), 22), 1e-3))
 
     def predict(network, seen, *, passes, **_):
+        assert passes == load_survey("smoke").parameters.passes > 1
         stars, units = seen[:, 0].astype(int), np.where(np.arange(22) == 0, 100.0, 1.0)
         drawn_in = label.mean(axis=0) + DRAWN_IN * (label - label.mean(axis=0))
         return LabelPrediction(
@@ -89,6 +90,13 @@ def test_labels_are_corrected_as_those_that_users_get_by_stars_of_no_training_se
     # Teff, log g and [Fe/H], of which the correction is made
     assert curve[10]["fe_h"] == pytest.approx(0.1 / DRAWN_IN, rel=0.4)
     assert curve[N]["fe_h"] == pytest.approx(0.02 / DRAWN_IN, rel=0.4)
+
+
+def test_stars_beyond_the_most_are_left_out_evenly():
+    rows = np.arange(100, 112)
+    assert learning_curve._evenly(rows, 12).tolist() == rows.tolist()
+    assert learning_curve._evenly(rows, 5).tolist() == [100, 103, 106, 109]
+    assert learning_curve._evenly(rows[:0], 5).tolist() == []
 
 
 def test_a_label_that_no_test_star_has_is_null(measured):

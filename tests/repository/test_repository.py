@@ -307,30 +307,31 @@ def test_make_trains_what_needs_no_labels_beside_the_network_of_the_labels(tmp_p
         return planned(target.replace("here", "nothing_made_yet"), f"SURVEY={nothing_made}", "NVIDIA=")
 
     trains, half = f"apogaia train {nothing_made} --model ", "half_of_the_cores.sh "
-    labels, unlabelled = trains + "parameters --model calibrated\n", trains + "none --model constant\n"
-    multivariate = trains + "none --model multivariate\n"
+    labels = trains + "parameters\n"
     for name in ("none", "constant"):
         alone = said(f"data/here/models/{name}.keras")
-        assert unlabelled in alone and "run_notebook.py 01_" in alone and labels not in alone and half in alone
+        assert trains + name in alone and "run_notebook.py 01_" in alone and labels not in alone and half in alone
     calibrated = said("data/here/models/calibrated.keras")
-    assert labels in calibrated and unlabelled not in calibrated and "run_notebook.py 06_" not in calibrated
+    assert trains + "calibrated" in calibrated and labels in calibrated and "run_notebook.py 06_" not in calibrated
+    networks = ("none\n", "constant\n", "calibrated\n", "none --model multivariate\n")
     stellar_parameters = said("build/here/06_stellar_parameters.ipynb")
-    assert labels in stellar_parameters and unlabelled not in stellar_parameters
+    assert labels in stellar_parameters and not any(trains + name in stellar_parameters for name in networks)
     for notebook in ("02_joint_training", "03_offset_analysis"):
-        assert all(networks in said(f"build/here/{notebook}.ipynb") for networks in (labels, unlabelled, multivariate))
+        assert all(trains + name in said(f"build/here/{notebook}.ipynb") for name in networks)
     # of two that are ready at one time the first starts first: most waits for the labels, nothing for notebook 06
     order = said("catalogues")
-    starts = [order.index(what) for what in (labels, unlabelled, multivariate, "run_notebook.py 06_")]
+    starts = [order.index(what) for what in (labels, *(trains + name for name in networks), "run_notebook.py 06_")]
     assert starts == sorted(starts)
     nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n[labels]\nsource = "aspcap"\n')
     alone = said("build/here/04_inference_catalogue.ipynb")
     assert trains + "calibrated\n" in alone and trains + "parameters" not in alone
-    assert trains + "parameters\n" in said("catalogues")
+    order = said("catalogues")  # nothing but notebook 06 waits for a network of labels that nobody else uses
+    assert order.index("run_notebook.py 04_") < order.index(labels) < order.index("run_notebook.py 06_")
     real = planned("all", "SURVEY=dr14", "NVIDIA=")
     assert half not in real and "apogaia train dr14 --model calibrated" in real
     assert half not in planned("all", f"SURVEY={nothing_made}", "NVIDIA=a GPU")
     assert all(module in sources_of("train") for module in ("networks.py", "model/training.py", "refit_zero_point.py"))
-    assert "parameters/" not in sources_of("train")
+    assert "labelled_stars.py" in sources_of("train") and "parameters/" not in sources_of("train")
     assert all(f"parameters/{module}.py" in sources_of("labels") for module in ("network", "label_shift", "catalogue"))
 
 
@@ -356,13 +357,13 @@ def test_make_predicts_the_stars_beside_what_the_catalogue_does_not_wait_for(tmp
 
     predicts, trains = f"apogaia predict {nothing_made}\n", f"apogaia train {nothing_made} --model "
     alone = said("data/here/predictions/calibrated.npz")
-    assert predicts in alone and trains + "parameters --model calibrated" in alone
+    assert predicts in alone and trains + "calibrated" in alone
     assert not any(name in alone for name in (trains + "none", "run_notebook.py 03_"))
     assert predicts in said("build/here/04_inference_catalogue.ipynb")
     assert predicts not in said("build/here/02_joint_training.ipynb") + said("build/here/03_offset_analysis.ipynb")
     nothing_made.write_text('extends = "smoke"\ntitle = "mine"\n[calibration]\nmodel = "constant"\n')
     alone = said("data/here/predictions/constant.npz")
-    assert predicts in alone and trains + "none --model constant" in alone and "calibrated" not in alone
+    assert predicts in alone and trains + "constant" in alone and trains + "calibrated" not in alone
     assert all(module in sources_of("predict") for module in ("model/inference.py", "dropout_cpu.py"))
     assert "zero_point/" not in sources_of("predict")
     # of two that are ready at one time the first starts first: the catalogue waits for 03, nothing for 02

@@ -42,6 +42,8 @@ EPILOG = """examples:
   apogaia mock smoke                        simulate the smallest survey under data/smoke
   apogaia fetch dr14 --dry-run              how many files, bytes and hours the real survey takes
   apogaia reduce smoke                      normalise its spectra, into data/smoke/stars.h5
+  apogaia train smoke                       train its networks
+  apogaia predict smoke                     luminosities of all its stars
   apogaia distance apStar-r8-2M*.fits --model dr14.keras    distances of your own stars
   apogaia distance star.fits --model data/mock/models/none.keras --output star.ecsv
   apogaia parameters apStar-r8-2M*.fits     Teff, log g and abundances of the same stars
@@ -358,8 +360,11 @@ TRAIN_EPILOG = """examples:
 
 
 PREDICT = """Predict the luminosities of all stars of a survey with one of its networks, by Monte-Carlo dropout, into
-data/<survey>/predictions. Notebook 04 makes the catalogue from them. What was predicted with the same network and
-settings is kept, and an interrupted run resumes from its last stars.
+data/<survey>/predictions/<model>.npz. Notebook 04 makes the catalogue from them. What was predicted with the same
+network and settings is kept, and an interrupted run resumes from its last stars.
+
+The file holds the arrays fakemag, model_error, predictive_error and total_error, in fakemag's unit (mas), a value for
+each row of stars.h5: NaN where there is no spectrum.
 
 `apogaia train` makes the networks; `make all` runs both commands.
 

@@ -7,7 +7,6 @@ import argparse
 from apogaia.cli.checks import call, one_line_without_backend
 from apogaia.cli.help_texts import PREDICT, PREDICT_EPILOG
 from apogaia.cli.options import add_command, add_survey
-from apogaia.files import alone
 from apogaia.survey import load_survey
 from apogaia.workspace import Workspace
 
@@ -30,12 +29,11 @@ def _predict(options: argparse.Namespace) -> int:
     survey = load_survey(options.survey)
     workspace = Workspace(survey)
     name = options.model or survey.calibration.model
-    model, path = workspace.model(name), workspace.prediction(name)
-    if not model.is_file():
-        raise FileNotFoundError(f"{model} is missing: run {call('train', options.survey)} first")
+    for path, command in ((workspace.stars, "reduce"), (workspace.model(name), "train")):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: run {call(command, options.survey)} first")
     with one_line_without_backend():
         from apogaia.products import predicted_stars
-    with alone(path.with_name(f".{name}.lock"), f"another process is making {path}"):
-        predicted_stars(survey, workspace, name)
-    print(path)
+    predicted_stars(survey, workspace, name)
+    print(workspace.prediction(name))
     return 0

@@ -1,12 +1,14 @@
 """How the precision of labels grows with the number of training stars.
 
 The labels are those that a user gets: means over dropout passes, corrected as `apogaia.parameters.label_shift` does.
-Without either a network draws its labels to the middle of the training set, one with few training stars the more.
+Labels without dropout, or without the correction, are biased towards the middle of the training set, more so with few
+training stars.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 import keras
@@ -29,13 +31,16 @@ from apogaia.survey import Survey
 __all__ = ["read_learning_curve", "write_learning_curve"]
 
 MOST_TEST_STARS = 5000  # a scatter of so many is known to 1 %
-MOST_CALIBRATING = 5000  # that correct the labels
+MOST_CALIBRATING = 5000  # stars that correct the labels; in both cases taken evenly from the whole table
 LEAST_SNR = 100.0  # of test stars: below, noise hides what more training stars teach
 
 
 @takes(path=file_path, stars=file_path, allstar=file_path, model=file_path)
 def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path, model: Path) -> None:
     """Train on nested parts of the training set, and write the scatter of each label on test stars as JSON.
+
+    The labels of each network are corrected by faint labelled stars that are neither in the training set nor among the
+    test stars; with fewer than 400 of them they stay as they are.
 
     Parameters
     ----------
@@ -49,6 +54,11 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
         As for `apogaia.parameters.training.train_parameters_model`.
     model
         The model file that it wrote, of all training stars: the last size.
+
+    Raises
+    ------
+    ReductionError, ValueError
+        As `apogaia.parameters.training.train_parameters_model`.
     """
     with stars_h5.open_stars(stars) as opened:
         labels = survey_labels(opened.table, allstar, survey)
@@ -56,10 +66,10 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
         sample = LabelSet.from_stars(opened, labels, rows)
         snr = np.asarray(opened.table["snr"])
         test = test_rows(opened.table, labels, survey)
-        test = test[snr[test] > LEAST_SNR][:MOST_TEST_STARS]
+        test = _evenly(test[snr[test] > LEAST_SNR], MOST_TEST_STARS)
         unseen = LabelSet.from_stars(opened, labels, test)
         # none of the training set: a part of it may hold what is a validation star of the whole
-        calibrating = np.setdiff1d(calibrating_rows(opened.table, labels, survey), rows)[:MOST_CALIBRATING]
+        calibrating = _evenly(np.setdiff1d(calibrating_rows(opened.table, labels, survey), rows), MOST_CALIBRATING)
         known = LabelSet.from_stars(opened, labels, calibrating)
 
     def predicted(network: keras.Model, spectra: np.ndarray) -> LabelPrediction:
@@ -85,6 +95,11 @@ def write_learning_curve(path: Path, survey: Survey, stars: Path, allstar: Path,
 def read_learning_curve(path: Path) -> Mapping[int, Mapping[str, float]]:
     """Number of training stars -> scatter by label, as `write_learning_curve` wrote it."""
     return {int(size): scatter for size, scatter in files.read_json(path).items()}
+
+
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows: a table may be sorted by the place on the sky."""
+    return rows[:: ceil(len(rows) / most)] if len(rows) else rows
 
 
 def _scatter(difference: np.ndarray) -> float | None:
