@@ -51,7 +51,9 @@ CHANGES = [
     ("model/networks.py", MODELS | PARAMETERS),
     ("parameters/network.py", PARAMETERS),
     ("parameters/label_set.py", PARAMETERS - {"labels"}),
-    ("parameters/recovery.py", {"learning curve"}),
+    ("parameters/recovery.py", set()),  # numbers about labels, of notebook 06 alone
+    ("parameters/label_shift.py", PARAMETERS),
+    ("parameters/learning_curve.py", {"learning curve"}),
     ("formats/aspcap_labels.py", PARAMETERS | {"labels of aspcap"}),
     ("physics/luminosity.py", set(MAKERS) - {"predictions", "labels of aspcap", "parameters model"}),
     ("formats/apogee_pixels.json", set(MAKERS)),
