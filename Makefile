@@ -179,7 +179,7 @@ notebooks: $(NOTEBOOKS:%=$(BUILD)/%.ipynb)
 	@echo "Figures: figures/$(NAME)   numbers: $(RESULTS)   catalogue: $(CATALOGUE)   notebooks: $(BUILD)"
 	@$(if $(filter smoke%,$(NAME)),echo "$(NAME) shows that everything runs; with so few stars its numbers mean nothing. Run make all for numbers that do.")
 
-smoke:  ## The same for the smallest survey, in some four minutes
+smoke:  ## The same for the smallest survey, in some five minutes
 	@$(MAKE) --no-print-directory --jobs 2 all SURVEY=smoke
 
 # Options of JupyterLab, for instance LAB="--no-browser --port 9999"
