@@ -21,16 +21,20 @@ def left_over(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_second_process_waits_for_its_turn(tmp_path):
-    script = f"import time; from apogaia.files import in_turn\nwith in_turn({str(tmp_path / 'a.lock')!r}):\n"
+def test_a_second_process_waits_for_its_turn_and_says_so(tmp_path, capsys):
+    product = tmp_path / "a.npz"
+    script = f"import time; from apogaia.files import in_turn\nwith in_turn({str(product)!r}):\n"
     first = subprocess.Popen(
         [sys.executable, "-c", script + "    print('in', flush=True); time.sleep(1.5)"], stdout=subprocess.PIPE
     )
     assert first.stdout.readline() == b"in\n"
     start = time.monotonic()
-    with files.in_turn(tmp_path / "a.lock"):
+    with files.in_turn(product):
         assert time.monotonic() - start > 1
+    assert capsys.readouterr().err == f"waiting for another process, which is making {product}\n"
     assert first.wait(timeout=60) == 0
+    with files.in_turn(product):
+        assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
@@ -41,7 +45,7 @@ def test_what_is_finished_can_be_read_where_nothing_can_be_written(tmp_path, mon
     monkeypatch.setattr(files, "open", refuse, raising=False)
     reached = []
     with pytest.raises(OSError, match="space") if number == errno.ENOSPC else contextlib.nullcontext():
-        with files.in_turn(tmp_path / "a.lock"):
+        with files.in_turn(tmp_path / "a.npz"):
             reached.append(number)
     assert reached == [] if number == errno.ENOSPC else reached == [number]
 

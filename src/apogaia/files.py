@@ -58,21 +58,26 @@ def alone(lock: str | Path, busy: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(lock: str | Path) -> Iterator[None]:
-    """Let a second process wait until the first has left the block. A killed process blocks nobody.
+def in_turn(product: str | Path) -> Iterator[None]:
+    """Let a second process that is to make the same product wait until the first has left the block, and say so.
 
-    Where the lock may not be written, nothing is made either, and nobody waits: a finished product can be read there.
+    A killed process blocks nobody. Where nothing may be written nobody waits: a finished product can be read there.
     """
+    product = Path(product)
     try:
-        Path(lock).parent.mkdir(parents=True, exist_ok=True)
-        handle = open(lock, "w")  # noqa: SIM115, closed below
+        product.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(product.with_name(f".{product.stem}.lock"), "w")  # noqa: SIM115, closed below
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         yield
         return
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process, which is making {product}", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

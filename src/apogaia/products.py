@@ -99,7 +99,7 @@ def labelled_stars(survey: Survey, workspace: Workspace) -> Path:
     else:
         labels = workspace.allstar
         make = partial(label_with_aspcap, stars=stars, place=place, allstar=labels, release=workspace.release)
-    with files.in_turn(place.with_name(f".{place.stem}.lock")):  # make trains two networks at once that begin with this
+    with files.in_turn(place):  # make trains two networks at once that begin with this
         return files.kept(place, make, {"source": source}, [stars, labels])
 
 
@@ -117,7 +117,7 @@ def _label_prediction(survey: Survey, workspace: Workspace) -> Path:
     settings = survey.settings("parameters", "inference")
     path = workspace.prediction("parameters")
     make = partial(predict_survey_labels, survey=survey, model=model, stars=stars)
-    with files.in_turn(path.with_name(f".{path.stem}.lock")):  # make may train with these labels beside notebook 06
+    with files.in_turn(path):  # make may train with these labels beside notebook 06
         return files.kept(path, make, settings, [model, stars], in_parts=True)
 
 
@@ -170,7 +170,7 @@ def predicted_stars(survey: Survey, workspace: Workspace, offset: str) -> Predic
     model, stars = workspace.model(offset), workspace.stars
     make = partial(predict_survey, model=model, stars=stars, settings=survey.inference)
     path = workspace.prediction(offset)
-    with files.in_turn(path.with_name(f".{path.stem}.lock")):  # a notebook may ask for them beside `apogaia predict`
+    with files.in_turn(path):  # a notebook may ask for them beside `apogaia predict`
         files.kept(path, make, survey.settings("inference"), [model, stars], in_parts=True)
     with np.load(path) as arrays:
         return Prediction(**{name: arrays[name] for name in Prediction._fields})

@@ -311,6 +311,8 @@ def test_make_trains_what_needs_no_labels_beside_the_network_of_the_labels(tmp_p
     for name in ("none", "constant"):
         alone = said(f"data/here/models/{name}.keras")
         assert trains + name in alone and "run_notebook.py 01_" in alone and labels not in alone and half in alone
+    # `constant` would otherwise take the place of `calibrated`, which waits for the labels
+    assert trains + "none\n" in said("data/here/models/constant.keras")
     calibrated = said("data/here/models/calibrated.keras")
     assert trains + "calibrated" in calibrated and labels in calibrated and "run_notebook.py 06_" not in calibrated
     networks = ("none\n", "constant\n", "calibrated\n", "none --model multivariate\n")
